@@ -1,0 +1,152 @@
+"""What a user may write: the base of every settings class, a choice of plugin, a path.
+
+Strict on purpose: an unknown key, a quoted number or `true` for 1 is an error where it stands, because a
+setting that is silently ignored or converted gives a number nobody asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from llmemb_bench.errors import MissingError
+
+
+class Config(BaseModel):
+    """Base of all settings; the string under a field is its documentation (`llmemb-bench show`)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class SpecText(str):
+    """A string read from a spec; remembers the folder that its relative paths start from."""
+
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> Self:
+        made = super().__new__(cls, text)
+        made.folder = folder
+        return made
+
+
+@dataclass(frozen=True)
+class SpecPath:
+    """A path as the user wrote it: relative to its spec, `${env:NAME}` allowed, resolved only when used."""
+
+    text: str
+    folder: Path = field(default_factory=Path.cwd, compare=False)
+
+    def resolve(self) -> Path:
+        """The absolute path; a variable that is not set is an error that names it (exit code 4)."""
+        return (self.folder / re.sub(r"\$\{env:(\w+)\}", _variable, self.text)).expanduser().resolve()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            cls._of,
+            core_schema.is_instance_schema(cls),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda path: path.text),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "description": "a path, relative to this file; ${env:NAME} is allowed"}
+
+    @classmethod
+    def _of(cls, value: object) -> SpecPath:
+        if isinstance(value, SpecPath):
+            return value
+        if isinstance(value, SpecText):
+            return cls(str(value), value.folder)
+        if isinstance(value, str):
+            return cls(value)
+        raise ValueError("should be a path in a string")
+
+
+def _variable(match: re.Match[str]) -> str:
+    name = match[1]
+    if name not in os.environ:
+        raise MissingError(f"the environment variable {name} is not set", fix=f"export {name}=FOLDER")
+    return os.environ[name]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`{use: NAME, setting: ...}` or just `NAME`: a plugin and what the user set for it."""
+
+    kind: ClassVar[str]
+    use: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(cls._of, core_schema.is_instance_schema(cls))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"$ref": f"#/$defs/{cls.kind}"}
+
+    @classmethod
+    def _of(cls, value: object) -> Choice:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            return cls(str(value))
+        if isinstance(value, Mapping) and isinstance(value.get("use"), str):
+            return cls(str(value["use"]), {key: value[key] for key in value if key != "use"})
+        raise ValueError(f"should name one of the {cls.kind}: {{use: NAME, ...}} or NAME")
+
+
+class DatasetChoice(Choice):
+    """A dataset and its settings."""
+
+    kind = "datasets"
+
+
+class EncoderChoice(Choice):
+    """An encoder and its settings."""
+
+    kind = "encoders"
+
+
+class AugmentationChoice(Choice):
+    """An augmentation and its settings."""
+
+    kind = "augmentations"
+
+
+class LossChoice(Choice):
+    """A contrastive loss and its settings."""
+
+    kind = "losses"
+
+
+class BackboneChoice(Choice):
+    """A backbone and its settings."""
+
+    kind = "backbones"
+
+
+class MethodChoice(Choice):
+    """A method and its settings."""
+
+    kind = "methods"
+
+
+class ObjectiveChoice(Choice):
+    """An objective and its settings."""
+
+    kind = "objectives"
+
+
+class MetricChoice(Choice):
+    """A metric and its settings."""
+
+    kind = "metrics"

@@ -1,0 +1,1 @@
+"""Raw files in, histories and splits out."""

@@ -1,0 +1,74 @@
+"""What can go wrong through no fault of the code: one exception, sorted by who must act.
+
+An error names the place, the finding and the way out. The command line prints it in one line and exits
+with its code; a traceback means a defect of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line."""
+
+    DONE = 0
+    FAILED = 1
+    """A run failed: the data or the numbers do not allow it."""
+    USAGE = 2
+    """The spec or the command line is wrong."""
+    SOME_FAILED = 3
+    """Some cells of a matrix failed; the others are in the store."""
+    ENVIRONMENT = 4
+    """Something is missing on this machine: data, weights, an extra, a variable."""
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding: where it is, what it is, what to type next."""
+
+    where: str
+    finding: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        way_out = f" -> {self.fix}" if self.fix else ""
+        return f"{place}{self.finding}{way_out}"
+
+
+class BenchError(Exception):
+    """An expected failure; carries every problem that was found, not only the first."""
+
+    exit_code = Exit.FAILED
+
+    def __init__(self, finding: str, *, where: str = "", fix: str = "") -> None:
+        self.problems: tuple[Problem, ...] = (Problem(where, finding, fix),)
+        super().__init__(str(self.problems[0]))
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> BenchError:
+        """One error for many problems, in the order they were found."""
+        error = cls(problems[0].finding)
+        error.problems = tuple(dict.fromkeys(problems))
+        error.args = ("\n".join(map(str, error.problems)),)
+        return error
+
+
+class DataError(BenchError):
+    """The data cannot be used as they are (exit code 1)."""
+
+
+class SpecError(BenchError):
+    """The spec or the command line asks for something impossible (exit code 2)."""
+
+    exit_code = Exit.USAGE
+
+
+class MissingError(BenchError):
+    """The machine lacks a file, a package or a variable (exit code 4)."""
+
+    exit_code = Exit.ENVIRONMENT

@@ -1,0 +1,158 @@
+"""The folder is the registry: `<package>/<kind>/<name>.py` holds exactly one plugin.
+
+One entry-point group names the packages, built-in ones included. Listing reads file names and first
+docstring lines and imports nothing; a plugin's module is imported when somebody names it, so a broken one
+never stops the others.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmemb_bench.errors import BenchError, MissingError, SpecError
+
+if TYPE_CHECKING:
+    from llmemb_bench.contracts import Plugin
+
+GROUP = "llmemb_bench.plugins"
+KINDS = {
+    "datasets": "raw files in, events and items out",
+    "encoders": "items in, vectors out",
+    "augmentations": "an item's attributes in, a view of them out",
+    "losses": "two aligned batches of vectors in, a scalar out",
+    "backbones": "a sequence of vectors in, a state at each position out",
+    "methods": "how item vectors become a recommender",
+    "objectives": "states, positives and negatives in, a scalar out",
+    "metrics": "ranks in, one value a user out",
+}
+"""The folder name of each kind and what its plugins do."""
+
+_IMPORT_NAMES = {"scikit-learn": "sklearn"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plugin file, not imported."""
+
+    kind: str
+    name: str
+    module: str
+    origin: str
+    path: Path
+
+    @property
+    def summary(self) -> str:
+        """First line of the file's docstring, read from the source."""
+        try:
+            documentation = ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8")))
+        except (SyntaxError, ValueError) as error:
+            return f"(cannot be read: {error})"
+        return (documentation or "(no docstring)").splitlines()[0]
+
+    @property
+    def source_hash(self) -> str:
+        """Of the plugin's file and its kind's private files (`_*.py`): part of every cache key."""
+        shared = sorted(self.path.parent.glob("_*.py"))
+        return hashlib.sha256(b"\0".join(path.read_bytes() for path in [self.path, *shared])).hexdigest()
+
+    def load(self) -> type[Plugin]:
+        """Import the module and return its one plugin class."""
+        try:
+            module = importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            raise _missing_package(error, self) from error
+        except Exception as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
+            raise BenchError(
+                f"{self.kind} plugin '{self.name}' cannot be imported: {type(error).__name__}: {error}",
+                where=str(self.path),
+                fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
+            ) from error
+        contract = importlib.import_module("llmemb_bench.contracts").CONTRACTS[self.kind]
+        found = [
+            member
+            for member in vars(module).values()
+            if inspect.isclass(member) and issubclass(member, contract) and member.__module__ == self.module
+        ]
+        if len(found) != 1:
+            raise BenchError(
+                f"holds {len(found)} subclasses of {contract.__name__}, should hold exactly one",
+                where=str(self.path),
+                fix="keep one plugin a file; the file's name is the plugin's",
+            )
+        loaded: type[Plugin] = found[0]
+        return loaded
+
+
+def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
+    missing = (error.name or "").partition(".")[0]
+    extra = extra_of(missing)
+    install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {missing}"
+    return MissingError(
+        f"{entry.kind} plugin '{entry.name}' needs the package '{missing}', which is not installed", fix=install
+    )
+
+
+def extra_of(package: str) -> str | None:
+    """The extra of this distribution that brings an importable package."""
+    for requirement in metadata.requires("llmemb-bench") or []:
+        name, _, marker = requirement.partition(";")
+        distribution = re.split(r"[^\w.-]", name.strip())[0]
+        extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
+        if extra and _IMPORT_NAMES.get(distribution, distribution.replace("-", "_")) == package:
+            return extra[1]
+    return None
+
+
+def _scan(package: str, origin: str) -> Iterator[Entry]:
+    spec = util.find_spec(package)
+    for root in map(Path, (spec and spec.submodule_search_locations) or ()):
+        for kind in KINDS:
+            for path in sorted((root / kind).glob("[!_]*.py")):
+                yield Entry(kind, path.stem, f"{package}.{kind}.{path.stem}", origin, path)
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """Every plugin of every installed package that enters by the group, sorted by kind and name."""
+    found = {
+        entry
+        for point in metadata.entry_points(group=GROUP)
+        for entry in _scan(point.value, point.dist.name if point.dist else point.value)
+    }
+    order = list(KINDS)
+    return tuple(sorted(found, key=lambda entry: (order.index(entry.kind), entry.name, entry.origin)))
+
+
+def names(kind: str) -> list[str]:
+    """Names that a spec may use for a kind."""
+    return sorted({entry.name for entry in entries() if entry.kind == kind})
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """A way out for a word that is not known."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry that a spec names; unknown and doubled names are errors."""
+    matches = [entry for entry in entries() if (entry.kind, entry.name) == (kind, name)]
+    if not matches:
+        raise SpecError(f"no {kind} plugin is called '{name}'", fix=suggestion(name, names(kind)))
+    if len(matches) > 1:
+        origins = " and ".join(f"{entry.origin} ({entry.path})" for entry in matches)
+        raise SpecError(
+            f"two {kind} plugins are called '{name}': {origins}", fix="uninstall or rename one of them"
+        )
+    return matches[0]

@@ -1,0 +1,1 @@
+"""Built-in augmentations; a file's stem is its name in a spec."""
