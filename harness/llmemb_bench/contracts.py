@@ -101,6 +101,11 @@ class Dataset(Plugin):
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
 
+    @classmethod
+    def variant(cls, config: Config) -> str:
+        """What tells two uses of this plugin apart in a report, for example the category."""
+        return ""
+
     @abstractmethod
     def files(self) -> Sequence[Path]:
         """The raw files that the relations read; a missing one is a MissingError."""
@@ -323,7 +328,8 @@ class VectorMethod(Method):
             raise TypeError(f"{type(self).__name__} needs a backbone")
         self.backbone = parts.backbone
         self.dim = self.backbone.config.dim
-        self.max_len = self.backbone.config.max_len
+        # A cloze model reads one place more than the history: the mask that asks for the next item.
+        self.max_len = self.backbone.config.max_len - (self.backbone.task == "cloze")
         self.n_items = parts.n_items
         self.mask = nn.Parameter(torch.randn(self.dim) * self.dim**-0.5)
         self._table: Float64[Tensor, "items dim"] | None = None

@@ -43,7 +43,7 @@ class Problem:
 class BenchError(Exception):
     """An expected failure; carries every problem that was found, not only the first."""
 
-    exit_code = Exit.FAILED
+    exit_code: Exit = Exit.FAILED
 
     def __init__(self, finding: str, *, where: str = "", fix: str = "") -> None:
         self.problems: tuple[Problem, ...] = (Problem(where, finding, fix),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -81,6 +80,11 @@ class Split:
         return np.diff(self.data.offsets)
 
     @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """Place of each event in its user's history, from 0."""
+        return np.arange(len(self.data.items)) - np.repeat(self.data.offsets[:-1], self.lengths)
+
+    @cached_property
     def n_train(self) -> NDArray[np.int64]:
         """Leading events of each user that are training data."""
         return np.where(self.lengths >= 3, self.lengths - 2, self.lengths)
@@ -93,14 +97,8 @@ class Split:
     @cached_property
     def popularity(self) -> NDArray[np.int64]:
         """Training events an item, indexed by id; padding has none."""
-        position = np.arange(len(self.data.items)) - np.repeat(self.data.offsets[:-1], self.lengths)
-        train = position < np.repeat(self.n_train, self.lengths)
-        return np.bincount(self.data.items[train], minlength=n_rows(self.data.n_items))
-
-    def train_history(self, user: int) -> NDArray[np.int32]:
-        """The training events of one user."""
-        start = self.data.offsets[user]
-        return self.data.items[start : start + self.n_train[user]]
+        _, items = self.training_events()
+        return np.bincount(items, minlength=n_rows(self.data.n_items))
 
     def input_lengths(self, stage: Stage) -> NDArray[np.int64]:
         """Events that the model sees of each evaluated user: for test, the validation item is among them."""
@@ -110,10 +108,7 @@ class Split:
         """The item to find for each evaluated user."""
         return self.data.items[self.data.offsets[self.evaluated] + self.input_lengths(stage)]
 
-    def input_history(self, row: int, stage: Stage) -> NDArray[np.int32]:
-        """The events that the model sees of the evaluated user in this row of `evaluated`."""
-        return self.data.history(int(self.evaluated[row]))[: self.input_lengths(stage)[row]]
-
-    def training_histories(self) -> Iterator[NDArray[np.int32]]:
-        """The training events of every user."""
-        return map(self.train_history, range(self.data.n_users))
+    def training_events(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """User and item of every training event, user by user."""
+        train = self.positions < np.repeat(self.n_train, self.lengths)
+        return np.repeat(np.arange(self.data.n_users), self.n_train), self.data.items[train]

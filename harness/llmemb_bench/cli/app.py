@@ -1,0 +1,234 @@
+"""The verbs. Each one is a thin shell: options in, one function of the harness, words out.
+
+stdout holds the result only; progress and messages go to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from llmemb_bench import __version__, progress
+from llmemb_bench.errors import BenchError, Exit, SpecError
+from llmemb_bench.registry import KINDS, Entry, entries, suggestion
+
+app = typer.Typer(
+    name="llmemb-bench",
+    help="Declarative benchmarks of LLM item embeddings for sequential recommendation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog="First steps: llmemb-bench run specs/quickstart.yaml && llmemb-bench report",
+)
+
+Results = Annotated[Path, typer.Option(help="Folder of runs, cache and store.", envvar="LLMEMB_BENCH_RESULTS")]
+Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; repeatable.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as a.b=value; repeatable.")
+]
+ProgressMode = Annotated[
+    Literal["rich", "plain", "none"] | None,
+    typer.Option("--progress", help="How progress is shown; a bar on a terminal and plain lines elsewhere when absent."),
+]
+KindArgument = Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")]
+
+DEFAULT_RESULTS = Path("results")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmemb-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Declarative benchmarks of LLM item embeddings for sequential recommendation."""
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="A YAML spec, for example specs/quickstart.yaml.")],
+    results: Results = DEFAULT_RESULTS,
+    seed: Seeds = None,
+    set_: Sets = None,
+    progress_: ProgressMode = None,
+) -> None:
+    """Run an experiment; run it again and only what is missing is done."""
+    progress.show(progress_)
+    from llmemb_bench.spec.cells import load_cells
+
+    cells = load_cells(spec, set_ or [], seed or [])
+    from llmemb_bench.run import run_cells
+
+    outcome = run_cells(cells, results)
+    kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
+    typer.echo(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
+    if outcome.error is not None:
+        raise typer.Exit(int(Exit.SOME_FAILED if outcome.done else outcome.error.exit_code))
+
+
+@app.command()
+def validate(
+    specs: Annotated[list[Path], typer.Argument(help="YAML specs.", metavar="SPEC...")],
+    set_: Sets = None,
+) -> None:
+    """Check specs; needs neither data nor weights nor a GPU."""
+    from llmemb_bench.spec.cells import load_cells
+
+    problems = []
+    for spec in specs:
+        try:
+            cells = load_cells(spec, set_ or [])
+            typer.echo(f"{spec}: valid, {len(cells)} cells")
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError.of(problems)
+
+
+@app.command()
+def report(
+    experiments: Annotated[
+        list[str] | None, typer.Argument(help="Only these experiments.", metavar="[EXPERIMENT]...")
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+    seed: Seeds = None,
+    format_: Annotated[
+        Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON object.")
+    ] = "rich",
+    progress_: ProgressMode = None,
+) -> None:
+    """Print the comparison: HR and NDCG, overall, head and tail, mean and spread over seeds."""
+    progress.show(progress_)
+    from llmemb_bench.report.rows import as_json, read_rows
+    from llmemb_bench.report.tables import print_tables
+
+    rows = read_rows(results, experiments or [], seed or [])
+    if format_ == "json":
+        typer.echo(json.dumps(as_json(rows), indent=1, allow_nan=False))
+    else:
+        console = Console()
+        print_tables(rows, console if console.is_terminal else Console(width=180))
+
+
+def _listed(kind: str | None) -> list[Entry]:
+    if kind is not None and kind not in KINDS:
+        raise SpecError(f"no kind of plugin is called '{kind}'", fix=suggestion(kind, list(KINDS)))
+    return [entry for entry in entries() if kind in (None, entry.kind)]
+
+
+@app.command("list")
+def list_(
+    kind: KindArgument = None,
+    check: Annotated[bool, typer.Option("--check", help="Import each one and show what is broken.")] = False,
+) -> None:
+    """List plugins; without --check nothing is imported."""
+    table, broken = Table(box=None, pad_edge=False), False
+    for heading in ("KIND", "NAME", "ORIGIN", "WHAT IT IS"):
+        table.add_column(heading, no_wrap=heading != "WHAT IT IS")
+    for entry in _listed(kind):
+        error = _import_error(entry) if check else ""
+        broken = broken or bool(error)
+        origin = "" if entry.origin == "llmemb-bench" else entry.origin
+        table.add_row(entry.kind, entry.name, origin, f"[red]BROKEN[/] {error}" if error else entry.summary)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if broken:
+        raise typer.Exit(int(Exit.FAILED))
+
+
+def _import_error(entry: Entry) -> str:
+    try:
+        entry.load()
+    except BenchError as error:
+        return str(error)
+    return ""
+
+
+def _named(name: str) -> list[Entry]:
+    kind, slash, bare = name.rpartition("/")
+    found = [entry for entry in _listed(kind if slash else None) if entry.name == bare]
+    if not found:
+        known = sorted({entry.name for entry in entries()})
+        raise SpecError(f"no plugin is called '{bare}'", fix=suggestion(bare, known))
+    return found
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A plugin's name, or KIND/NAME.", metavar="NAME")],
+) -> None:
+    """Show a plugin's settings: type, default, meaning and origin."""
+    from llmemb_bench.report.settings import print_plugin
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for entry in _named(name):
+        print_plugin(entry, console)
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")],
+    name: Annotated[str, typer.Argument(help="The plugin's name in specs and the file's stem.")],
+    into: Annotated[
+        Path, typer.Option(help="Folder of the plugin package that the file goes into.")
+    ] = Path("plugins/llmemb_plugins"),
+) -> None:
+    """Write a working skeleton of a plugin that passes its contract checks."""
+    from llmemb_bench.scaffold import new_plugin
+
+    path = new_plugin(kind, name, into)
+    typer.echo(f"wrote {path}\nnext: edit it, then: llmemb-bench test {kind}/{name}")
+
+
+@app.command()
+def test(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Plugins, as NAME or KIND/NAME; all when absent.", metavar="[NAME]...")
+    ] = None,
+) -> None:
+    """Run the contract checks of plugins, your own included."""
+    from llmemb_bench.testing import run_checks
+
+    chosen = [entry for name in names for entry in _named(name)] if names else list(entries())
+    failed = 0
+    for entry in chosen:
+        results = run_checks(entry.kind, entry.name)
+        counts = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
+        typer.echo(
+            f"{entry.kind}/{entry.name}: "
+            + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        )
+        for result in results:
+            if result.status != "passed":
+                typer.echo(f"    {result.status}: {result.check}: {result.reason}")
+        failed += counts["failed"] > 0
+    if failed:
+        raise typer.Exit(int(Exit.FAILED))
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")
+    ] = None,
+) -> None:
+    """Write the JSON Schema of specs, installed plugins included, for editors."""
+    from llmemb_bench.spec.schema import spec_schema
+
+    text = json.dumps(spec_schema(), indent=1)
+    if output is None:
+        typer.echo(text)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text + "\n", encoding="utf-8")
+        typer.echo(f"wrote {output}; first line of a spec: # yaml-language-server: $schema={output}")

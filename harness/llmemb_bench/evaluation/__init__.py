@@ -1,0 +1,1 @@
+"""Ranks in, honest numbers out."""

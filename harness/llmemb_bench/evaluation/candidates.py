@@ -1,0 +1,52 @@
+"""Sampled candidates: one frozen set for each (dataset, split, seed) that every model shares."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmemb_bench.data.padding import SeenItems
+from llmemb_bench.data.recdata import Split
+from llmemb_bench.errors import SpecError
+
+
+def draw_candidates(split: Split, count: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """[evaluated users, count] distinct items, uniform among those outside all of the user's events.
+
+    Without replacement and without the target, as in LLMEmb's evaluation; unlike there they are drawn once
+    (method.md 1.14 row 10).
+    """
+    data, users = split.data, split.evaluated
+    seen = SeenItems(np.repeat(np.arange(data.n_users), split.lengths), data.items, data.n_items)
+    _check_enough(split, seen, count)
+    drawn = np.zeros((len(users), count), dtype=np.int32)
+    open_rows = np.arange(len(users))
+    while len(open_rows):
+        # Keep what is good, draw the rest again: each place stays uniform over what is still allowed.
+        fresh = rng.integers(1, data.n_items + 1, size=(len(open_rows), count), dtype=np.int32)
+        block = np.where(drawn[open_rows] == 0, fresh, drawn[open_rows])
+        bad = seen.holds(users[open_rows, None], block) | _later_doubles(block)
+        drawn[open_rows] = np.where(bad, 0, block)
+        open_rows = open_rows[bad.any(1)]
+    return drawn
+
+
+def _check_enough(split: Split, seen: SeenItems, count: int) -> None:
+    left = split.data.n_items - seen.per_user(split.data.n_users)[split.evaluated]
+    if len(left) and left.min() < count:
+        user = split.data.user_ids[split.evaluated[left.argmin()]]
+        raise SpecError(
+            f"sampled-{count} needs {count} items outside a user's events; user '{user}' leaves {left.min()} "
+            f"of {split.data.n_items}",
+            where="evaluate.protocols",
+            fix="protocols: [full]",
+        )
+
+
+def _later_doubles(block: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """True where a value stands in the same row further left."""
+    order = np.argsort(block, axis=1, kind="stable")
+    ordered = np.take_along_axis(block, order, axis=1)
+    double = np.zeros(block.shape, dtype=bool)
+    np.put_along_axis(double, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    return double

@@ -1,0 +1,264 @@
+"""The way of the data: one cell through its stages, each done once and kept on the shelf.
+
+    dataset -> histories -> split
+    items -> (SCFT) -> encoder -> vectors -> (PCA)
+    split + vectors + teacher -> trained recommender -> ranks
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from llmemb_bench import progress
+from llmemb_bench.cache import Shelf, fingerprint, stage_key
+from llmemb_bench.config import DatasetChoice
+from llmemb_bench.contracts import (
+    Augmentation,
+    Backbone,
+    Dataset,
+    Encoder,
+    Loss,
+    Method,
+    Metric,
+    Objective,
+    Parts,
+    TextEncoder,
+    VectorMethod,
+)
+from llmemb_bench.data.prepare import load, prepare, save
+from llmemb_bench.data.recdata import RecData, Split
+from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.evaluation.candidates import draw_candidates
+from llmemb_bench.evaluation.expectation import expected
+from llmemb_bench.evaluation.ranking import Ranks, rank
+from llmemb_bench.registry import names
+from llmemb_bench.config import MetricChoice
+from llmemb_bench.seeds import generator, torch_seed
+from llmemb_bench.spec.check import build, configure
+from llmemb_bench.spec.frame import Embeddings, Evaluate, Recommender
+from llmemb_bench.spec.resolve import paths_in
+from llmemb_bench.text.scft import tune_and_save
+from llmemb_bench.text.vectors import ItemVectors, reduce_dim
+from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.loop import ValidationScore, train
+from llmemb_bench.training.settings import TrainConfig
+
+DATA, ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 1, 1, 1, 1, 1
+"""Schema version of each stage's result."""
+
+
+def prepared(choice: DatasetChoice, shelf: Shelf) -> RecData:
+    """Histories and catalogue of a dataset."""
+    dataset = build(Dataset, choice)
+    key = stage_key("data", DATA, choice, [fingerprint(path) for path in dataset.files()])
+    if not shelf.has("data", key):
+        progress.say(f"data: preparing {choice.use}")
+    return load(shelf.get("data", key, lambda folder: save(prepare(dataset, key), folder)))
+
+
+@dataclass(frozen=True)
+class TextVectors:
+    """Vectors of the catalogue made from its texts, and the key of how they were made."""
+
+    key: str
+    vectors: ItemVectors
+
+
+def text_vectors(embeddings: Embeddings, data: RecData, dataset: DatasetChoice, shelf: Shelf) -> TextVectors:
+    """Stage 1: encoder (tuned if the spec says so), vectors, reduction."""
+    _refuse_textless(embeddings, data, dataset)
+    files = [fingerprint(path.resolve()) for path in paths_in(embeddings)]
+    key = stage_key("vectors", VECTORS, embeddings, [data.key, *files])
+
+    def make(folder: Path) -> None:
+        encoder = build(Encoder, embeddings.encoder)
+        if embeddings.scft is not None:
+            encoder = _tuned(embeddings, data, shelf, files)
+        made = encoder.encode(data.catalogue)
+        if embeddings.reduce is not None:
+            made = reduce_dim(made, embeddings.reduce.dim)
+        ItemVectors.of(made).save(folder)
+
+    return TextVectors(key, ItemVectors.load(shelf.get("vectors", key, make)))
+
+
+def _refuse_textless(embeddings: Embeddings, data: RecData, dataset: DatasetChoice) -> None:
+    encoder, _ = configure(Encoder, embeddings.encoder)
+    config = build(Dataset, dataset).config
+    empty = [name for name, attributes in zip(data.catalogue.ids, data.catalogue.attributes, strict=True) if not attributes]
+    if encoder.needs_text and empty and config.textless == "refuse":
+        raise DataError(
+            f"{len(empty)} of {len(data.catalogue)} items have no text, the first is '{empty[0]}'",
+            where="dataset",
+            fix="give them text, or set dataset.textless: keep to encode them as the bare instruction",
+        )
+
+
+def _tuned(embeddings: Embeddings, data: RecData, shelf: Shelf, files: Sequence[str]) -> TextEncoder:
+    """The encoder with the weights that SCFT gave it, tuned now or before."""
+    scft = embeddings.scft
+    if scft is None:
+        raise TypeError("no SCFT in this spec")
+
+    def fresh() -> TextEncoder:
+        return build(TextEncoder, embeddings.encoder)
+
+    settings = {"encoder": embeddings.encoder, "scft": scft}
+    key = stage_key("adapter", ADAPTER, settings, [data.key, *files])
+
+    def make(folder: Path) -> None:
+        augmentations = [build(Augmentation, choice) for choice in scft.augmentations]
+        tune_and_save(fresh, data.catalogue, augmentations, build(Loss, scft.loss), scft, folder)
+
+    folder = shelf.get("adapter", key, make)
+    encoder = fresh()
+    encoder.load_adapter(folder)
+    return encoder
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains recommenders of one split and seed; a teacher is a recommender like any other."""
+
+    split: Split
+    evaluate: Evaluate
+    seed: int
+    shelf: Shelf
+
+    def recommender(self, wanted: Recommender, text: TextVectors | None) -> tuple[Method, str]:
+        """A fitted method and the key of how it came about."""
+        method_type, config = configure(Method, wanted.method)
+        needs_text = text if "text" in method_type.needs else None
+        teacher = self._teacher(wanted, method_type, text)
+        upstream = [self.split.data.key, needs_text.key if needs_text else "", teacher[1] if teacher else ""]
+        settings = {"recommender": wanted, "monitored": self._monitored, "seed": self.seed}
+        key = stage_key("recommender", RECOMMENDER, settings, upstream)
+        with torch_seed(self.seed, "initial weights"):
+            parts = Parts(
+                n_items=self.split.data.n_items,
+                backbone=build(Backbone, wanted.backbone) if wanted.backbone else None,
+                text=needs_text.vectors.table if needs_text else None,
+                teacher=teacher[0] if teacher else None,
+            )
+            method = method_type(config, parts)
+        method.fit_counts(self.split)
+        if isinstance(method, VectorMethod):
+            folder = self.shelf.get("recommender", key, lambda folder: self._train(method, wanted, folder))
+            method.load_state_dict(load_file(folder / "weights.safetensors"))
+        return method, key
+
+    @property
+    def _monitored(self) -> list[object]:
+        """The settings of evaluation that early stopping depends on."""
+        return [self.evaluate.cutoffs[0], self.evaluate.history]
+
+    def _teacher(
+        self, wanted: Recommender, method: type[Method], text: TextVectors | None
+    ) -> tuple[Tensor, str] | None:
+        teacher = method.teacher(configure(Method, wanted.method)[1]) if "teacher" in method.needs else None
+        if teacher is None:
+            return None
+        goal = wanted.model_copy(
+            update={"method": teacher.method, "backbone": teacher.backbone or wanted.backbone}
+        )
+        progress.say(f"teacher: {goal.method.use} with {goal.backbone.use if goal.backbone else 'no backbone'}")
+        fitted, key = self.recommender(goal, text)
+        if not isinstance(fitted, VectorMethod):
+            raise SpecError(f"'{goal.method.use}' has no item vectors to align with", where="recommender.method")
+        with torch.no_grad():
+            vectors = fitted.eval().catalogue()
+        return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors]), key
+
+    def _train(self, method: VectorMethod, wanted: Recommender, folder: Path) -> None:
+        if wanted.objective is None:
+            raise TypeError("a trained method needs an objective")
+        config = wanted.train or TrainConfig()
+        objective = build(Objective, wanted.objective)
+        batches = TrainingBatches(self.split, method.backbone, objective, config.batch_size)
+        metric = build(Metric, MetricChoice(config.monitor))
+
+        def validate() -> ValidationScore:
+            ranks, _ = rank(method, self.split, "validation", mask_history=self.evaluate.history == "mask")
+            return ValidationScore(float(expected(metric, self.evaluate.cutoffs[0], ranks).mean()))
+
+        with torch_seed(self.seed, "training"):
+            log = train(method, objective, batches, config, validate, self.seed)
+        save_file(method.state_dict(), folder / "weights.safetensors")
+        (folder / "training.json").write_text(json.dumps(vars(log), indent=1))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The test ranking of a fitted method under every protocol of a spec."""
+
+    method: Method
+    split: Split
+    evaluate: Evaluate
+    seed: int
+    shelf: Shelf
+
+    @cached_property
+    def ranks(self) -> dict[str, Ranks]:
+        """Protocol to ranks, in the spec's order; the catalogue is scored once."""
+        found: dict[str, Ranks] = {}
+        for protocol in self.evaluate.protocols:
+            if protocol != "full":
+                found["full"], sampled = rank(
+                    self.method,
+                    self.split,
+                    "test",
+                    mask_history=self.evaluate.history == "mask",
+                    sampled=self._candidates(int(protocol.removeprefix("sampled-"))),
+                )
+                if sampled is not None:
+                    found[protocol] = sampled
+        if not found:
+            found["full"], _ = rank(self.method, self.split, "test", mask_history=self.evaluate.history == "mask")
+        return {protocol: found[protocol] for protocol in self.evaluate.protocols}
+
+    def _candidates(self, count: int) -> NDArray[np.int32]:
+        key = stage_key("candidates", CANDIDATES, [count, self.seed], [self.split.data.key])
+
+        def make(folder: Path) -> None:
+            drawn = draw_candidates(self.split, count, generator(self.seed, "candidates", count))
+            np.save(folder / "candidates.npy", drawn, allow_pickle=False)
+
+        folder = self.shelf.get("candidates", key, make)
+        drawn: NDArray[np.int32] = np.load(folder / "candidates.npy", allow_pickle=False)
+        return drawn
+
+
+def metrics_of(evaluate: Evaluate) -> dict[str, tuple[Metric, int]]:
+    """Name (`hr@10`) to metric and cut-off; every registered metric where the spec names none."""
+    choices = evaluate.metrics or [MetricChoice(name) for name in names("metrics")]
+    return {
+        f"{choice.use}@{cutoff}": (build(Metric, choice), cutoff)
+        for choice in choices
+        for cutoff in evaluate.cutoffs
+    }
+
+
+def check_size(split: Split, evaluate: Evaluate) -> None:
+    """Refuse what the data are too small for."""
+    if len(split.evaluated) == 0:
+        raise DataError(
+            f"none of {split.data.n_users} users has three events (train, validation, test)",
+            where="dataset",
+            fix="check dataset.min_user_events and the time column",
+        )
+    if max(evaluate.cutoffs) > split.data.n_items:
+        raise SpecError(
+            f"the cut-off {max(evaluate.cutoffs)} is larger than the catalogue of {split.data.n_items} items",
+            where="evaluate.cutoffs",
+            fix=f"use at most {split.data.n_items}",
+        )

@@ -1,0 +1,106 @@
+"""Long work shows stage, step, rate and time left: a bar on a terminal, plain lines elsewhere.
+
+Presentation only, to stderr, and like logging a setting of the process: nothing computed depends on it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+Mode = Literal["rich", "plain", "none"]
+SECONDS_BETWEEN_LINES = 5.0
+
+_mode: Mode = "none"
+_console = Console(stderr=True)
+
+
+def show(mode: Mode | None) -> None:
+    """Choose how progress is shown; None: a bar on a terminal, plain lines otherwise."""
+    global _mode
+    _mode = mode or ("rich" if _console.is_terminal else "plain")
+
+
+def say(line: str) -> None:
+    """One line about what happens now."""
+    if _mode == "rich":
+        _console.print(line, highlight=False, markup=False)
+    elif _mode == "plain":
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+class Work:
+    """A counted piece of work under way."""
+
+    def __init__(self, name: str, total: int, unit: str) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.done, self.note = 0, ""
+        self.start = time.monotonic()
+
+    def advance(self, by: int = 1, note: str = "") -> None:
+        """Count `by` more units; the note (a loss, a score) stands behind the rate."""
+        self.done += by
+        self.note = note or self.note
+
+    @property
+    def rate(self) -> str:
+        """Units a second so far."""
+        per_second = self.done / max(time.monotonic() - self.start, 1e-9)
+        return f"{per_second:,.0f} {self.unit}/s" if per_second >= 10 else f"{per_second:.1f} {self.unit}/s"
+
+
+class _PlainWork(Work):
+    """Prints a line every few seconds."""
+
+    def __init__(self, name: str, total: int, unit: str) -> None:
+        super().__init__(name, total, unit)
+        self._last = self.start
+
+    def advance(self, by: int = 1, note: str = "") -> None:
+        super().advance(by, note)
+        now = time.monotonic()
+        if now - self._last >= SECONDS_BETWEEN_LINES or self.done == self.total:
+            self._last = now
+            left = (now - self.start) / self.done * (self.total - self.done)
+            say(f"{self.name}  {self.done}/{self.total}  {self.rate}  left {left:.0f} s  {self.note}".rstrip())
+
+
+class _BarWork(Work):
+    """Moves a bar."""
+
+    def __init__(self, name: str, total: int, unit: str, bars: Bars) -> None:
+        super().__init__(name, total, unit)
+        self._bars = bars
+        self._task = bars.add_task(name, total=total, rate="", note="")
+
+    def advance(self, by: int = 1, note: str = "") -> None:
+        super().advance(by, note)
+        self._bars.update(self._task, advance=by, rate=self.rate, note=self.note)
+
+
+@contextmanager
+def track(name: str, total: int, unit: str) -> Iterator[Work]:
+    """Show a counted piece of work, for example `track("scft", 400, "step")`."""
+    if _mode == "none":
+        yield Work(name, total, unit)
+    elif _mode == "plain":
+        yield _PlainWork(name, total, unit)
+    else:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Bars(*columns, console=_console, transient=True) as bars:
+            yield _BarWork(name, total, unit, bars)

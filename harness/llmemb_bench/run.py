@@ -1,0 +1,167 @@
+"""`run`: every cell of a spec through the pipeline, each result in a folder of its own and in the store."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmemb_bench import progress
+from llmemb_bench.cache import Shelf, stage_key, write_folder
+from llmemb_bench.contracts import VectorMethod
+from llmemb_bench.data.prepare import describe
+from llmemb_bench.data.recdata import Split
+from llmemb_bench.errors import BenchError
+from llmemb_bench.evaluation.buckets import buckets_of
+from llmemb_bench.evaluation.expectation import expected, tie_gap
+from llmemb_bench.evaluation.ranking import Ranks
+from llmemb_bench.pipeline import Evaluation, Trainer, check_size, metrics_of, prepared, text_vectors
+from llmemb_bench.spec.cells import Cell
+from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.spec.resolve import digest, resolve
+from llmemb_bench.store.database import enter
+from llmemb_bench.store.folders import MANIFEST, write_json, write_per_user, write_yaml
+
+RUN = 1
+"""Schema version of a run folder."""
+
+
+@dataclass
+class Outcome:
+    """How the cells of a spec ended."""
+
+    done: int = 0
+    kept: int = 0
+    """Cells whose results were there already."""
+    failed: int = 0
+    error: BenchError | None = None
+    """The first failure."""
+
+
+def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
+    """Run what is missing; a cell that fails is reported and does not stop the others."""
+    outcome = Outcome()
+    for place, cell in enumerate(cells, start=1):
+        labels = cell.labels
+        progress.say(
+            f"[{place}/{len(cells)}] {cell.spec.name}: {labels.method} x {labels.backbone} x {labels.encoder}"
+            f" on {labels.dataset}, seed {cell.seed}"
+        )
+        try:
+            fresh = run_cell(cell, results)
+        except BenchError as error:
+            progress.say(f"failed: {error}")
+            outcome.failed += 1
+            outcome.error = outcome.error or error
+        else:
+            outcome.done += 1
+            outcome.kept += not fresh
+    return outcome
+
+
+def run_cell(cell: Cell, results: Path) -> bool:
+    """One cell from raw files to its run folder; False if nothing was left to do."""
+    start = time.time()
+    spec, shelf = cell.spec, Shelf(results / ".cache")
+    data = prepared(spec.dataset, shelf)
+    split = Split(data)
+    check_size(split, spec.evaluate)
+    text = text_vectors(spec.embeddings, data, spec.dataset, shelf) if spec.embeddings else None
+    method, key = Trainer(split, spec.evaluate, cell.seed, shelf).recommender(spec.recommender, text)
+    run_key = stage_key("run", RUN, [spec.evaluate, spec.name, asdict(cell.labels)], [key])
+    place = results / "runs" / spec.name / cell.folder
+    fresh = not _is_complete(place, run_key)
+    if fresh:
+        ranks = Evaluation(method, split, spec.evaluate, cell.seed, shelf).ranks
+
+        def make(folder: Path) -> None:
+            write_yaml(folder / "spec.resolved.yaml", resolve(spec) | {"seeds": [cell.seed], "matrix": {}})
+            write_per_user(folder / "per_user.parquet", split, ranks)
+            write_json(folder / "metrics.json", measure(split, spec.evaluate, ranks))
+            if isinstance(method, VectorMethod):
+                _copy_training(shelf, key, folder)
+            write_json(folder / MANIFEST, _manifest(cell, split, run_key, start))
+
+        write_folder(place, make)
+    enter(results, place)
+    return fresh
+
+
+def _is_complete(place: Path, run_key: str) -> bool:
+    manifest = place / MANIFEST
+    return manifest.is_file() and json.loads(manifest.read_text())["key"] == run_key
+
+
+def _copy_training(shelf: Shelf, key: str, folder: Path) -> None:
+    source = shelf.get("recommender", key, lambda _: None)
+    (folder / "weights.safetensors").write_bytes((source / "weights.safetensors").read_bytes())
+    events = json.loads((source / "training.json").read_text())["events"]
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[str, Any]:
+    """Every metric in every bucket under every protocol; an empty bucket is null with n = 0."""
+    buckets, rows, gaps = buckets_of(split, evaluate), [], {}
+    for protocol, counted in ranks.items():
+        for name, (metric, cutoff) in metrics_of(evaluate).items():
+            values = expected(metric, cutoff, counted)
+            gaps[f"{protocol} {name}"] = tie_gap(metric, cutoff, counted)
+            for bucket, members in buckets.items():
+                n_users = int(members.sum())
+                value = float(values[members].mean()) if n_users else None
+                rows.append(
+                    {"protocol": protocol, "bucket": bucket, "metric": name, "value": value, "n_users": n_users}
+                )
+    return {"schema": 1, "metrics": rows, "tie_gap": gaps}
+
+
+def protocol_of(evaluate: Evaluate) -> dict[str, Any]:
+    """Everything that decides what a number means; its hash stands beside each number."""
+    return {
+        "split": "leave_last_two_out",
+        "users": "three events or more",
+        "ties": "expectation",
+        "popularity": "training events",
+        "cold_targets": "counted",
+        **resolve(evaluate.model_copy(update={"metrics": None, "protocols": ["full"]})),
+    }
+
+
+def _manifest(cell: Cell, split: Split, run_key: str, start: float) -> dict[str, Any]:
+    protocol = protocol_of(cell.spec.evaluate)
+    return {
+        "schema": RUN,
+        "key": run_key,
+        "experiment": cell.spec.name,
+        **asdict(cell.labels),
+        "seed": cell.seed,
+        "configuration": cell.configuration,
+        "data": split.data.key,
+        "dataset_facts": describe(split.data, split),
+        "protocol": protocol,
+        "protocol_hash": digest(protocol),
+        "started": start,
+        "seconds": round(time.time() - start, 3),
+        "versions": _versions(),
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-learn", "duckdb")
+    installed = {distribution.name.lower(): distribution.version for distribution in importlib.metadata.distributions()}
+    return {package: installed[package] for package in packages if package in installed}

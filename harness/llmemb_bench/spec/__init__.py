@@ -1,0 +1,1 @@
+"""A YAML spec in, checked cells out."""

@@ -1,0 +1,212 @@
+"""From one spec to its cells: one dataset, one of each part, one seed."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from llmemb_bench.contracts import Dataset, Encoder, Method
+from llmemb_bench.errors import Problem, SpecError
+from llmemb_bench.registry import suggestion
+from llmemb_bench.spec.check import check, configure
+from llmemb_bench.spec.frame import Spec
+from llmemb_bench.spec.resolve import digest, resolve
+from llmemb_bench.spec.source import Document, assign, override, read
+from llmemb_bench.training.settings import TrainConfig
+
+NONE = "none"
+"""The label of a part that a cell does not have."""
+
+PARTS = {
+    "dataset": "dataset",
+    "embeddings.encoder": "encoder",
+    "recommender.method": "method",
+    "recommender.backbone": "backbone",
+}
+"""Dotted keys whose plugin is a column of reports."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How a cell is named in reports."""
+
+    dataset: str
+    encoder: str
+    method: str
+    backbone: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the comparison for one seed."""
+
+    spec: Spec
+    """Without the parts that the method does not use."""
+    labels: Labels
+    seed: int
+
+    @property
+    def configuration(self) -> str:
+        """Hash of all settings but the seed: runs that may be averaged."""
+        return digest({**resolve(self.spec), "seeds": None, "matrix": None})
+
+    @property
+    def folder(self) -> str:
+        """Name of the run folder."""
+        parts = (self.labels.method, self.labels.backbone, self.labels.encoder)
+        readable = "-".join(part.partition(" ")[0] for part in parts if part != NONE)[:60]
+        return f"{readable}-{self.configuration[:8]}-s{self.seed}"
+
+
+def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
+    """Read, override, expand and check a spec; every problem of every cell is reported at once."""
+    document = read(path)
+    for assignment in sets:
+        override(document, assignment)
+    if seeds:
+        document.value["seeds"] = list(seeds)
+    cells: dict[tuple[str, int], Cell] = {}
+    problems: list[Problem] = []
+    for assignment_of_cell, raw in _expand(document):
+        spec, found = check(raw)
+        if spec is not None:
+            found = _lacks(spec, raw)
+        problems += found
+        if spec is None or found:
+            continue
+        used = _without_unused(spec)
+        for seed in spec.seeds:
+            cell = Cell(used, _labels(used, assignment_of_cell, document), seed)
+            cells.setdefault((cell.configuration, seed), cell)
+    if problems:
+        raise SpecError.of(problems)
+    return list(cells.values())
+
+
+def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
+    """One document for each combination of the matrix, and what the matrix chose for it."""
+    matrix = document.value.get("matrix")
+    if not isinstance(matrix, dict) or not all(isinstance(values, list) for values in matrix.values()):
+        yield {}, document  # absent, or wrong: the frame says so
+        return
+    _check_matrix_keys(matrix, document)
+    for combination in itertools.product(*(enumerate(values) for values in matrix.values())):
+        chosen = dict(zip(matrix, combination, strict=True))
+        raw = Document(copy.deepcopy(document.value), dict(document.places))
+        for path, (place, value) in chosen.items():
+            keys = path.split(".")
+            assign(raw.value, keys, copy.deepcopy(value), document.place(("matrix", path)))
+            source = ("matrix", path, place)
+            for loc, where in document.places.items():
+                if loc[:3] == source:
+                    raw.places[(*keys, *loc[3:])] = where
+        yield {path: value for path, (_, value) in chosen.items()}, raw
+
+
+def _check_matrix_keys(matrix: dict[str, Any], document: Document) -> None:
+    sections = sorted(set(Spec.model_fields) - {"version", "name", "matrix", "seeds"})
+    problems = [
+        Problem(document.place(("matrix", path)), f"the matrix cannot vary '{path}'", suggestion(path, sections))
+        for path in matrix
+        if path.partition(".")[0] not in sections
+    ]
+    if problems:
+        raise SpecError.of(problems)
+
+
+def _lacks(spec: Spec, document: Document) -> list[Problem]:
+    """What the method needs and the spec does not give."""
+    method, config = configure(Method, spec.recommender.method)
+    where = document.place(("recommender", "method"))
+    use = spec.recommender.method.use
+    wanted = {
+        "text": ("embeddings", spec.embeddings),
+        "backbone": ("recommender.backbone", spec.recommender.backbone),
+        "training": ("recommender.objective", spec.recommender.objective),
+    }
+    problems = [
+        Problem(where, f"the method '{use}' needs '{key}', which is absent", f"add '{key}:'")
+        for need, (key, value) in wanted.items()
+        if need in method.needs and value is None
+    ]
+    if spec.embeddings is not None and spec.embeddings.scft is not None and "text" in method.needs:
+        problems += _untrainable(spec, document)
+    return problems
+
+
+def _untrainable(spec: Spec, document: Document) -> list[Problem]:
+    if spec.embeddings is None:
+        return []
+    encoder, _ = configure(Encoder, spec.embeddings.encoder)
+    if encoder.trainable:
+        return []
+    where = document.place(("embeddings", "scft"))
+    return [Problem(where, f"the encoder '{spec.embeddings.encoder.use}' has no weights to tune", "remove 'scft:'")]
+
+
+def _without_unused(spec: Spec) -> Spec:
+    """A counting method has no encoder, no backbone and no training: its cell must not depend on them."""
+    method, _ = configure(Method, spec.recommender.method)
+    trained = "training" in method.needs
+    recommender = spec.recommender.model_copy(
+        update={
+            "backbone": spec.recommender.backbone if "backbone" in method.needs else None,
+            "objective": spec.recommender.objective if trained else None,
+            "train": (spec.recommender.train or TrainConfig()) if trained else None,
+        }
+    )
+    embeddings = spec.embeddings if "text" in method.needs else None
+    return spec.model_copy(update={"recommender": recommender, "embeddings": embeddings})
+
+
+def _labels(spec: Spec, chosen: Mapping[str, Any], document: Document) -> Labels:
+    choices = {
+        "dataset": spec.dataset,
+        "encoder": spec.embeddings and spec.embeddings.encoder,
+        "method": spec.recommender.method,
+        "backbone": spec.recommender.backbone,
+    }
+    names = {part: choice.use if choice else NONE for part, choice in choices.items()}
+    dataset, config = configure(Dataset, spec.dataset)
+    names["dataset"] = "-".join(filter(None, [spec.dataset.use, dataset.variant(config)]))
+    for path, value in chosen.items():
+        part = next((label for key, label in PARTS.items() if f"{path}.".startswith(f"{key}.")), "method")
+        if names[part] == NONE or not _present(spec, path):
+            continue
+        detail = _detail(path, value, document)
+        names[part] += f" ({detail})" if detail else ""
+    return Labels(**names)
+
+
+def _present(spec: Spec, path: str) -> bool:
+    """Whether the section that a matrix key lies in is part of this cell."""
+    section: Any = spec
+    for key in path.split(".")[:2]:
+        section = getattr(section, key, None) if isinstance(section, BaseModel) else section
+    return section is not None
+
+
+def _detail(path: str, value: Any, document: Document) -> str:
+    """What tells this matrix value from the others of the same plugin; empty where the name is enough."""
+    if path not in PARTS:
+        return f"{path.rpartition('.')[2]}={_short(value)}"
+    used = [_use(other) for other in document.value["matrix"][path]]
+    if used.count(_use(value)) < 2 or not isinstance(value, Mapping):
+        return ""
+    return ", ".join(f"{key}={_short(inner)}" for key, inner in value.items() if key != "use")
+
+
+def _use(value: Any) -> str:
+    return str(value.get("use")) if isinstance(value, Mapping) else str(value)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={_short(inner)}" for key, inner in value.items() if key != "use") or _use(value)
+    return str(value)

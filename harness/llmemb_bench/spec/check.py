@@ -1,0 +1,149 @@
+"""Two-step validation: pydantic checks the frame, then each plugin's own Config checks its settings.
+
+So an error shows one place and one cause, not every branch of a union.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from llmemb_bench.config import Choice, Config
+from llmemb_bench.errors import BenchError, Problem
+from llmemb_bench.registry import find, suggestion
+from llmemb_bench.spec.frame import Spec
+from llmemb_bench.spec.source import Document, Loc
+
+if TYPE_CHECKING:
+    from llmemb_bench.contracts import Plugin
+
+P = TypeVar("P", bound="Plugin")
+
+
+def configure(contract: type[P], choice: Choice) -> tuple[type[P], Config]:
+    """The plugin class that a checked choice names, and its settings object."""
+    plugin = find(choice.kind, choice.use).load()
+    if not issubclass(plugin, contract):
+        raise TypeError(f"{plugin.__name__} is no {contract.__name__}")
+    return plugin, plugin.config_type().model_validate(dict(choice.settings))
+
+
+def build(contract: type[P], choice: Choice) -> P:
+    """A plugin that needs nothing but its settings."""
+    plugin, config = configure(contract, choice)
+    made: P = plugin(config)  # type: ignore[call-arg]  # the contract's own __init__ takes the settings alone
+    return made
+
+
+def check(document: Document) -> tuple[Spec | None, list[Problem]]:
+    """The spec of one cell, or all that is wrong with it."""
+    try:
+        spec = Spec.model_validate(document.value)
+    except ValidationError as error:
+        problems = list(_problems(error, Spec, document, ()))
+        return None, problems + _choices_in_raw(document)
+    problems = list(_check_choices(spec, document, ()))
+    return (None, problems) if problems else (spec, problems)
+
+
+def _choices_in_raw(document: Document) -> list[Problem]:
+    """What is wrong in plugins' settings although the frame around them is wrong too."""
+    found: list[Problem] = []
+    for loc, field_type in (
+        (("dataset",), "dataset"),
+        (("embeddings", "encoder"), "encoder"),
+        (("recommender", "method"), "method"),
+        (("recommender", "backbone"), "backbone"),
+        (("recommender", "objective"), "objective"),
+    ):
+        found += _check_raw(document, loc, field_type)
+    return found
+
+
+def _check_raw(document: Document, loc: Loc, name: str) -> list[Problem]:
+    value: Any = document.value
+    for key in loc:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    kind = next((choice for choice in Choice.__subclasses__() if choice.kind == f"{name}s"), None)
+    if value is None or kind is None:
+        return []
+    try:
+        choice = kind._of(value)
+    except ValueError:
+        return []  # the frame has said so
+    return list(_check_choice(choice, document, loc))
+
+
+def _check_choices(value: object, document: Document, loc: Loc) -> Iterator[Problem]:
+    """Walk settings for choices of plugins, and into the settings of those."""
+    if isinstance(value, Choice):
+        yield from _check_choice(value, document, loc)
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _check_choices(getattr(value, name), document, (*loc, name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _check_choices(inner, document, (*loc, place))
+
+
+def _check_choice(choice: Choice, document: Document, loc: Loc) -> Iterator[Problem]:
+    try:
+        config_type = find(choice.kind, choice.use).load().config_type()
+    except BenchError as error:
+        if error.exit_code != BenchError.exit_code and error.exit_code != 2:
+            raise
+        use = (*loc, "use")
+        where = document.place(use if use in document.places else loc)
+        yield from (Problem(where, problem.finding, problem.fix) for problem in error.problems)
+        return
+    try:
+        config = config_type.model_validate(dict(choice.settings))
+    except ValidationError as error:
+        yield from _problems(error, config_type, document, loc)
+        return
+    yield from _check_choices(config, document, loc)
+
+
+def _problems(error: ValidationError, model: type[BaseModel], document: Document, loc: Loc) -> Iterator[Problem]:
+    for fault in error.errors(include_url=False):
+        inner = tuple(part for part in fault["loc"] if part != "[key]")
+        place, path = document.place((*loc, *inner)), ".".join(map(str, (*loc, *inner)))
+        match fault["type"]:
+            case "extra_forbidden":
+                known = sorted(_fields(_model_at(model, inner[:-1])))
+                yield Problem(place, f"unknown key '{path}'", suggestion(str(inner[-1]), known))
+            case "missing":
+                yield Problem(place, f"the key '{path}' is missing", f"add '{inner[-1]}: ...' here")
+            case _:
+                message = fault["msg"].replace("Input should", "should").removeprefix("Value error, ")
+                yield Problem(place, f"'{path}' {message}, got {_shown(fault['input'])}")
+
+
+def _shown(value: object) -> str:
+    text = repr(str(value) if isinstance(value, str) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
+    """The settings class that stands at a place below another."""
+    found: Any = model
+    for key in loc:
+        if isinstance(key, int):
+            continue
+        fields = _fields(found)
+        found = _model_in(fields[key].annotation) if key in fields else None
+    return found if isinstance(found, type) else None
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    return dict(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else {}
+
+
+def _model_in(annotation: Any) -> Any:
+    """The model class inside `Model | None` or `list[Model]`."""
+    if get_origin(annotation) in (Union, types.UnionType, list):
+        return next((_model_in(part) for part in get_args(annotation) if part is not type(None)), None)
+    return annotation

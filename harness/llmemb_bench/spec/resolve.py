@@ -1,0 +1,64 @@
+"""Settings as plain values with every default filled in: what is stored, compared and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from llmemb_bench.config import Choice, Config, SpecPath
+from llmemb_bench.registry import find
+
+
+def digest(value: object) -> str:
+    """Hash of a JSON value; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def settings_of(choice: Choice) -> Config:
+    """The settings object of a checked choice."""
+    return find(choice.kind, choice.use).load().config_type().model_validate(dict(choice.settings))
+
+
+def resolve(value: object) -> Any:
+    """Plain values with every default filled in, those of plugins too; paths stay as written."""
+    if isinstance(value, Choice):
+        return {"use": value.use, **resolve(settings_of(value))}
+    if isinstance(value, BaseModel):
+        return {name: resolve(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, SpecPath):
+        return value.text
+    if isinstance(value, Mapping):
+        return {str(key): resolve(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [resolve(inner) for inner in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def walk(value: object) -> Iterator[object]:
+    """Every setting in a value, those of the plugins it chooses too."""
+    yield value
+    inner: list[object] = []
+    if isinstance(value, Choice):
+        inner = [settings_of(value)]
+    elif isinstance(value, BaseModel):
+        inner = [getattr(value, name) for name in type(value).model_fields]
+    elif isinstance(value, Mapping):
+        inner = list(value.values())
+    elif isinstance(value, list):
+        inner = value
+    for part in inner:
+        yield from walk(part)
+
+
+def choices_in(value: object) -> list[Choice]:
+    """Every plugin chosen in a value, directly or by another plugin."""
+    return [part for part in walk(value) if isinstance(part, Choice)]
+
+
+def paths_in(value: object) -> list[SpecPath]:
+    """Every path set in a value, by its plugins too."""
+    return [part for part in walk(value) if isinstance(part, SpecPath)]

@@ -1,0 +1,43 @@
+"""The JSON Schema of a spec: the frame, and for each kind one alternative a plugin."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from llmemb_bench.errors import BenchError
+from llmemb_bench.registry import KINDS, Entry, entries
+from llmemb_bench.spec.frame import Spec
+
+
+def spec_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12; a plugin that cannot be imported is left out, with a word on stderr."""
+    schema = Spec.model_json_schema()
+    definitions: dict[str, Any] = schema.setdefault("$defs", {})
+    for kind in KINDS:
+        found = [plugin for entry in entries() if entry.kind == kind and (plugin := _plugin(entry, definitions))]
+        names = [plugin["properties"]["use"]["const"] for plugin in found]
+        definitions[kind] = {"description": KINDS[kind], "anyOf": [{"enum": names}, *found]}
+    properties = schema["properties"]
+    properties["extends"] = {"type": "string", "description": "another spec whose keys this one starts from"}
+    # What the matrix gives may be absent from the base, and so may what `extends` brings.
+    schema.pop("required", None)
+    definitions["Recommender"].pop("required", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "llmemb-bench spec", **schema}
+
+
+def _plugin(entry: Entry, definitions: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        schema = entry.load().config_type().model_json_schema()
+    except BenchError as error:
+        sys.stderr.write(f"left out: {error}\n")
+        return None
+    definitions.update(schema.pop("$defs", {}))
+    return {
+        "type": "object",
+        "title": entry.name,
+        "description": entry.summary,
+        "additionalProperties": False,
+        "properties": {"use": {"const": entry.name}, **schema.get("properties", {})},
+        "required": ["use", *schema.get("required", [])],
+    }

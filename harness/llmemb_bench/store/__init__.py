@@ -1,0 +1,1 @@
+"""What a run leaves behind: a folder each, and one database over them."""

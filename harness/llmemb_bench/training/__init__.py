@@ -1,0 +1,1 @@
+"""Stage 2: training a recommender on histories (RAT)."""

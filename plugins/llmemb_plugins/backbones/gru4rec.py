@@ -1,0 +1,39 @@
+"""GRU4Rec: a gated recurrent net over the history (Hidasi et al., ICLR 2016)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from llmemb_bench.contracts import Backbone, BackboneConfig
+
+
+class Gru4RecConfig(BackboneConfig):
+    """Settings of `gru4rec`."""
+
+    layers: Annotated[int, Field(ge=1)] = 1
+    """Recurrent layers (paper: 1)."""
+
+
+class Gru4Rec(Backbone):
+    """Trained on every position like the others (the published LLMEmb code trains on the last one only, which
+    makes backbones incomparable; method.md 1.14 row 6). Padding comes last, so it never enters a real state."""
+
+    config: Gru4RecConfig
+    task = "next_item"
+
+    def __init__(self, config: Gru4RecConfig) -> None:
+        super().__init__(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.gru = nn.GRU(config.dim, config.dim, config.layers, batch_first=True)
+        self.out = nn.Linear(config.dim, config.dim)
+
+    def forward(
+        self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
+    ) -> Float[Tensor, "batch len dim"]:
+        hidden, _ = self.gru(self.dropout(x * self.config.dim**0.5))
+        states: Tensor = self.out(self.dropout(hidden))
+        return states

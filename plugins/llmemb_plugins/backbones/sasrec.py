@@ -1,0 +1,57 @@
+"""SASRec: causal self-attention over the history (Kang & McAuley, ICDM 2018)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_plugins.backbones._transformer import Block
+
+
+class SasRecConfig(BackboneConfig):
+    """Settings of `sasrec`."""
+
+    blocks: Annotated[int, Field(ge=1)] = 2
+    """Attention blocks (paper: 2)."""
+    heads: Annotated[int, Field(ge=1)] = 1
+    """Attention heads; must divide `dim` (paper: 1)."""
+    attention: Literal["causal", "bidirectional"] = "causal"
+    """`bidirectional` is what LLMEmb's published code trains (method.md 1.14 row 1): every position then sees
+    the item it has to predict, so only use it to repeat that setting."""
+
+
+class SasRec(Backbone):
+    """Attention blocks over item vectors scaled by sqrt(dim) plus learnt positions, LayerNorm at the end.
+
+    Positions count from the first event. Padding stands behind the real events, so the causal mask alone
+    keeps it away from them; the bidirectional setting masks it as keys.
+    """
+
+    config: SasRecConfig
+    task = "next_item"
+
+    def __init__(self, config: SasRecConfig) -> None:
+        super().__init__(config)
+        self.positions = nn.Embedding(config.max_len, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            Block(config.dim, config.heads, config.dropout, nn.ReLU(), config.dim) for _ in range(config.blocks)
+        )
+        self.norm = nn.LayerNorm(config.dim)
+        nn.init.normal_(self.positions.weight, std=config.dim**-0.5)
+
+    def forward(
+        self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
+    ) -> Float[Tensor, "batch len dim"]:
+        places = torch.arange(x.shape[1], device=x.device)
+        x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
+        keys = real if self.config.attention == "bidirectional" else None
+        for block in self.blocks:
+            x = block(x, keys)
+        states: Tensor = self.norm(x)
+        return states

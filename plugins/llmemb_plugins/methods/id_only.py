@@ -1,0 +1,28 @@
+"""A learnt vector for each item id and nothing else: the backbone as its authors meant it."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from llmemb_bench.config import Config
+from llmemb_bench.contracts import Parts, VectorMethod
+
+
+class IdOnlyConfig(Config):
+    """Nothing to set."""
+
+
+class IdOnly(VectorMethod):
+    """A table [items, dim], normal with standard deviation dim^-1/2; also the teacher of RAT's alignment."""
+
+    config: IdOnlyConfig
+
+    def __init__(self, config: IdOnlyConfig, parts: Parts) -> None:
+        super().__init__(config, parts)
+        self.table = nn.Embedding(parts.n_items, self.dim)
+        nn.init.normal_(self.table.weight, std=self.dim**-0.5)
+
+    def items(self, ids: Int[Tensor, "rows"]) -> Float[Tensor, "rows dim"]:
+        vectors: Tensor = self.table(ids - 1)
+        return vectors
