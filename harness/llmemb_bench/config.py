@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -30,10 +30,13 @@ class SpecText(str):
 
     folder: Path
 
-    def __new__(cls, text: str, folder: Path) -> Self:
+    def __new__(cls, text: str, folder: Path) -> SpecText:
         made = super().__new__(cls, text)
         made.folder = folder
         return made
+
+    def __deepcopy__(self, memo: object) -> SpecText:
+        return self  # immutable
 
 
 @dataclass(frozen=True)

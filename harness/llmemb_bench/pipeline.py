@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf, fingerprint, stage_key
-from llmemb_bench.config import DatasetChoice
+from llmemb_bench.config import DatasetChoice, MetricChoice
 from llmemb_bench.contracts import (
     Augmentation,
     Backbone,
@@ -41,8 +41,6 @@ from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected
 from llmemb_bench.evaluation.ranking import Ranks, rank
-from llmemb_bench.registry import names
-from llmemb_bench.config import MetricChoice
 from llmemb_bench.seeds import generator, torch_seed
 from llmemb_bench.spec.check import build, configure
 from llmemb_bench.spec.frame import Embeddings, Evaluate, Recommender
@@ -236,29 +234,3 @@ class Evaluation:
         folder = self.shelf.get("candidates", key, make)
         drawn: NDArray[np.int32] = np.load(folder / "candidates.npy", allow_pickle=False)
         return drawn
-
-
-def metrics_of(evaluate: Evaluate) -> dict[str, tuple[Metric, int]]:
-    """Name (`hr@10`) to metric and cut-off; every registered metric where the spec names none."""
-    choices = evaluate.metrics or [MetricChoice(name) for name in names("metrics")]
-    return {
-        f"{choice.use}@{cutoff}": (build(Metric, choice), cutoff)
-        for choice in choices
-        for cutoff in evaluate.cutoffs
-    }
-
-
-def check_size(split: Split, evaluate: Evaluate) -> None:
-    """Refuse what the data are too small for."""
-    if len(split.evaluated) == 0:
-        raise DataError(
-            f"none of {split.data.n_users} users has three events (train, validation, test)",
-            where="dataset",
-            fix="check dataset.min_user_events and the time column",
-        )
-    if max(evaluate.cutoffs) > split.data.n_items:
-        raise SpecError(
-            f"the cut-off {max(evaluate.cutoffs)} is larger than the catalogue of {split.data.n_items} items",
-            where="evaluate.cutoffs",
-            fix=f"use at most {split.data.n_items}",
-        )

@@ -20,12 +20,9 @@ from llmemb_bench.contracts import VectorMethod
 from llmemb_bench.data.prepare import describe
 from llmemb_bench.data.recdata import Split
 from llmemb_bench.errors import BenchError
-from llmemb_bench.evaluation.buckets import buckets_of
-from llmemb_bench.evaluation.expectation import expected, tie_gap
-from llmemb_bench.evaluation.ranking import Ranks
-from llmemb_bench.pipeline import Evaluation, Trainer, check_size, metrics_of, prepared, text_vectors
+from llmemb_bench.evaluation.measure import check_size, measure, protocol_of
+from llmemb_bench.pipeline import Evaluation, Trainer, prepared, text_vectors
 from llmemb_bench.spec.cells import Cell
-from llmemb_bench.spec.frame import Evaluate
 from llmemb_bench.spec.resolve import digest, resolve
 from llmemb_bench.store.database import enter
 from llmemb_bench.store.folders import MANIFEST, write_json, write_per_user, write_yaml
@@ -105,34 +102,6 @@ def _copy_training(shelf: Shelf, key: str, folder: Path) -> None:
     (folder / "weights.safetensors").write_bytes((source / "weights.safetensors").read_bytes())
     events = json.loads((source / "training.json").read_text())["events"]
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-
-
-def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[str, Any]:
-    """Every metric in every bucket under every protocol; an empty bucket is null with n = 0."""
-    buckets, rows, gaps = buckets_of(split, evaluate), [], {}
-    for protocol, counted in ranks.items():
-        for name, (metric, cutoff) in metrics_of(evaluate).items():
-            values = expected(metric, cutoff, counted)
-            gaps[f"{protocol} {name}"] = tie_gap(metric, cutoff, counted)
-            for bucket, members in buckets.items():
-                n_users = int(members.sum())
-                value = float(values[members].mean()) if n_users else None
-                rows.append(
-                    {"protocol": protocol, "bucket": bucket, "metric": name, "value": value, "n_users": n_users}
-                )
-    return {"schema": 1, "metrics": rows, "tie_gap": gaps}
-
-
-def protocol_of(evaluate: Evaluate) -> dict[str, Any]:
-    """Everything that decides what a number means; its hash stands beside each number."""
-    return {
-        "split": "leave_last_two_out",
-        "users": "three events or more",
-        "ties": "expectation",
-        "popularity": "training events",
-        "cold_targets": "counted",
-        **resolve(evaluate.model_copy(update={"metrics": None, "protocols": ["full"]})),
-    }
 
 
 def _manifest(cell: Cell, split: Split, run_key: str, start: float) -> dict[str, Any]:

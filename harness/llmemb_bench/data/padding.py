@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.ids import PAD
 
+Ids = NDArray[np.integer[Any]]
+
 
 def pad_right(
-    items: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    items: Ids, starts: Ids, lengths: Ids
 ) -> NDArray[np.int64]:
     """[batch, longest] from slices `items[start : start + length]` of a flat array."""
     columns = np.arange(max(int(lengths.max(initial=0)), 1))
@@ -22,11 +26,11 @@ def pad_right(
 class SeenItems:
     """Which (user, item) pairs a set of events holds: one sorted key array, looked up in bulk."""
 
-    def __init__(self, users: NDArray[np.int64], items: NDArray[np.int32], n_items: int) -> None:
+    def __init__(self, users: Ids, items: Ids, n_items: int) -> None:
         self._width = n_items + 1
         self._keys = np.unique(users * self._width + items)
 
-    def holds(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def holds(self, users: Ids, items: Ids) -> NDArray[np.bool_]:
         """For each pair, whether it is among the events; the two arrays broadcast."""
         keys = users * self._width + items
         places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)

@@ -11,6 +11,7 @@ from llmemb_bench.errors import DataError
 from llmemb_bench.store.database import open_store
 
 REPORTED_BUCKETS = ("overall", "head", "tail")
+"""The store holds more: five popularity and five history groups, and every registered metric."""
 
 # A report shows the newest configuration of each labelled row: seeds of an older one must not enter its mean.
 _QUERY = """
@@ -24,7 +25,7 @@ select experiment, dataset, encoder, method, backbone, data, protocol_hash, prot
        avg(value) as mean, stddev_samp(value) as std, list(seed order by seed) as seeds,
        max(n_users)::bigint as n_users
 from newest join metrics using (folder)
-where configuration = current and bucket in ('overall', 'head', 'tail')
+where configuration = current and bucket in ('overall', 'head', 'tail') and regexp_matches(metric, '^(hr|ndcg)@')
   and (len($experiments) = 0 or list_contains($experiments, experiment))
   and (len($seeds) = 0 or list_contains($seeds, seed))
 group by all

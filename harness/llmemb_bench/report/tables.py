@@ -34,7 +34,7 @@ def _table(rows: list[Row]) -> Table:
     table = Table(title=f"{rows[0].dataset} · {rows[0].protocol}   ({counts} users)", title_justify="left")
     several = len({key[0] for key in keys}) > 1
     for heading in (*(["experiment"] if several else []), "method", "backbone", "encoder", "seeds"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for metric, bucket in columns:
         table.add_column(f"{metric.upper()}\n{bucket}", justify="right", no_wrap=True)
     best = {column: _best(cells, keys, *column) for column in columns}

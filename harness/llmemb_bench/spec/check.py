@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from llmemb_bench.config import Choice, Config
+from llmemb_bench.contracts import Plugin
 from llmemb_bench.errors import BenchError, Problem
 from llmemb_bench.registry import find, suggestion
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.source import Document, Loc
 
-if TYPE_CHECKING:
-    from llmemb_bench.contracts import Plugin
-
-P = TypeVar("P", bound="Plugin")
+P = TypeVar("P", bound=Plugin)
 
 
 def configure(contract: type[P], choice: Choice) -> tuple[type[P], Config]:

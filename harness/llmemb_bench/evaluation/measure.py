@@ -1,0 +1,72 @@
+"""From ranks to the numbers of a run, and the protocol that they were measured under."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmemb_bench.config import MetricChoice
+from llmemb_bench.contracts import Metric
+from llmemb_bench.data.recdata import Split
+from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.evaluation.buckets import buckets_of
+from llmemb_bench.evaluation.expectation import expected, tie_gap
+from llmemb_bench.evaluation.ranking import Ranks
+from llmemb_bench.registry import names
+from llmemb_bench.spec.check import build
+from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.spec.resolve import resolve
+
+
+def metrics_of(evaluate: Evaluate) -> dict[str, tuple[Metric, int]]:
+    """Name (`hr@10`) to metric and cut-off; every registered metric where the spec names none."""
+    choices = evaluate.metrics or [MetricChoice(name) for name in names("metrics")]
+    return {
+        f"{choice.use}@{cutoff}": (build(Metric, choice), cutoff)
+        for choice in choices
+        for cutoff in evaluate.cutoffs
+    }
+
+
+def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[str, Any]:
+    """Every metric in every bucket under every protocol; an empty bucket is null with n = 0."""
+    buckets, metrics, rows, gaps = buckets_of(split, evaluate), metrics_of(evaluate), [], {}
+    for protocol, counted in ranks.items():
+        for name, (metric, cutoff) in metrics.items():
+            values = expected(metric, cutoff, counted)
+            gaps[f"{protocol} {name}"] = tie_gap(metric, cutoff, counted)
+            for bucket, members in buckets.items():
+                n_users = int(members.sum())
+                value = float(values[members].mean()) if n_users else None
+                rows.append(
+                    {"protocol": protocol, "bucket": bucket, "metric": name, "value": value, "n_users": n_users}
+                )
+    return {"schema": 1, "metrics": rows, "tie_gap": gaps}
+
+
+def protocol_of(evaluate: Evaluate) -> dict[str, Any]:
+    """Everything that decides what a number means; its hash stands beside each number."""
+    settings = resolve(evaluate)
+    return {
+        "split": "leave_last_two_out",
+        "users": "three events or more",
+        "ties": "expectation",
+        "popularity": "training events",
+        "cold_targets": "counted",
+        **{key: settings[key] for key in ("cutoffs", "history", "head_share", "tail_below")},
+    }
+
+
+def check_size(split: Split, evaluate: Evaluate) -> None:
+    """Refuse what the data are too small for."""
+    if len(split.evaluated) == 0:
+        raise DataError(
+            f"none of {split.data.n_users} users has three events (train, validation, test)",
+            where="dataset",
+            fix="check dataset.min_user_events and the time column",
+        )
+    if max(evaluate.cutoffs) > split.data.n_items:
+        raise SpecError(
+            f"the cut-off {max(evaluate.cutoffs)} is larger than the catalogue of {split.data.n_items} items",
+            where="evaluate.cutoffs",
+            fix=f"use at most {split.data.n_items}",
+        )

@@ -1,0 +1,1 @@
+"""Stage 1: item texts in, item vectors out."""

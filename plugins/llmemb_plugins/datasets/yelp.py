@@ -1,0 +1,81 @@
+"""Yelp reviews: today's open dataset, or the RecSys Challenge 2013 dump that the paper used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+from llmemb_bench.config import Config
+from llmemb_bench.contracts import Dataset, FilesConfig
+from llmemb_plugins.datasets._files import json_lines
+
+REVIEW = {"user_id": "VARCHAR", "business_id": "VARCHAR", "date": "TIMESTAMP"}
+
+
+class YelpConfig(FilesConfig):
+    """Settings of `yelp`."""
+
+    release: Literal["open", "2013"] = "open"
+    """The open dataset, or the challenge dump (the paper's: 15,720 users after its filters)."""
+    reviews: str | None = None
+    """File name of the reviews, if not the official one."""
+    businesses: str | None = None
+    """File name of the businesses, if not the official one."""
+    instruction: str = "The point of interest has the following attributes: "
+    """The line that every prompt starts with (paper's)."""
+
+
+class Yelp(Dataset):
+    """Every review is an event; text: name, categories, city, state.
+
+    review_count and stars never enter the text, because they are popularity of the whole period, test events
+    included (the published prompts hold them).
+    """
+
+    config: YelpConfig
+    obtain: ClassVar[str] = (
+        "the open dataset: accept the terms at https://www.yelp.com/dataset (academic, non-commercial, no "
+        "redistribution), unpack it and set dataset.path to its folder; release 2013: join "
+        "https://www.kaggle.com/c/yelp-recsys-2013 and unpack yelp_training_set.zip there"
+    )
+
+    @classmethod
+    def variant(cls, config: Config) -> str:
+        release = YelpConfig.model_validate(config).release
+        return "" if release == "open" else release
+
+    def files(self) -> Sequence[Path]:
+        folder = self.config.path.resolve()
+        stem = {"open": "yelp_academic_dataset", "2013": "yelp_training_set"}[self.config.release]
+        names = (self.config.reviews or f"{stem}_review.json", self.config.businesses or f"{stem}_business.json")
+        return [self.raw(folder, name, f"{name}.gz") for name in names]
+
+    def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
+        return json_lines(db, self.files()[0], REVIEW).select(
+            'user_id as "user", business_id as item, epoch("date")::bigint as "time"'
+        )
+
+    def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
+        # Categories are one string in the open dataset and a list in the dump of 2013.
+        categories = {"open": "VARCHAR", "2013": "VARCHAR[]"}[self.config.release]
+        columns = {"business_id": "VARCHAR", "name": "VARCHAR", "categories": categories, "city": "VARCHAR"}
+        return json_lines(db, self.files()[1], columns | {"state": "VARCHAR"}).select(
+            "business_id as item, * exclude business_id"
+        )
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        reviews = [
+            {"user_id": f"u{user}", "business_id": f"b{(user + place) % 9}", "date": f"2019-01-0{place + 1} 00:00:09"}
+            for user in range(8)
+            for place in range(4)
+        ]
+        places = [{"business_id": f"b{place}", "name": f"Bar; {place}", "categories": "Bars, Food"} for place in range(9)]
+        for name, rows in (("review", reviews), ("business", places)):
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (folder / f"yelp_academic_dataset_{name}.json").write_text(lines, encoding="utf-8")
+        return {"path": str(folder)}

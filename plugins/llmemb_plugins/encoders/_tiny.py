@@ -1,0 +1,64 @@
+"""Real but tiny models with random weights, for contract checks on machines without downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+WORDS = "the item has following attributes title is a one two three red blue green soap brush film book".split()
+
+
+def _write_tokenizer(folder: Path) -> int:
+    """A word tokenizer; returns its vocabulary size."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
+    words = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  # a token of text, no secret
+    words.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(  # noqa: S106
+        str(folder)
+    )
+    return len(vocabulary)
+
+
+def write_llama(folder: Path) -> Path:
+    """A LLaMA of two layers in `folder`, as transformers saves one."""
+    from transformers import LlamaConfig, LlamaModel
+
+    size = _write_tokenizer(folder)
+    config = LlamaConfig(
+        vocab_size=size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaModel(config).save_pretrained(str(folder))
+    return folder
+
+
+def write_bert(folder: Path) -> Path:
+    """A BERT of two layers in `folder`, as transformers saves one."""
+    from transformers import BertConfig, BertModel
+
+    size = _write_tokenizer(folder)
+    config = BertConfig(
+        vocab_size=size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(str(folder))
+    return folder

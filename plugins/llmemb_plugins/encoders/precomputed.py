@@ -1,0 +1,109 @@
+"""Vectors made elsewhere, joined by item id: .npy + ids, .parquet or .safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from llmemb_bench import progress
+from llmemb_bench.config import Config, SpecPath
+from llmemb_bench.contracts import Encoder
+from llmemb_bench.data.recdata import Items
+from llmemb_bench.errors import DataError, MissingError, SpecError
+
+
+class PrecomputedConfig(Config):
+    """Settings of `precomputed`."""
+
+    vectors: SpecPath
+    """`.parquet` with columns `item` and `vector`; or `.npy` [items, dim]; or `.safetensors` with one such tensor."""
+    ids: SpecPath | None = None
+    """For .npy and .safetensors: a text file with one item id a line, in the order of the rows."""
+
+
+class Precomputed(Encoder):
+    """Never joined by row: an item without a vector, a doubled id or a number that is not finite is an error."""
+
+    config: PrecomputedConfig
+    needs_text = False
+
+    def __init__(self, config: PrecomputedConfig) -> None:
+        self.config = config
+
+    def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
+        path = self.config.vectors.resolve()
+        ids, vectors = _read(path, self.config.ids.resolve() if self.config.ids else None)
+        place = {item: row for row, item in enumerate(ids)}
+        _refuse(path, ids, vectors, place, items)
+        extra = len(place.keys() - set(items.ids))
+        if extra:
+            progress.say(f"precomputed: {extra} vectors are of items outside the catalogue and are not used")
+        return vectors[[place[item] for item in items.ids]].astype(np.float32)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        names = [f"item{place}" for place in range(1, 41)]
+        np.save(folder / "vectors.npy", np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32))
+        (folder / "ids.txt").write_text("\n".join(names) + "\n")
+        return {"vectors": str(folder / "vectors.npy"), "ids": str(folder / "ids.txt")}
+
+
+def _read(path: Path, ids: Path | None) -> tuple[list[str], Float[np.ndarray, "rows text_dim"]]:
+    for file in (path, ids):
+        if file is not None and not file.is_file():
+            raise MissingError(f"no file {file}", where="embeddings.encoder", fix="check 'vectors' and 'ids'")
+    try:
+        if path.suffix == ".parquet":
+            return _read_parquet(path)
+        vectors = _read_array(path)
+    except (ValueError, SafetensorError, duckdb.Error) as error:
+        raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
+    if ids is None:
+        raise SpecError(f"{path.name} carries no item ids", where="embeddings.encoder", fix="ids: IDS.txt")
+    names = ids.read_text(encoding="utf-8").splitlines()
+    if vectors.ndim != 2 or len(names) != len(vectors):
+        raise DataError(f"has shape {list(vectors.shape)}, but {ids.name} has {len(names)} ids", where=str(path))
+    return names, vectors
+
+
+def _read_array(path: Path) -> np.ndarray:
+    if path.suffix == ".npy":
+        array: np.ndarray = np.load(path, allow_pickle=False)
+        return array
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+        if len(tensors) != 1:
+            raise DataError(f"holds {len(tensors)} tensors, should hold one", where=str(path))
+        return next(iter(tensors.values()))
+    raise SpecError(f"'{path.suffix}' is no known format", where=str(path), fix="use .npy, .parquet or .safetensors")
+
+
+def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
+    with duckdb.connect() as db:
+        rows = db.execute("select item::varchar, vector::float[] from read_parquet(?)", [str(path)]).fetchall()
+    widths = {len(vector or ()) for _, vector in rows}
+    if len(widths) != 1:
+        raise DataError(f"has vectors of {len(widths)} different lengths", where=str(path))
+    return [item for item, _ in rows], np.array([vector for _, vector in rows], dtype=np.float32)
+
+
+def _refuse(path: Path, ids: list[str], vectors: np.ndarray, place: dict[str, int], items: Items) -> None:
+    if len(place) < len(ids):
+        double = next(item for row, item in enumerate(ids) if place[item] != row)
+        raise DataError(f"{len(ids) - len(place)} ids stand twice, the first is '{double}'", where=str(path))
+    missing = [item for item in items.ids if item not in place]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(items)} items have no vector, the first is '{missing[0]}'",
+            where=str(path),
+            fix="make the vectors from the same catalogue; ids are the dataset's own",
+        )
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise DataError(f"{len(bad)} vectors hold NaN or infinity, the first is of '{ids[bad[0]]}'", where=str(path))

@@ -1,0 +1,37 @@
+"""Random vectors by item id: the control that tells text from mere width."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+
+from llmemb_bench.config import Config
+from llmemb_bench.contracts import Encoder
+from llmemb_bench.data.recdata import Items
+from llmemb_bench.seeds import generator
+
+
+class RandomConfig(Config):
+    """Settings of `random`."""
+
+    dim: Annotated[int, Field(ge=1)] = 384
+    """Width (ours: MiniLM's)."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the draw."""
+
+
+class Random(Encoder):
+    """Standard normal, drawn from the item's own id: the same vector in any catalogue and order."""
+
+    config: RandomConfig
+    needs_text = False
+
+    def __init__(self, config: RandomConfig) -> None:
+        self.config = config
+
+    def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
+        rows = [generator(self.config.seed, "random vector", item).standard_normal(self.config.dim) for item in items.ids]
+        return np.array(rows, dtype=np.float32)

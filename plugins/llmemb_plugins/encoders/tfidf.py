@@ -1,0 +1,37 @@
+"""TF-IDF of the item texts, reduced by SVD: the control that tells a language model from word counts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from llmemb_bench.config import Config
+from llmemb_bench.contracts import Encoder
+from llmemb_bench.data.recdata import Items
+
+
+class TfidfConfig(Config):
+    """Settings of `tfidf`."""
+
+    dim: Annotated[int, Field(ge=1)] = 384
+    """Width after the SVD, at most what the words span (ours: MiniLM's)."""
+
+
+class Tfidf(Encoder):
+    """Rows of unit length over words and word pairs, then latent semantic analysis (Deerwester et al. 1990)."""
+
+    config: TfidfConfig
+
+    def __init__(self, config: TfidfConfig) -> None:
+        self.config = config
+
+    def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
+        counted = TfidfVectorizer(sublinear_tf=True).fit_transform(items.texts())
+        dim = min(self.config.dim, min(counted.shape) - 1)
+        reduced = TruncatedSVD(dim, algorithm="arpack", random_state=0).fit_transform(counted)
+        return np.asarray(reduced, dtype=np.float32)

@@ -1,0 +1,52 @@
+"""Soft-target CLIP loss, exactly as LLMEmb's published code computes it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmemb_bench.config import Config
+from llmemb_bench.contracts import Loss
+
+
+class SoftClipConfig(Config):
+    """Settings of `soft_clip`."""
+
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    """Divides the logits and multiplies the targets; where it starts if learnt (code: 3, whatever is asked for)."""
+    learn_temperature: bool = True
+    """Whether training moves the temperature (code: yes in SCFT, no in RAT's alignment)."""
+    normalize: bool = False
+    """Unit vectors first (code: no)."""
+    detach_targets: bool = False
+    """No gradient through the targets (code: it flows)."""
+
+
+class SoftClip(Loss):
+    """S = XY'/t, T = softmax(t (XX' + YY')/2), mean of CE(S, T) and CE(S', T') (LLMEmb code, llm/llama.py).
+
+    The rows of T' do not sum to one; that is what the code does.
+    """
+
+    config: SoftClipConfig
+
+    def __init__(self, config: SoftClipConfig) -> None:
+        super().__init__(config)
+        self.temperature = nn.Parameter(torch.tensor(config.temperature), requires_grad=config.learn_temperature)
+
+    def forward(self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+        left, right = left.float(), right.float()
+        if self.config.normalize:
+            left, right = functional.normalize(left), functional.normalize(right)
+        logits = left @ right.T / self.temperature  # [batch, batch]
+        targets = (self.temperature * (left @ left.T + right @ right.T) / 2).softmax(-1)
+        if self.config.detach_targets:
+            targets = targets.detach()
+        rows = -(targets * logits.log_softmax(-1)).sum(-1)
+        columns = -(targets.T * logits.T.log_softmax(-1)).sum(-1)
+        return ((rows + columns) / 2).mean()

@@ -1,0 +1,50 @@
+"""Small worlds that tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmemb_bench.data.recdata import Items, RecData, Split
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("LLMEMB_BENCH_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real data: set LLMEMB_BENCH_DATA to their folder")
+    return folder
+
+
+def make_split(histories: Sequence[Sequence[int]], n_items: int) -> Split:
+    """A split of hand-written histories over items 1..n_items."""
+    lengths = [len(history) for history in histories]
+    flat = np.array([item for history in histories for item in history], dtype=np.int32)
+    items = Items(
+        ids=tuple(f"item{place}" for place in range(1, n_items + 1)),
+        attributes=tuple((("title", f"thing number {place}"), ("kind", "thing")) for place in range(1, n_items + 1)),
+        instruction="The item has the following attributes: ",
+    )
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    users = tuple(f"user{place}" for place in range(len(histories)))
+    return Split(RecData("test", offsets, flat, np.arange(len(flat), dtype=np.int64), users, items))
+
+
+@pytest.fixture
+def random_split() -> Callable[..., Split]:
+    """Random histories: `random_split(seed, n_users, n_items)`; some users are shorter than three events."""
+
+    def build(seed: int = 0, n_users: int = 30, n_items: int = 25, longest: int = 12) -> Split:
+        rng = np.random.default_rng(seed)
+        lengths = rng.integers(1, longest + 1, size=n_users)
+        lengths[0] = max(lengths[0], 3)
+        return make_split([rng.integers(1, n_items + 1, size=length).tolist() for length in lengths], n_items)
+
+    return build
