@@ -7,7 +7,6 @@ the keys of what it was fed. A result is written under a temporary name and rena
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -67,12 +66,13 @@ def write_folder(place: Path, make: Callable[[Path], None]) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     except OSError as error:
         raise MissingError(
-            f"cannot write to {place.parent}: {error.strerror}", fix="choose another folder with --results DIR"
+            f"cannot write to {place.parent}: {error.strerror}",
+            fix="choose another folder with --results DIR",
         ) from error
     try:
         make(temporary)
         if place.exists():
             shutil.rmtree(place)
-        os.replace(temporary, place)
+        temporary.replace(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -6,6 +6,7 @@ Axes: `batch` sequences or texts, `len` positions, `dim` the recommender's width
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Plugin(ABC):
     def config_type(cls) -> type[Config]:
         """The settings class: what the plugin annotates `config` with."""
         for owner in cls.__mro__:
-            if "config" in owner.__dict__.get("__annotations__", {}):
+            if "config" in inspect.get_annotations(owner):
                 return _annotated_config(owner)
         raise TypeError(f"{cls.__name__} does not annotate `config`")
 
@@ -318,9 +319,7 @@ class Method(TorchPlugin):
 class VectorMethod(Method):
     """A method whose score is the product of a backbone's state and an item's vector (tied weights)."""
 
-    needs: ClassVar[frozenset[Literal["backbone", "text", "teacher", "training"]]] = frozenset(
-        {"backbone", "training"}
-    )
+    needs: ClassVar[frozenset[Literal["backbone", "text", "teacher", "training"]]] = frozenset({"backbone", "training"})
 
     def __init__(self, config: Config, parts: Parts) -> None:
         super().__init__(config, parts)

@@ -1,8 +1,8 @@
 """The way of the data: one cell through its stages, each done once and kept on the shelf.
 
-    dataset -> histories -> split
-    items -> (SCFT) -> encoder -> vectors -> (PCA)
-    split + vectors + teacher -> trained recommender -> ranks
+dataset -> histories -> split
+items -> (SCFT) -> encoder -> vectors -> (PCA)
+split + vectors + teacher -> trained recommender -> ranks
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def text_vectors(embeddings: Embeddings, data: RecData, dataset: DatasetChoice, 
 def _refuse_textless(embeddings: Embeddings, data: RecData, dataset: DatasetChoice) -> None:
     encoder, _ = configure(Encoder, embeddings.encoder)
     config = build(Dataset, dataset).config
-    empty = [name for name, attributes in zip(data.catalogue.ids, data.catalogue.attributes, strict=True) if not attributes]
+    empty = [
+        name for name, attributes in zip(data.catalogue.ids, data.catalogue.attributes, strict=True) if not attributes
+    ]
     if encoder.needs_text and empty and config.textless == "refuse":
         raise DataError(
             f"{len(empty)} of {len(data.catalogue)} items have no text, the first is '{empty[0]}'",
@@ -166,9 +168,7 @@ class Trainer:
         teacher = method.teacher(configure(Method, wanted.method)[1]) if "teacher" in method.needs else None
         if teacher is None:
             return None
-        goal = wanted.model_copy(
-            update={"method": teacher.method, "backbone": teacher.backbone or wanted.backbone}
-        )
+        goal = wanted.model_copy(update={"method": teacher.method, "backbone": teacher.backbone or wanted.backbone})
         progress.say(f"teacher: {goal.method.use} with {goal.backbone.use if goal.backbone else 'no backbone'}")
         fitted, key = self.recommender(goal, text)
         if not isinstance(fitted, VectorMethod):

@@ -67,7 +67,7 @@ class _PlainWork(Work):
     def advance(self, by: int = 1, note: str = "") -> None:
         super().advance(by, note)
         now = time.monotonic()
-        if now - self._last >= SECONDS_BETWEEN_LINES or self.done == self.total:
+        if now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
             left = (now - self.start) / self.done * (self.total - self.done)
             say(f"{self.name}  {self.done}/{self.total}  {self.rate}  left {left:.0f} s  {self.note}".rstrip())

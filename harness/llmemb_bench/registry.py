@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from llmemb_bench.errors import BenchError, MissingError, SpecError
 
@@ -90,8 +90,7 @@ class Entry:
                 where=str(self.path),
                 fix="keep one plugin a file; the file's name is the plugin's",
             )
-        loaded: type[Plugin] = found[0]
-        return loaded
+        return cast("type[Plugin]", found[0])
 
 
 def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
@@ -99,7 +98,8 @@ def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
     extra = extra_of(missing)
     install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {missing}"
     return MissingError(
-        f"{entry.kind} plugin '{entry.name}' needs the package '{missing}', which is not installed", fix=install
+        f"{entry.kind} plugin '{entry.name}' needs the package '{missing}', which is not installed",
+        fix=install,
     )
 
 
@@ -152,7 +152,5 @@ def find(kind: str, name: str) -> Entry:
         raise SpecError(f"no {kind} plugin is called '{name}'", fix=suggestion(name, names(kind)))
     if len(matches) > 1:
         origins = " and ".join(f"{entry.origin} ({entry.path})" for entry in matches)
-        raise SpecError(
-            f"two {kind} plugins are called '{name}': {origins}", fix="uninstall or rename one of them"
-        )
+        raise SpecError(f"two {kind} plugins are called '{name}': {origins}", fix="uninstall or rename one of them")
     return matches[0]

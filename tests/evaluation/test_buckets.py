@@ -6,13 +6,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import make_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import make_split
 from llmemb_bench.evaluation.buckets import buckets_of, head_items
-from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.evaluation.measure import measure
+from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.spec.frame import Evaluate
 
 PARTITIONS = ("popularity", "history")

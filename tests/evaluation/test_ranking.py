@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from conftest import make_split
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Method, Parts
 from llmemb_bench.data.recdata import Split

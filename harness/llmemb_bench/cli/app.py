@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmemb_bench import __version__, progress
-from llmemb_bench.errors import BenchError, Exit, SpecError
+from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.registry import KINDS, Entry, entries, suggestion
 
 app = typer.Typer(
@@ -29,11 +29,14 @@ app = typer.Typer(
 Results = Annotated[Path, typer.Option(help="Folder of runs, cache and store.", envvar="LLMEMB_BENCH_RESULTS")]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; repeatable.")]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as a.b=value; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as a.b=value; repeatable."),
 ]
 ProgressMode = Annotated[
     Literal["rich", "plain", "none"] | None,
-    typer.Option("--progress", help="How progress is shown; a bar on a terminal and plain lines elsewhere when absent."),
+    typer.Option(
+        "--progress", help="How progress is shown; a bar on a terminal and plain lines elsewhere when absent."
+    ),
 ]
 KindArgument = Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")]
 
@@ -85,7 +88,7 @@ def validate(
     """Check specs; needs neither data nor weights nor a GPU."""
     from llmemb_bench.spec.cells import load_cells
 
-    problems = []
+    problems: list[Problem] = []
     for spec in specs:
         try:
             cells = load_cells(spec, set_ or [])
@@ -103,9 +106,7 @@ def report(
     ] = None,
     results: Results = DEFAULT_RESULTS,
     seed: Seeds = None,
-    format_: Annotated[
-        Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON object.")
-    ] = "rich",
+    format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON object.")] = "rich",
     progress_: ProgressMode = None,
 ) -> None:
     """Print the comparison: HR and NDCG, overall, head and tail, mean and spread over seeds."""
@@ -179,9 +180,9 @@ def show(
 def new(
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")],
     name: Annotated[str, typer.Argument(help="The plugin's name in specs and the file's stem.")],
-    into: Annotated[
-        Path, typer.Option(help="Folder of the plugin package that the file goes into.")
-    ] = Path("plugins/llmemb_plugins"),
+    into: Annotated[Path, typer.Option(help="Folder of the plugin package that the file goes into.")] = Path(
+        "plugins/llmemb_plugins"
+    ),
 ) -> None:
     """Write a working skeleton of a plugin that passes its contract checks."""
     from llmemb_bench.scaffold import new_plugin
@@ -190,10 +191,11 @@ def new(
     typer.echo(f"wrote {path}\nnext: edit it, then: llmemb-bench test {kind}/{name}")
 
 
-@app.command()
-def test(
+@app.command("test")
+def test_(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Plugins, as NAME or KIND/NAME; all when absent.", metavar="[NAME]...")
+        list[str] | None,
+        typer.Argument(help="Plugins, as NAME or KIND/NAME; all when absent.", metavar="[NAME]..."),
     ] = None,
 ) -> None:
     """Run the contract checks of plugins, your own included."""
@@ -205,8 +207,7 @@ def test(
         results = run_checks(entry.kind, entry.name)
         counts = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
         typer.echo(
-            f"{entry.kind}/{entry.name}: "
-            + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+            f"{entry.kind}/{entry.name}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         )
         for result in results:
             if result.status != "passed":
@@ -218,9 +219,7 @@ def test(
 
 @app.command()
 def schema(
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None,
 ) -> None:
     """Write the JSON Schema of specs, installed plugins included, for editors."""
     from llmemb_bench.spec.schema import spec_schema

@@ -12,9 +12,7 @@ from llmemb_bench.ids import PAD
 Ids = NDArray[np.integer[Any]]
 
 
-def pad_right(
-    items: Ids, starts: Ids, lengths: Ids
-) -> NDArray[np.int64]:
+def pad_right(items: Ids, starts: Ids, lengths: Ids) -> NDArray[np.int64]:
     """[batch, longest] from slices `items[start : start + length]` of a flat array."""
     columns = np.arange(max(int(lengths.max(initial=0)), 1))
     real = columns < lengths[:, None]  # [batch, longest]

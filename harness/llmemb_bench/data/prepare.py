@@ -51,7 +51,7 @@ def _read_events(db: DuckDBPyConnection, events: DuckDBPyRelation) -> None:
     row = db.execute(
         'select count(*), count(*) filter ("user" is null), count(*) filter (item is null), '
         'count(*) filter ("time" is null or try_cast("time" as bigint) is null or try_cast("time" as bigint) < 0), '
-        "min(line) filter (\"user\" is null or item is null or try_cast(\"time\" as bigint) is null) from event"
+        'min(line) filter ("user" is null or item is null or try_cast("time" as bigint) is null) from event'
     ).fetchone()
     total, *missing, first = row or (0, 0, 0, 0, None)
     for column, count in zip(("user", "item", "time"), missing, strict=True):
@@ -112,7 +112,11 @@ def _ordered(db: DuckDBPyConnection, config: DatasetConfig) -> tuple[np.ndarray,
         'select "user", item, try_cast("time" as bigint) as "time" from event '
         'order by min(line) over (partition by "user"), "time", line'
     ).fetchnumpy()
-    return np.asarray(columns["user"]), np.asarray(columns["item"]), np.asarray(columns["time"], dtype=np.int64)
+    return (
+        np.asarray(columns["user"]),
+        np.asarray(columns["item"]),
+        np.asarray(columns["time"], dtype=np.int64),
+    )
 
 
 def _number(

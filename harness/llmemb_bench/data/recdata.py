@@ -106,7 +106,8 @@ class Split:
 
     def targets(self, stage: Stage) -> NDArray[np.int32]:
         """The item to find for each evaluated user."""
-        return self.data.items[self.data.offsets[self.evaluated] + self.input_lengths(stage)]
+        found: NDArray[np.int32] = self.data.items[self.data.offsets[self.evaluated] + self.input_lengths(stage)]
+        return found
 
     def training_events(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """User and item of every training event, user by user."""

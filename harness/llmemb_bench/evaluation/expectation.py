@@ -17,7 +17,8 @@ def expected(metric: Metric, cutoff: int, ranks: Ranks) -> NDArray[np.float64]:
     summed = np.concatenate([[0.0], np.cumsum(metric.gain(np.arange(1, cutoff + 1)))])
     first = np.minimum(ranks.n_greater, cutoff)
     last = np.minimum(ranks.n_greater + ranks.n_equal + 1, cutoff)
-    return (summed[last] - summed[first]) / (ranks.n_equal + 1)
+    mean: NDArray[np.float64] = (summed[last] - summed[first]) / (ranks.n_equal + 1)
+    return mean
 
 
 def tie_gap(metric: Metric, cutoff: int, ranks: Ranks) -> float:

@@ -21,9 +21,7 @@ def metrics_of(evaluate: Evaluate) -> dict[str, tuple[Metric, int]]:
     """Name (`hr@10`) to metric and cut-off; every registered metric where the spec names none."""
     choices = evaluate.metrics or [MetricChoice(name) for name in names("metrics")]
     return {
-        f"{choice.use}@{cutoff}": (build(Metric, choice), cutoff)
-        for choice in choices
-        for cutoff in evaluate.cutoffs
+        f"{choice.use}@{cutoff}": (build(Metric, choice), cutoff) for choice in choices for cutoff in evaluate.cutoffs
     }
 
 
@@ -38,7 +36,13 @@ def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[s
                 n_users = int(members.sum())
                 value = float(values[members].mean()) if n_users else None
                 rows.append(
-                    {"protocol": protocol, "bucket": bucket, "metric": name, "value": value, "n_users": n_users}
+                    {
+                        "protocol": protocol,
+                        "bucket": bucket,
+                        "metric": name,
+                        "value": value,
+                        "n_users": n_users,
+                    }
                 )
     return {"schema": 1, "metrics": rows, "tie_gap": gaps}
 

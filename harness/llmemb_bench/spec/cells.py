@@ -122,7 +122,7 @@ def _check_matrix_keys(matrix: dict[str, Any], document: Document) -> None:
 
 def _lacks(spec: Spec, document: Document) -> list[Problem]:
     """What the method needs and the spec does not give."""
-    method, config = configure(Method, spec.recommender.method)
+    method, _ = configure(Method, spec.recommender.method)
     where = document.place(("recommender", "method"))
     use = spec.recommender.method.use
     wanted = {

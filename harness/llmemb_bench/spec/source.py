@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from llmemb_bench.config import SpecText
 from llmemb_bench.errors import Problem, SpecError
@@ -51,9 +51,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Document:
         return document
     base_name = document.value.pop("extends")
     if not isinstance(base_name, str):
-        raise SpecError(
-            "should name one file", where=document.place(("extends",)), fix="extends: base.yaml"
-        )
+        raise SpecError("should name one file", where=document.place(("extends",)), fix="extends: base.yaml")
     base = _read(path.parent / base_name, (*seen, path.resolve()))
     base.value.pop("name", None)
     value = _merge(base.value, document.value)
@@ -83,7 +81,9 @@ def parse(text: str, name: str, folder: Path) -> Document:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError(
-            f"is not YAML: {error.problem or error.context}", where=f"{name}:{line}", fix="check the indentation"
+            f"is not YAML: {error.problem or error.context}",
+            where=f"{name}:{line}",
+            fix="check the indentation",
         ) from error
     except (YAMLError, ValueError) as error:
         raise SpecError(f"is not YAML: {error}", where=name) from error
@@ -112,7 +112,7 @@ class _Reader:
             return [self.build(child, (*loc, place)) for place, child in enumerate(node.value)]
         return self._scalar(node)
 
-    def _scalar(self, node: ScalarNode) -> Any:
+    def _scalar(self, node: Node) -> Any:
         value = self.yaml.constructor.construct_object(node)
         return SpecText(value, self.folder) if isinstance(value, str) else value
 

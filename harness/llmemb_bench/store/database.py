@@ -53,7 +53,17 @@ def _enter(db: duckdb.DuckDBPyConnection, results: Path, run: Path) -> None:
     db.begin()
     db.execute("delete from metrics where folder = ?", [folder])
     db.execute("delete from runs where folder = ?", [folder])
-    columns = ["key", "experiment", "dataset", "encoder", "method", "backbone", "seed", "configuration", "data"]
+    columns = [
+        "key",
+        "experiment",
+        "dataset",
+        "encoder",
+        "method",
+        "backbone",
+        "seed",
+        "configuration",
+        "data",
+    ]
     values = [manifest[column] for column in [*columns, "protocol_hash"]]
     finished = manifest["started"] + manifest["seconds"]
     db.execute(f"insert into runs values ({', '.join('?' * 12)})", [folder, *values, finished])

@@ -88,7 +88,10 @@ def _batches(n_items: int, config: ScftConfig, rng: np.random.Generator) -> Iter
 
 
 def two_views(
-    items: Items, rows: Sequence[int] | np.ndarray, augmentations: Sequence[Augmentation], rng: np.random.Generator
+    items: Items,
+    rows: Sequence[int] | np.ndarray,
+    augmentations: Sequence[Augmentation],
+    rng: np.random.Generator,
 ) -> list[str]:
     """Texts of the first views of all rows, then of the second views; drawn again where the two are equal."""
 

@@ -91,7 +91,7 @@ class TrainingBatches:
     def _hidden_places(
         self, users: NDArray[np.int64], history: NDArray[np.int64], only_last: bool, rng: np.random.Generator
     ) -> NDArray[np.bool_]:
-        last = np.arange(history.shape[1]) == self.lengths[users][:, None] - 1
+        last: NDArray[np.bool_] = np.arange(history.shape[1]) == self.lengths[users][:, None] - 1
         if only_last:
             return last
         hidden: NDArray[np.bool_] = (rng.random(history.shape) < self.hidden) & (history != PAD)

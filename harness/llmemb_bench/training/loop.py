@@ -44,19 +44,22 @@ def train(
     """Train in place; ends with the weights of the best validated epoch. NaN loss is a DataError."""
     log = TrainingLog()
     best: dict[str, Tensor] = {}
-    optimizer = torch.optim.Adam(
-        [*method.parameters(), *objective.parameters()], lr=config.learning_rate, fused=True
-    )
+    optimizer = torch.optim.Adam([*method.parameters(), *objective.parameters()], lr=config.learning_rate, fused=True)
     with track("train", config.epochs, "epochs") as work:
         for epoch in range(1, config.epochs + 1):
-            event: dict[str, Any] = {"epoch": epoch, "loss": _epoch(method, objective, batches, optimizer, epoch, seed)}
+            event: dict[str, Any] = {
+                "epoch": epoch,
+                "loss": _epoch(method, objective, batches, optimizer, epoch, seed),
+            }
             if epoch % config.validate_every == 0 or epoch == config.epochs:
                 event["validation"] = validate().value
                 if event["validation"] > log.best_score:
                     log.best_epoch, log.best_score = epoch, event["validation"]
                     best = {name: tensor.clone() for name, tensor in method.state_dict().items()}
             log.events.append(event)
-            work.advance(note=f"loss {event['loss']:.4f}  best {config.monitor} {log.best_score:.4f} at {log.best_epoch}")
+            work.advance(
+                note=f"loss {event['loss']:.4f}  best {config.monitor} {log.best_score:.4f} at {log.best_epoch}"
+            )
             if epoch - max(log.best_epoch, 1) >= config.patience * config.validate_every:
                 break
     method.load_state_dict(best)
@@ -77,7 +80,7 @@ def _epoch(
     for step, batch in enumerate(batches.epoch(generator(seed, "batches", epoch)), start=1):
         loss = loss_of(method, objective, batch)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         total += loss.detach()
         if not torch.isfinite(loss):

@@ -21,23 +21,26 @@ class Block(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "batch len dim"], keys: Bool[Tensor, "batch len"] | None
+        self, x: Float[Tensor, "batch len dim"], visible: Bool[Tensor, "batch len"] | None
     ) -> Float[Tensor, "batch len dim"]:
-        """`keys` are the positions that may be attended to; None means causal attention."""
-        x = x + self._attend(self.norm_attention(x), keys)
+        """`visible` are the positions that may be attended to; None means causal attention."""
+        x = x + self._attend(self.norm_attention(x), visible)
         net: Tensor = self.net(self.norm_net(x))
         return x + net
 
     def _attend(
-        self, x: Float[Tensor, "batch len dim"], keys: Bool[Tensor, "batch len"] | None
+        self, x: Float[Tensor, "batch len dim"], visible: Bool[Tensor, "batch len"] | None
     ) -> Float[Tensor, "batch len dim"]:
         batch, length, dim = x.shape
         split = self.project(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        queries, keys, values = split.unbind(0)  # each [batch, heads, len, dim / heads]
         attended = functional.scaled_dot_product_attention(
-            *split.unbind(0),  # each [batch, heads, len, dim / heads]
-            attn_mask=None if keys is None else keys[:, None, None, :],
+            queries,
+            keys,
+            values,
+            attn_mask=None if visible is None else visible[:, None, None, :],
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=keys is None,
+            is_causal=visible is None,
         )
         out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, length, dim))
         return functional.dropout(out, self.dropout, self.training)

@@ -17,7 +17,13 @@ from llmemb_bench.errors import DataError
 from llmemb_plugins.datasets._files import json_lines
 
 REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "BIGINT"}
-ITEM = {"asin": "VARCHAR", "title": "VARCHAR", "brand": "VARCHAR", "categories": "VARCHAR[][]", "description": "VARCHAR"}
+ITEM = {
+    "asin": "VARCHAR",
+    "title": "VARCHAR",
+    "brand": "VARCHAR",
+    "categories": "VARCHAR[][]",
+    "description": "VARCHAR",
+}
 
 
 class Amazon2014Config(FilesConfig):
@@ -67,22 +73,32 @@ class Amazon2014(Dataset):
         path = self.files()[1]
         if not _is_json(path):
             path = _as_json(path, db)
-        return json_lines(db, path, ITEM).select(
-            "asin as item, title, brand, categories[1] as categories, description"
-        )
+        return json_lines(db, path, ITEM).select("asin as item, title, brand, categories[1] as categories, description")
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         reviews = [
-            {"reviewerID": f"U{user}", "asin": f"B{(user + place) % 9}", "unixReviewTime": 1000 + place, "overall": 5.0}
+            {
+                "reviewerID": f"U{user}",
+                "asin": f"B{(user + place) % 9}",
+                "unixReviewTime": 1000 + place,
+                "overall": 5.0,
+            }
             for user in range(8)
             for place in range(4)
         ]
         items = [
-            {"asin": f"B{place}", "title": f"Soap &amp; Brush; size {place}", "categories": [["Beauty", "Soap"]]}
+            {
+                "asin": f"B{place}",
+                "title": f"Soap &amp; Brush; size {place}",
+                "categories": [["Beauty", "Soap"]],
+            }
             for place in range(9)
         ]
-        for name, rows in (("reviews_Beauty.json.gz", map(json.dumps, reviews)), ("meta_Beauty.json.gz", map(str, items))):
+        for name, rows in (
+            ("reviews_Beauty.json.gz", map(json.dumps, reviews)),
+            ("meta_Beauty.json.gz", map(str, items)),
+        ):
             with gzip.open(folder / name, "wt", encoding="utf-8") as file:
                 file.writelines(f"{row}\n" for row in rows)
         return {"path": str(folder), "category": "Beauty"}

@@ -46,7 +46,7 @@ class Interactions(Dataset):
         return lines.select(
             "regexp_extract(line, '^\\s*(\\S+)\\s+(\\S+)\\s*$', 1) as \"user\", "
             "regexp_extract(line, '^\\s*(\\S+)\\s+(\\S+)\\s*$', 2) as item, row_number() over () as \"time\""
-        ).select("nullif(\"user\", '') as \"user\", nullif(item, '') as item, \"time\"")
+        ).select('nullif("user", \'\') as "user", nullif(item, \'\') as item, "time"')
 
     def items(self, db: DuckDBPyConnection) -> None:
         return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
@@ -14,9 +15,9 @@ from llmemb_bench.contracts import Dataset, FilesConfig
 from llmemb_bench.errors import DataError
 
 GENRES = (
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
-    "Mystery Romance Sci-Fi Thriller War Western"
-).split()
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
+    *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
 """Order of the flags in 100K's u.item."""
 
 
@@ -54,7 +55,9 @@ class MovieLens(Dataset):
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         if self.config.release == "1m":
-            rows = [[number, title, genres.replace("|", ", ")] for number, title, genres in _lines(self.files()[1], "::", 3)]
+            rows = [
+                [number, title, genres.replace("|", ", ")] for number, title, genres in _lines(self.files()[1], "::", 3)
+            ]
         else:
             rows = [[row[0], row[1], _genres(row[5:])] for row in _lines(self.files()[1], "|", 24)]
         return _relation(db, {"item": 0, "title": 1, "genres": 2}, rows, "movies")
@@ -88,13 +91,9 @@ def _genres(flags: list[str]) -> str:
     return ", ".join(genre for genre, flag in zip(GENRES, flags, strict=True) if flag == "1")
 
 
-def _relation(
-    db: DuckDBPyConnection, columns: dict[str, int], rows: list[list[str]], name: str
-) -> DuckDBPyRelation:
+def _relation(db: DuckDBPyConnection, columns: dict[str, int], rows: list[list[str]], name: str) -> DuckDBPyRelation:
     """Rows of text as a table; an empty list gives an empty table."""
     db.execute(f"create or replace table {name} ({', '.join(f'{quoted(c)} varchar' for c in columns)})")
-    import numpy as np
-
     if rows:
         chosen = {c: np.array([row[place] for row in rows], dtype=object) for c, place in columns.items()}  # noqa: F841
         db.execute(f"insert into {name} select * from chosen")

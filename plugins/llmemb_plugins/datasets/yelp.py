@@ -51,7 +51,10 @@ class Yelp(Dataset):
     def files(self) -> Sequence[Path]:
         folder = self.config.path.resolve()
         stem = {"open": "yelp_academic_dataset", "2013": "yelp_training_set"}[self.config.release]
-        names = (self.config.reviews or f"{stem}_review.json", self.config.businesses or f"{stem}_business.json")
+        names = (
+            self.config.reviews or f"{stem}_review.json",
+            self.config.businesses or f"{stem}_business.json",
+        )
         return [self.raw(folder, name, f"{name}.gz") for name in names]
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
@@ -70,11 +73,17 @@ class Yelp(Dataset):
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         reviews = [
-            {"user_id": f"u{user}", "business_id": f"b{(user + place) % 9}", "date": f"2019-01-0{place + 1} 00:00:09"}
+            {
+                "user_id": f"u{user}",
+                "business_id": f"b{(user + place) % 9}",
+                "date": f"2019-01-0{place + 1} 00:00:09",
+            }
             for user in range(8)
             for place in range(4)
         ]
-        places = [{"business_id": f"b{place}", "name": f"Bar; {place}", "categories": "Bars, Food"} for place in range(9)]
+        places = [
+            {"business_id": f"b{place}", "name": f"Bar; {place}", "categories": "Bars, Food"} for place in range(9)
+        ]
         for name, rows in (("review", reviews), ("business", places)):
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (folder / f"yelp_academic_dataset_{name}.json").write_text(lines, encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-WORDS = "the item has following attributes title is a one two three red blue green soap brush film book".split()
+WORDS = ("the", "item", "has", "following", "title", "is", "kind", "thing", "one", "two", "red", "blue", "soap", "film")
 
 
 def _write_tokenizer(folder: Path) -> int:
@@ -15,6 +15,9 @@ def _write_tokenizer(folder: Path) -> int:
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
     from transformers import PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
     words = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  # a token of text, no secret

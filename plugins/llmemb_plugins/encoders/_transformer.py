@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,7 +81,9 @@ class TransformerEncoder(TextEncoder):
         """Last hidden states; positions count real tokens only, so padding may stand on either side."""
         places = (real.cumsum(1) - 1).clamp(min=0)
         out = self.model(
-            input_ids=ids.to(self.device), attention_mask=real.to(self.device), position_ids=places.to(self.device)
+            input_ids=ids.to(self.device),
+            attention_mask=real.to(self.device),
+            position_ids=places.to(self.device),
         )
         states: Tensor = out.last_hidden_state
         return states
@@ -101,7 +104,8 @@ class TransformerEncoder(TextEncoder):
         lost = [name for name in outcome.missing_keys if "lora_" in name] + list(outcome.unexpected_keys)
         if lost:
             raise DataError(
-                f"belongs to another base: {len(lost)} weights do not fit, the first is {lost[0]}", where=str(path)
+                f"belongs to another base: {len(lost)} weights do not fit, the first is {lost[0]}",
+                where=str(path),
             )
 
 
@@ -187,7 +191,10 @@ def _with_lora(model: Any, lora: LoraSettings) -> Any:
         lora_dropout=lora.dropout,
         target_modules=lora.targets or "all-linear",
     )
-    return get_peft_model(model, settings)
+    with warnings.catch_warnings():
+        # peft asks transformers for something that transformers renamed; no business of a user's.
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, settings)
 
 
 def _refuse_empty(weights: dict[str, Tensor], path: Path) -> None:

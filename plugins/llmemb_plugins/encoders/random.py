@@ -33,5 +33,7 @@ class Random(Encoder):
         self.config = config
 
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
-        rows = [generator(self.config.seed, "random vector", item).standard_normal(self.config.dim) for item in items.ids]
+        rows = [
+            generator(self.config.seed, "random vector", item).standard_normal(self.config.dim) for item in items.ids
+        ]
         return np.array(rows, dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
@@ -80,7 +81,7 @@ class LlmEmb(VectorMethod):
     def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
         if self.config.alignment.weight == 0:
             return vectors.new_zeros(())
-        rows = batch.positives.unique() if self.config.alignment.over == "distinct" else batch.positives
+        rows = torch.unique(batch.positives) if self.config.alignment.over == "distinct" else batch.positives
         goal = functional.embedding(batch.rows[rows], self.goal)
         loss: Tensor = self.align(goal, functional.embedding(rows, vectors))
         return self.config.alignment.weight * loss

@@ -1,0 +1,1 @@
+"""One working plugin a kind; `llmemb-bench new` copies them."""

@@ -1,0 +1,31 @@
+"""skeleton: say in one line what the loss pulls together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from llmemb_bench.config import Config
+from llmemb_bench.contracts import Loss
+
+
+class SkeletonConfig(Config):
+    """Settings of `skeleton`."""
+
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Divides the cosines (say where the number comes from)."""
+
+
+class Skeleton(Loss):
+    """Write the equation and its source."""
+
+    config: SkeletonConfig
+
+    def forward(self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+        cosines = functional.normalize(left) @ functional.normalize(right).T  # [batch, batch]
+        return functional.cross_entropy(cosines / self.config.temperature, torch.arange(len(left), device=left.device))

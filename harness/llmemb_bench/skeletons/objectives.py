@@ -1,0 +1,32 @@
+"""skeleton: say in one line what training minimises."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from llmemb_bench.config import Config
+from llmemb_bench.contracts import Objective
+
+
+class SkeletonConfig(Config):
+    """Settings of `skeleton`."""
+
+
+class Skeleton(Objective):
+    """-log s(h.v+ - h.v-) (BPR; Rendle et al. 2009)."""
+
+    config: SkeletonConfig
+    n_negatives = 1
+
+    def forward(
+        self,
+        states: Float[Tensor, "targets dim"],
+        vectors: Float[Tensor, "rows dim"],
+        positives: Int[Tensor, "targets"],
+        negatives: Int[Tensor, "targets negatives"],
+    ) -> Float[Tensor, ""]:
+        hits = (states * vectors[positives]).sum(-1, keepdim=True)
+        misses = (states[:, None] * vectors[negatives]).sum(-1)  # [targets, negatives]
+        return functional.softplus(misses - hits).mean()

@@ -1,0 +1,58 @@
+"""What a check is given, and the small worlds that checks share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from llmemb_bench.contracts import Plugin
+from llmemb_bench.data.recdata import Items, RecData, Split
+from llmemb_bench.registry import Entry
+
+P = TypeVar("P", bound=Plugin)
+
+
+class Skipped(Exception):  # noqa: N818  # an outcome, not an error
+    """A check that does not apply; says why."""
+
+
+@dataclass(frozen=True)
+class Case(Generic[P]):
+    """A plugin with the settings of its own example."""
+
+    entry: Entry
+    plugin: type[P]
+    config: Any
+
+
+def small_items(count: int = 40) -> Items:
+    """A catalogue of short texts, ids item1, item2, ..."""
+    words = ("red", "blue", "soap", "film", "one", "two")
+    attributes = tuple(
+        (
+            ("title", " ".join([words[place % 6], "thing", *(["two"] * (place % 5))])),
+            ("kind", words[place // 6 % 6]),
+            ("number", str(place)),
+        )
+        for place in range(1, count + 1)
+    )
+    names = tuple(f"item{place}" for place in range(1, count + 1))
+    return Items(names, attributes, "The item has the following attributes: ")
+
+
+def small_split(n_users: int = 12, n_items: int = 40) -> Split:
+    """Histories of one to nine events; user 0 has nine."""
+    rng = np.random.default_rng(0)
+    lengths = np.concatenate([[9, 3, 1], rng.integers(3, 10, size=n_users - 3)])
+    return Split(
+        RecData(
+            key="small",
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            items=rng.integers(1, n_items + 1, size=lengths.sum()).astype(np.int32),
+            times=np.arange(lengths.sum(), dtype=np.int64),
+            user_ids=tuple(f"user{user}" for user in range(n_users)),
+            catalogue=small_items(n_items),
+        )
+    )
