@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llmemb_bench.cli import main
 from llmemb_bench.data.recdata import Items, RecData, Split
 
 ROOT = Path(__file__).parent.parent
@@ -48,3 +50,44 @@ def random_split() -> Callable[..., Split]:
         return make_split([rng.integers(1, n_items + 1, size=length).tolist() for length in lengths], n_items)
 
     return build
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch) -> Callable[..., Ran]:
+    """Run the console script in this process: `cli("validate", "spec.yaml")`."""
+
+    def call(*words: object) -> Ran:
+        monkeypatch.setattr("sys.argv", ["llmemb-bench", *map(str, words)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        printed = capsys.readouterr()
+        return Ran(code, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def events_csv(tmp_path) -> Path:
+    """Thirty users over twenty items with texts, as a user's own files."""
+    rng = np.random.default_rng(0)
+    lines = [
+        f"u{user},i{item},{time}\n"
+        for user in range(30)
+        for time, item in enumerate(rng.choice(20, size=6, replace=False))
+    ]
+    (tmp_path / "events.csv").write_text("user,item,time\n" + "".join(lines))
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"i{item},Thing number {item}\n" for item in range(20)))
+    return tmp_path / "events.csv"

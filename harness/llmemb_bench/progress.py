@@ -37,6 +37,14 @@ def say(line: str) -> None:
         sys.stderr.flush()
 
 
+def alert(line: str) -> None:
+    """A line that must be read, whatever the mode."""
+    if _mode == "rich":
+        _console.print(line, highlight=False, markup=False, style="red", soft_wrap=True)
+    else:
+        sys.stderr.write(line + "\n")
+
+
 class Work:
     """A counted piece of work under way."""
 

@@ -104,14 +104,17 @@ def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
 
 
 def extra_of(package: str) -> str | None:
-    """The extra of this distribution that brings an importable package."""
+    """The smallest extra of this distribution that brings an importable package."""
+    brought: dict[str, set[str]] = {}
     for requirement in metadata.requires("llmemb-bench") or []:
         name, _, marker = requirement.partition(";")
         distribution = re.split(r"[^\w.-]", name.strip())[0]
         extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
-        if extra and _IMPORT_NAMES.get(distribution, distribution.replace("-", "_")) == package:
-            return extra[1]
-    return None
+        if extra:
+            importable = _IMPORT_NAMES.get(distribution, distribution.replace("-", "_"))
+            brought.setdefault(extra[1], set()).add(importable)
+    fitting = [extra for extra, packages in brought.items() if package in packages]
+    return min(fitting, key=lambda extra: len(brought[extra]), default=None)
 
 
 def _scan(package: str, origin: str) -> Iterator[Entry]:

@@ -45,7 +45,7 @@ class Outcome:
 
 def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     """Run what is missing; a cell that fails is reported and does not stop the others."""
-    outcome = Outcome()
+    outcome, told = Outcome(), set[str]()
     for place, cell in enumerate(cells, start=1):
         labels = cell.labels
         progress.say(
@@ -55,9 +55,12 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
         try:
             fresh = run_cell(cell, results)
         except BenchError as error:
-            progress.say(f"failed: {error}")
             outcome.failed += 1
             outcome.error = outcome.error or error
+            for line in map(str, error.problems):
+                if line not in told:  # cells share stages, and so their failures
+                    progress.alert(f"error: {line}")
+                told.add(line)
         else:
             outcome.done += 1
             outcome.kept += not fresh

@@ -43,7 +43,7 @@ KindArgument = Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KI
 DEFAULT_RESULTS = Path("results")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(f"llmemb-bench {__version__}")
         raise typer.Exit
@@ -52,8 +52,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = None,
 ) -> None:
     """Declarative benchmarks of LLM item embeddings for sequential recommendation."""
 

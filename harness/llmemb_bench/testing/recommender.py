@@ -92,7 +92,7 @@ def it_learns_one_batch_by_heart(case: Case[Backbone]) -> None:
         optimizer.zero_grad()
         torch.autograd.backward(value)
         optimizer.step()
-        values.append(float(value))
+        values.append(value.item())
     assert values[-1] < values[0] / 2, f"the loss went from {values[0]:.3f} to {values[-1]:.3f}"
 
 
@@ -209,7 +209,7 @@ def a_better_positive_lowers_it_and_a_better_negative_raises_it(case: Case[Objec
         vectors = torch.zeros(3, 4)
         vectors[0, 0] = vectors[1, 1] = positive
         vectors[2, :2] = negative
-        return float(objective(states, vectors, wanted, negatives))
+        return objective(states, vectors, wanted, negatives).item()
 
     assert value(1.0, 0.0) < value(0.5, 0.0) < value(0.0, 0.0)
     assert value(0.5, 1.0) > value(0.5, 0.5) > value(0.5, 0.0)

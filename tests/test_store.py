@@ -1,0 +1,135 @@
+"""The store is an index over run folders: entered once, rebuilt from them, safe for parallel runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from llmemb_bench.errors import BenchError, MissingError
+from llmemb_bench.report.rows import as_json, read_rows
+from llmemb_bench.store.database import DATABASE, enter, open_store
+
+BASE = {"experiment": "demo", "dataset": "toy", "encoder": "none", "method": "popularity", "backbone": "none"}
+
+
+def write_run(results: Path, *, value: float | None = 0.5, **changes: Any) -> Path:
+    """A run folder as `run` leaves it, with one number in each reported bucket."""
+    manifest = {
+        **BASE, "seed": 42, "configuration": "c1", "data": "d", "protocol_hash": "p", "started": 1.0, "seconds": 1.0
+    } | changes  # fmt: skip
+    key = json.dumps(manifest, sort_keys=True) + str(value)
+    folder = results / "runs" / manifest["experiment"] / f"{manifest['method']}-{manifest['configuration']}-{manifest['seed']}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"key": key}))
+    metrics = [
+        {"protocol": protocol, "bucket": bucket, "metric": metric, "value": value, "n_users": 3 if value is not None else 0}
+        for protocol in ("full", "sampled-100")
+        for bucket in ("overall", "head", "tail", "popularity 0-4")
+        for metric in ("hr@10", "ndcg@10", "mrr@10")
+    ]
+    (folder / "metrics.json").write_text(json.dumps({"schema": 1, "metrics": metrics}))
+    return folder
+
+
+def overall(results: Path) -> list[tuple[str, float | None, float | None, list[int]]]:
+    rows = read_rows(results, [], [])
+    return [
+        (row.method, row.mean, row.std, row.seeds)
+        for row in rows
+        if (row.bucket, row.metric, row.protocol) == ("overall", "hr@10", "full")
+    ]
+
+
+def test_a_report_is_the_mean_and_sample_deviation_over_seeds(tmp_path):
+    enter(tmp_path, write_run(tmp_path, value=0.25, seed=1))
+    enter(tmp_path, write_run(tmp_path, value=0.75, seed=2))
+    assert overall(tmp_path) == [("popularity", 0.5, pytest.approx(0.125**0.5), [1, 2])]
+
+
+def test_entering_a_run_twice_changes_nothing(tmp_path):
+    run = write_run(tmp_path)
+    enter(tmp_path, run)
+    enter(tmp_path, run)
+    with open_store(tmp_path) as db:
+        assert db.execute("select count(*) from metrics").fetchone() == (24,)
+
+
+def test_seeds_of_an_older_configuration_never_enter_a_mean(tmp_path):
+    enter(tmp_path, write_run(tmp_path, value=0.1, seed=1, configuration="old", started=1.0))
+    enter(tmp_path, write_run(tmp_path, value=0.1, seed=2, configuration="old", started=2.0))
+    enter(tmp_path, write_run(tmp_path, value=0.9, seed=1, configuration="new", started=3.0))
+    assert overall(tmp_path) == [("popularity", 0.9, None, [1])]
+
+
+def test_two_protocols_never_meet_in_one_row(tmp_path):
+    enter(tmp_path, write_run(tmp_path, value=0.1, seed=1, protocol_hash="p1", experiment="one"))
+    enter(tmp_path, write_run(tmp_path, value=0.9, seed=2, protocol_hash="p2", experiment="two"))
+    assert [mean for _, mean, _, _ in overall(tmp_path)] == [0.1, 0.9]
+
+
+def test_the_json_report_has_the_promised_form(tmp_path):
+    enter(tmp_path, write_run(tmp_path))
+    report = as_json(read_rows(tmp_path, [], []))
+    assert report["schema"] == 1
+    assert len(report["rows"]) == 2 * 3 * 2
+    assert report["rows"][0] == {
+        **BASE, "protocol": "full", "bucket": "head", "metric": "hr@10", "mean": 0.5, "std": None, "seeds": [42],
+        "n_users": 3,
+    }  # fmt: skip
+
+
+def test_an_empty_bucket_is_null_in_the_report(tmp_path):
+    enter(tmp_path, write_run(tmp_path, value=None))
+    assert {(row["mean"], row["n_users"]) for row in as_json(read_rows(tmp_path, [], []))["rows"]} == {(None, 0)}
+
+
+def test_reports_filter_by_experiment_and_seed(tmp_path):
+    for seed in (1, 2):
+        enter(tmp_path, write_run(tmp_path, seed=seed))
+    enter(tmp_path, write_run(tmp_path, experiment="other"))
+    assert {row.experiment for row in read_rows(tmp_path, ["demo"], [])} == {"demo"}
+    assert {tuple(row.seeds) for row in read_rows(tmp_path, ["demo"], [2])} == {(2,)}
+    with pytest.raises(BenchError, match="no run in the store fits"):
+        read_rows(tmp_path, ["nothing"], [])
+
+
+def test_the_store_can_be_rebuilt_from_the_run_folders(tmp_path):
+    for seed in (1, 2, 3):
+        enter(tmp_path, write_run(tmp_path, seed=seed))
+    before = as_json(read_rows(tmp_path, [], []))
+    (tmp_path / DATABASE).unlink()
+    for manifest in sorted(tmp_path.rglob("manifest.json")):
+        enter(tmp_path, manifest.parent)
+    assert as_json(read_rows(tmp_path, [], [])) == before
+
+
+def test_parallel_runs_all_enter(tmp_path):
+    write_run(tmp_path, seed=0)
+    runs = [write_run(tmp_path, seed=seed) for seed in range(4)]
+    program = (
+        "import sys; from pathlib import Path; from llmemb_bench.store.database import enter;"
+        "enter(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(run)]) for run in runs]
+    assert [process.wait() for process in started] == [0, 0, 0, 0]
+    assert overall(tmp_path)[0][3] == [0, 1, 2, 3]
+
+
+def test_no_store_and_a_broken_store_are_clear_errors(tmp_path):
+    with pytest.raises(MissingError, match="llmemb-bench run"):
+        open_store(tmp_path)
+    (tmp_path / DATABASE).write_bytes(b"no database" * 1000)
+    with pytest.raises(BenchError, match="cannot be opened"):
+        open_store(tmp_path)
+
+
+def test_reports_open_the_store_read_only(tmp_path):
+    enter(tmp_path, write_run(tmp_path))
+    with open_store(tmp_path) as db, pytest.raises(duckdb.Error):
+        db.execute("delete from runs")
