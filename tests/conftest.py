@@ -89,5 +89,7 @@ def events_csv(tmp_path) -> Path:
         for time, item in enumerate(rng.choice(20, size=6, replace=False))
     ]
     (tmp_path / "events.csv").write_text("user,item,time\n" + "".join(lines))
-    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"i{item},Thing number {item}\n" for item in range(20)))
+    (tmp_path / "items.csv").write_text(
+        "item,title\n" + "".join(f"i{item},Thing number {item}\n" for item in range(20))
+    )
     return tmp_path / "events.csv"

@@ -24,11 +24,22 @@ def write_run(results: Path, *, value: float | None = 0.5, **changes: Any) -> Pa
         **BASE, "seed": 42, "configuration": "c1", "data": "d", "protocol_hash": "p", "started": 1.0, "seconds": 1.0
     } | changes  # fmt: skip
     key = json.dumps(manifest, sort_keys=True) + str(value)
-    folder = results / "runs" / manifest["experiment"] / f"{manifest['method']}-{manifest['configuration']}-{manifest['seed']}"
+    folder = (
+        results
+        / "runs"
+        / manifest["experiment"]
+        / f"{manifest['method']}-{manifest['configuration']}-{manifest['seed']}"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(manifest | {"key": key}))
     metrics = [
-        {"protocol": protocol, "bucket": bucket, "metric": metric, "value": value, "n_users": 3 if value is not None else 0}
+        {
+            "protocol": protocol,
+            "bucket": bucket,
+            "metric": metric,
+            "value": value,
+            "n_users": 3 if value is not None else 0,
+        }
         for protocol in ("full", "sampled-100")
         for bucket in ("overall", "head", "tail", "popularity 0-4")
         for metric in ("hr@10", "ndcg@10", "mrr@10")

@@ -94,7 +94,7 @@ class Choice:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"$ref": f"#/$defs/{cls.kind}"}
+        return {"x-plugin-kind": cls.kind}  # `llmemb-bench schema` puts the plugins in
 
     @classmethod
     def _of(cls, value: object) -> Choice:

@@ -23,7 +23,15 @@ sys.stderr.write("HEAVY " + ",".join(name for name in {heavy!r} if name in sys.m
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["run", "--help"], ["list"], ["list", "backbones"], ["report"], ["report", "--format", "json"], ["--version"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["list"],
+        ["list", "backbones"],
+        ["report"],
+        ["report", "--format", "json"],
+        ["--version"],
+    ],
     ids=" ".join,
 )
 def test_light_commands_never_import_torch(words, tmp_path, monkeypatch):

@@ -179,7 +179,9 @@ def test_a_mistake_in_a_spec_gives_its_message_and_code(name, run, cli, tmp_path
 
 
 def test_all_mistakes_are_reported_at_once(cli, tmp_path):
-    (tmp_path / "spec.yaml").write_text(SPEC.replace("bce", "bcee").replace("max_len", "maxlen").replace("epochs", "eopchs"))
+    (tmp_path / "spec.yaml").write_text(
+        SPEC.replace("bce", "bcee").replace("max_len", "maxlen").replace("epochs", "eopchs")
+    )
     ran = cli("validate", tmp_path / "spec.yaml")
     assert [line.split(": ")[1].rpartition(":")[2] for line in ran.err.splitlines()] == ["13", "11", "12"]
 
@@ -216,7 +218,15 @@ def test_a_mistake_in_set_is_told_like_one_in_the_file(assignment, message, cli,
         ("user,item,time\nu1,,1\n", "1 of 1 events have no usable item"),
         ("user|item|time\nu1|i1|1\n", "none of 1 users has three events"),
     ],
-    ids=["header only", "empty file", "one event", "time in words", "negative time", "no item", "one event, other separator"],
+    ids=[
+        "header only",
+        "empty file",
+        "one event",
+        "time in words",
+        "negative time",
+        "no item",
+        "one event, other separator",
+    ],
 )
 def test_events_that_cannot_be_used(lines, message, run, tmp_path, events_csv):
     events_csv.write_text(lines)

@@ -69,7 +69,7 @@ class Split:
     """Leave-last-two-out: the last event of a user is the test target, the one before it the validation target.
 
     A user with fewer than three events is training data only and is never evaluated
-    (the reference code evaluates such users on a training item; method.md 1.14 row 4).
+    (the reference code evaluates such users on a training item; docs/departures.md 4).
     """
 
     data: RecData

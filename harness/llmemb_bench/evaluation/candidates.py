@@ -14,7 +14,7 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator) -> NDArr
     """[evaluated users, count] distinct items, uniform among those outside all of the user's events.
 
     Without replacement and without the target, as in LLMEmb's evaluation; unlike there they are drawn once
-    (method.md 1.14 row 10).
+    (docs/departures.md 10).
     """
     data, users = split.data, split.evaluated
     seen = SeenItems(np.repeat(np.arange(data.n_users), split.lengths), data.items, data.n_items)

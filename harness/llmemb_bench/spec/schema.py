@@ -18,12 +18,24 @@ def spec_schema() -> dict[str, Any]:
         found = [plugin for entry in entries() if entry.kind == kind and (plugin := _plugin(entry, definitions))]
         names = [plugin["properties"]["use"]["const"] for plugin in found]
         definitions[kind] = {"description": KINDS[kind], "anyOf": [{"enum": names}, *found]}
+    schema = _with_references(schema)
+    definitions = schema["$defs"]
     properties = schema["properties"]
     properties["extends"] = {"type": "string", "description": "another spec whose keys this one starts from"}
     # What the matrix gives may be absent from the base, and so may what `extends` brings.
     schema.pop("required", None)
     definitions["Recommender"].pop("required", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "llmemb-bench spec", **schema}
+
+
+def _with_references(value: Any) -> Any:
+    """Every choice of a plugin refers to the alternatives of its kind."""
+    if isinstance(value, list):
+        return [_with_references(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {key: _with_references(inner) for key, inner in value.items() if key != "x-plugin-kind"}
+    return changed | ({"$ref": f"#/$defs/{value['x-plugin-kind']}"} if "x-plugin-kind" in value else {})
 
 
 def _plugin(entry: Entry, definitions: dict[str, Any]) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ class Bert4RecConfig(BackboneConfig):
 
 class Bert4Rec(Backbone):
     """Both directions, padding masked as keys. The last place of `max_len` is the mask's, so that the position
-    asked about in ranking is one that was trained (method.md 1.14 row 18)."""
+    asked about in ranking is one that was trained (docs/departures.md 18)."""
 
     config: Bert4RecConfig
     task = "cloze"

@@ -20,7 +20,7 @@ class Gru4RecConfig(BackboneConfig):
 
 class Gru4Rec(Backbone):
     """Trained on every position like the others (the published LLMEmb code trains on the last one only, which
-    makes backbones incomparable; method.md 1.14 row 6). Padding comes last, so it never enters a real state."""
+    makes backbones incomparable; docs/departures.md 6). Padding comes last, so it never enters a real state."""
 
     config: Gru4RecConfig
     task = "next_item"

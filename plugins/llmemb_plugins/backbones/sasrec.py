@@ -21,7 +21,7 @@ class SasRecConfig(BackboneConfig):
     heads: Annotated[int, Field(ge=1)] = 1
     """Attention heads; must divide `dim` (paper: 1)."""
     attention: Literal["causal", "bidirectional"] = "causal"
-    """`bidirectional` is what LLMEmb's published code trains (method.md 1.14 row 1): every position then sees
+    """`bidirectional` is what LLMEmb's published code trains (docs/departures.md 1): every position then sees
     the item it has to predict, so only use it to repeat that setting."""
 
 

@@ -16,14 +16,14 @@ from llmemb_bench.spec.check import build
 
 
 class AlignmentConfig(Config):
-    """Alignment of adapted vectors with a teacher's (LLMEmb section RAT; method.md 1.10)."""
+    """Alignment of adapted vectors with a teacher's (LLMEmb section RAT)."""
 
     loss: LossChoice = LossChoice("soft_clip", {"temperature": 2.0, "learn_temperature": False})
     """Contrastive loss between teacher and adapted vectors (scripts: tau 2, fixed)."""
     weight: Annotated[float, Field(ge=0)] = 0.01
     """Share in the total loss (scripts: 0.01); 0 is the ablation without alignment."""
     over: Literal["distinct", "repeats"] = "distinct"
-    """Align each item of the batch once; `repeats` is the published code (method.md 1.14 row 13)."""
+    """Align each item of the batch once; `repeats` is the published code (docs/departures.md 13)."""
     teacher: MethodChoice = MethodChoice("id_only")
     """The method whose item vectors are the goal."""
     backbone: BackboneChoice | None = None
@@ -39,7 +39,7 @@ class LlmEmbConfig(Config):
     """Width between the two layers; absent: half the text vectors' (paper: 768 of 1536)."""
     standardize: bool = True
     """Scale the frozen table to unit mean square, so that the learning rate means the same for every encoder
-    (ours; the published code keeps the encoder's scale, method.md 1.14 row 16)."""
+    (ours; the published code keeps the encoder's scale, docs/departures.md 16)."""
     alignment: AlignmentConfig = AlignmentConfig()
     """Alignment with collaborative vectors."""
 
