@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import ROOT
 from llmemb_bench.config import SpecPath
 from llmemb_bench.errors import BenchError, MissingError, SpecError
 from llmemb_bench.spec.cells import load_cells
@@ -138,7 +138,7 @@ def test_set_overrides_and_opens_a_bare_name(tmp_path):
 
 def test_set_cannot_be_lost_under_the_matrix(tmp_path):
     spec = write(tmp_path, BASE + "matrix: {recommender.backbone: [sasrec]}\n")
-    with pytest.raises(SpecError, match="the matrix varies 'recommender.backbone'"):
+    with pytest.raises(SpecError, match=r"the matrix varies 'recommender\.backbone'"):
         load_cells(spec, ["recommender.backbone.dim=8"])
     (cell,) = load_cells(spec, ["matrix.recommender.backbone=[gru4rec]"])
     assert cell.labels.backbone == "gru4rec"

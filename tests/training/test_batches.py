@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_split
 
+from conftest import make_split
 from llmemb_bench.contracts import Parts
 from llmemb_bench.errors import DataError
 from llmemb_bench.ids import PAD, mask_id

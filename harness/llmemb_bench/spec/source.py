@@ -106,7 +106,9 @@ class _Reader:
         if len(self.places) > MOST_VALUES:
             raise ValueError(f"holds more than {MOST_VALUES:,} values")
         if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
-            raise ValueError(f"line {node.start_mark.line + 1}: the tag '{node.tag}' builds an object; write plain values")
+            raise ValueError(
+                f"line {node.start_mark.line + 1}: the tag '{node.tag}' builds an object; write plain values"
+            )
         self.places.setdefault(loc, f"{self.name}:{node.start_mark.line + 1}")
         if isinstance(node, MappingNode):
             return self._mapping(node, loc)

@@ -52,7 +52,7 @@ def tune(
             torch.nn.utils.clip_grad_norm_(trained, config.clip)
             optimizer.step()
             decay.step()
-            log.append({"step": step, "loss": value.item()})
+            log.append({"step": float(step), "loss": value.item()})
             work.advance(note=f"loss {value.item():.4f}")
     return log
 
@@ -75,7 +75,7 @@ def _refuse_nan(value: Tensor, step: int, texts: Sequence[str]) -> None:
         )
 
 
-def _batches(n_items: int, config: ScftConfig, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def _batches(n_items: int, config: ScftConfig, rng: np.random.Generator) -> Iterator[list[int]]:
     """Rows of each step: permutations cut into batches, so no item meets itself as a negative."""
     size, step = min(config.batch_size, n_items), 0
     while True:
@@ -84,12 +84,12 @@ def _batches(n_items: int, config: ScftConfig, rng: np.random.Generator) -> Iter
             if step == config.steps:
                 return
             step += 1
-            yield order[start : start + size]
+            yield order[start : start + size].tolist()
 
 
 def two_views(
     items: Items,
-    rows: Sequence[int] | np.ndarray,
+    rows: Sequence[int],
     augmentations: Sequence[Augmentation],
     rng: np.random.Generator,
 ) -> list[str]:

@@ -1,0 +1,70 @@
+"""The README holds: its commands exist, its links lead somewhere, its first spec is valid."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from llmemb_bench.spec.cells import load_cells
+
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_readme_opens_with_the_two_commands():
+    assert len(re.findall(r"<!-- (?:quickstart|tests) -->\n```bash\n[^\n]+\n```", README)) == 2
+    assert README.index("<!-- quickstart -->") < README.index("<!-- tests -->") < 1800
+
+
+def test_continuous_integration_runs_the_second_command_as_written():
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_spec_that_is_named_exists(page):
+    named = set(re.findall(r"specs/(\w+\.yaml)", page.read_text())) - {"mine.yaml"}
+    assert named <= {path.name for path in (ROOT / "specs").glob("*.yaml")}
+
+
+def test_every_verb_that_is_named_exists(cli):
+    named = set(
+        re.findall(r"`(?:llmemb-bench )?(\w+)[^`]*`", README.partition("| command")[2].partition("Exit codes")[0])
+    )
+    for verb in named & {"run", "report", "validate", "list", "show", "new", "test", "schema"}:
+        assert cli(verb, "--help").code == 0
+    assert {"run", "report", "validate", "list", "new", "schema"} <= named
+
+
+def test_the_first_spec_is_valid(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(block)
+    assert len(load_cells(tmp_path / "mine.yaml")) == 6
+
+
+def test_the_exit_codes_are_the_documented_ones():
+    from llmemb_bench.errors import Exit
+
+    assert sorted(
+        map(int, re.findall(r"\b(\d+) (?:done|a run|the spec|some|this machine|interrupted)", README))
+    ) == sorted(int(code) for code in Exit)
+
+
+def test_the_constraints_pin_what_the_project_asks_for():
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in _lines(ROOT / "constraints.txt")}
+    asked = re.findall(r'^  ?"?([A-Za-z][\w.-]+)[><=\[]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert {name.lower().replace("_", "-") for name in asked} - {"llmemb-bench"} <= pinned
+    assert shlex.split("pip install")  # the commands are plain shell
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]

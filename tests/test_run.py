@@ -1,0 +1,205 @@
+"""`run` and `report` end to end on small worlds: real stages, nothing done twice, nothing half-made."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from llmemb_bench.cache import Shelf, write_folder
+
+SPEC = """\
+version: 1
+name: small
+seeds: [1, 2]
+dataset: {use: synthetic, users: 150, catalogue: 200}
+embeddings:
+  encoder: {use: tfidf, dim: 16}
+recommender:
+  backbone: {use: sasrec, dim: 16, max_len: 20}
+  objective: bce
+  train: {epochs: 3}
+matrix:
+  recommender.method: [popularity, cooccurrence, id_only, llmemb]
+"""
+
+
+@pytest.fixture
+def spec(tmp_path) -> Path:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    return tmp_path / "spec.yaml"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_spec_runs_reports_and_is_not_run_twice(cli, spec, tmp_path):
+    results = tmp_path / "results"
+    first = cli("run", spec, "--results", results, "--progress", "none")
+    assert (first.code, first.err) == (0, "")
+    runs = sorted((results / "runs" / "small").iterdir())
+    assert len(runs) == 8
+    before = files(results / "runs")
+    again = cli("run", spec, "--results", results, "--progress", "none")
+    assert "8 of 8 cells done (8 were there already)" in again.out
+    assert files(results / "runs") == before
+
+    report = json.loads(cli("report", "--results", results, "--format", "json").out)
+    assert report["schema"] == 1
+    assert len(report["rows"]) == 4 * 2 * 3 * 2
+    assert {row["protocol"] for row in report["rows"]} == {"full", "sampled-100"}
+    assert all(row["seeds"] == [1, 2] for row in report["rows"])
+    by_bucket = {
+        row["bucket"]: row["n_users"]
+        for row in report["rows"]
+        if (row["method"], row["protocol"]) == ("llmemb", "full")
+    }
+    assert by_bucket["head"] + by_bucket["tail"] == by_bucket["overall"] == 150
+    table = cli("report", "--results", results).out
+    assert "NDCG@10" in table
+    assert "llmemb" in table
+
+
+def test_a_run_folder_holds_what_it_promises(cli, spec, tmp_path):
+    results = tmp_path / "results"
+    cli("run", spec, "--results", results, "--progress", "none", "--seed", "5")
+    run = next((results / "runs" / "small").glob("llmemb-*"))
+    expected = {"spec.resolved.yaml", "manifest.json", "metrics.json", "per_user.parquet", "events.jsonl"}
+    assert {path.name for path in run.iterdir()} == expected | {"weights.safetensors"}
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["method"], manifest["dataset_facts"]["users"]) == (5, "llmemb", 150)
+    assert manifest["versions"]["torch"]
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert [event["epoch"] for event in events] == [1, 2, 3]
+    columns = "protocol, user, target, n_greater, n_equal, n_candidates, train_popularity, history_length"
+    rows = duckdb.sql(f"select {columns} from '{run / 'per_user.parquet'}'").fetchall()
+    assert len(rows) == 2 * 150
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    told = {(row["protocol"], row["bucket"], row["metric"]): row["value"] for row in metrics}
+    for protocol in ("full", "sampled-100"):
+        ranks = np.array([row[3] for row in rows if row[0] == protocol]) + 1
+        assert (np.array([row[4] for row in rows if row[0] == protocol]) == 0).all()
+        assert told[protocol, "overall", "hr@10"] == pytest.approx((ranks <= 10).mean())
+        assert told[protocol, "overall", "ndcg@10"] == pytest.approx(((ranks <= 10) / np.log2(ranks + 1)).mean())
+
+
+def test_the_resolved_spec_gives_the_same_run(cli, spec, tmp_path):
+    cli("run", spec, "--results", tmp_path / "a", "--progress", "none", "--seed", "1")
+    for run in (tmp_path / "a" / "runs" / "small").iterdir():
+        cli("run", run / "spec.resolved.yaml", "--results", tmp_path / "b", "--progress", "none")
+    for name in ("metrics.json", "per_user.parquet"):
+        for run in (tmp_path / "a" / "runs" / "small").iterdir():
+            assert (tmp_path / "b" / "runs" / "small" / run.name / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_every_model_meets_the_same_candidates(cli, spec, tmp_path):
+    cli("run", spec, "--results", tmp_path / "results", "--progress", "none")
+    assert len(list((tmp_path / "results" / ".cache" / "candidates").iterdir())) == 2  # one a seed, for four methods
+
+
+def test_the_teacher_is_the_id_only_run_of_the_same_cell(cli, spec, tmp_path):
+    cli("run", spec, "--results", tmp_path / "results", "--progress", "none", "--seed", "1")
+    # id_only and llmemb; the teacher is the id_only recommender and is not trained again.
+    assert len(list((tmp_path / "results" / ".cache" / "recommender").iterdir())) == 2
+
+
+def test_a_changed_setting_is_a_new_run_and_the_old_one_stays(cli, spec, tmp_path):
+    results = tmp_path / "results"
+    cli("run", spec, "--results", results, "--progress", "none", "--seed", "1")
+    before = json.loads(cli("report", "--results", results, "--format", "json").out)
+    cli("run", spec, "--results", results, "--progress", "none", "--seed", "1", "--set", "recommender.train.epochs=1")
+    after = json.loads(cli("report", "--results", results, "--format", "json").out)
+    assert len(after["rows"]) == len(before["rows"])
+    assert after != before
+    assert len(list((results / "runs" / "small").iterdir())) == 2 + 2 * 2  # counting methods do not train
+
+
+def test_a_killed_run_leaves_nothing_half_made_and_ends_with_the_same_bytes(spec, tmp_path):
+    command = [sys.executable, "-m", "llmemb_bench", "run", str(spec), "--progress", "plain", "--results"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True, env=environment)
+    killed = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.PIPE, text=True, env=environment)
+    for line in killed.stderr:
+        if "id_only" in line and "seed 2" in line:
+            break
+    time.sleep(0.3)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    killed.stderr.close()
+    subprocess.run([*command, str(tmp_path / "cut")], check=True, capture_output=True, env=environment)
+    for run in (tmp_path / "whole" / "runs" / "small").iterdir():
+        for name in ("metrics.json", "per_user.parquet", "spec.resolved.yaml"):
+            cut = tmp_path / "cut" / "runs" / "small" / run.name / name
+            assert cut.read_bytes() == (run / name).read_bytes(), (run.name, name)
+
+
+def test_an_interrupt_ends_with_its_code_and_a_word(spec, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "llmemb_bench",
+        "run",
+        str(spec),
+        "--progress",
+        "plain",
+        "--results",
+        str(tmp_path),
+    ]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert "popularity" in started.stderr.readline()
+    started.send_signal(signal.SIGINT)
+    _, rest = started.communicate()
+    assert (started.returncode, "Traceback" in rest) == (130, False)
+    assert "run the same command again" in rest
+
+
+def test_a_stage_that_fails_leaves_no_folder(tmp_path):
+    def fails(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise ValueError("power cut")
+
+    with pytest.raises(ValueError, match="power cut"):
+        Shelf(tmp_path).get("data", "k" * 64, fails)
+    assert files(tmp_path) == {}
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    place = tmp_path / "run"
+    write_folder(place, lambda folder: (folder / "old").touch())
+    write_folder(place, lambda folder: (folder / "new").touch())
+    assert [path.name for path in place.iterdir()] == ["new"]
+
+
+def test_counting_baselines_match_the_published_figures_on_the_papers_files(cli, real_data, tmp_path):
+    """Sampled-100, users with three events or more, training counts; the reference draws and also evaluates
+    short users, hence the tolerance."""
+    expected = {
+        ("yelp", "popularity"): (0.522, 0.303),
+        ("yelp", "cooccurrence"): (0.585, 0.370),
+        ("beauty", "popularity"): (0.396, 0.225),
+        ("beauty", "cooccurrence"): (0.450, 0.303),
+    }
+    for name in ("yelp", "beauty"):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"version: 1\nname: {name}\n"
+            f"dataset: {{use: interactions, file: '{real_data}/paper-inter/{name}/inter.txt.gz'}}\n"
+            "recommender: {}\nevaluate: {protocols: [sampled-100]}\n"
+            "matrix: {recommender.method: [popularity, cooccurrence]}\n"
+        )
+        assert cli("run", tmp_path / f"{name}.yaml", "--results", tmp_path, "--progress", "none").code == 0
+    rows = json.loads(cli("report", "--results", tmp_path, "--format", "json").out)["rows"]
+    found = {
+        (row["experiment"], row["method"], row["metric"]): row["mean"] for row in rows if row["bucket"] == "overall"
+    }
+    for (name, method), (hr, ndcg) in expected.items():
+        assert found[name, method, "hr@10"] == pytest.approx(hr, abs=0.01)
+        assert found[name, method, "ndcg@10"] == pytest.approx(ndcg, abs=0.01)

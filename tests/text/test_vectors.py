@@ -1,0 +1,85 @@
+"""Vector tables: the padding row, PCA, and controls that need no language model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.registry import find
+from llmemb_bench.testing.case import small_items
+from llmemb_bench.text.vectors import ItemVectors, reduce_dim
+
+
+def test_item_i_is_row_i_and_padding_is_zero(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    ItemVectors.of(vectors).save(tmp_path)
+    table = ItemVectors.load(tmp_path).table.numpy()
+    np.testing.assert_array_equal(table[1:], vectors)  # the last item too
+    assert not table[0].any()
+
+
+def test_a_table_without_a_padding_row_is_refused():
+    with pytest.raises(DataError, match="row 0"):
+        ItemVectors(torch.ones(3, 2))
+    with pytest.raises(DataError, match="not finite"):
+        ItemVectors(torch.tensor([[0.0], [float("nan")]]))
+
+
+def test_pca_is_centred_keeps_scale_and_has_one_sign():
+    vectors = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32) + 5
+    reduced = reduce_dim(vectors, 8)
+    centred = vectors - vectors.mean(0)
+    np.testing.assert_allclose(reduced @ reduced.T, centred @ centred.T, atol=1e-3)  # a rotation of the centred
+    np.testing.assert_array_equal(reduced, reduce_dim(vectors, 8))
+    order = np.random.default_rng(1).permutation(50)
+    np.testing.assert_allclose(reduce_dim(vectors[order], 3), reduce_dim(vectors, 3)[order], atol=1e-4)
+
+
+def test_pca_refuses_more_dimensions_than_there_are():
+    with pytest.raises(SpecError, match="use at most 4"):
+        reduce_dim(np.ones((9, 4), dtype=np.float32), 5)
+
+
+def test_random_vectors_belong_to_the_item_and_not_to_its_row():
+    plugin = find("encoders", "random").load()
+    few, many = (plugin(plugin.config_type()()).encode(small_items(count)) for count in (3, 9))
+    np.testing.assert_array_equal(few, many[:3])
+    other = plugin(plugin.config_type()(seed=1)).encode(small_items(3))
+    assert not np.allclose(few, other)
+
+
+@pytest.mark.parametrize("form", ["npy", "safetensors", "parquet"])
+def test_precomputed_vectors_are_read_from_every_format(form, tmp_path):
+    import duckdb
+    from safetensors.numpy import save_file
+
+    items = small_items(6)
+    vectors = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    path, ids = tmp_path / f"vectors.{form}", tmp_path / "ids.txt"
+    ids.write_text("\n".join(items.ids))
+    if form == "npy":
+        np.save(path, vectors)
+    elif form == "safetensors":
+        save_file({"anything": vectors}, path)
+    else:
+        with duckdb.connect() as db:
+            db.execute("create table v (item varchar, vector float[])")
+            db.executemany(
+                "insert into v values (?, ?)", [[n, v.tolist()] for n, v in zip(items.ids, vectors, strict=True)]
+            )
+            db.execute(f"copy v to '{path}' (format parquet)")
+    plugin = find("encoders", "precomputed").load()
+    settings = {"vectors": str(path)} | ({} if form == "parquet" else {"ids": str(ids)})
+    found = plugin(plugin.config_type().model_validate(settings)).encode(items)
+    np.testing.assert_array_equal(found, vectors)
+
+
+def test_a_pickled_array_is_never_opened(tmp_path):
+    np.save(tmp_path / "v.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    (tmp_path / "ids.txt").write_text("item1\n")
+    plugin = find("encoders", "precomputed").load()
+    settings = {"vectors": str(tmp_path / "v.npy"), "ids": str(tmp_path / "ids.txt")}
+    with pytest.raises(DataError, match="cannot be read"):
+        plugin(plugin.config_type().model_validate(settings)).encode(small_items(1))
