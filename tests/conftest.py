@@ -36,7 +36,7 @@ def make_split(histories: Sequence[Sequence[int]], n_items: int) -> Split:
     )
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     users = tuple(f"user{place}" for place in range(len(histories)))
-    return Split(RecData("test", offsets, flat, np.arange(len(flat), dtype=np.int64), users, items))
+    return Split(RecData(offsets, flat, np.arange(len(flat), dtype=np.int64), users, items))
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_every_verb_that_is_named_exists(cli):
 def test_the_first_spec_is_valid(tmp_path):
     (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     (tmp_path / "mine.yaml").write_text(block)
-    assert len(load_cells(tmp_path / "mine.yaml")) == 6
+    assert len(load_cells(tmp_path / "mine.yaml")) == 8
 
 
 def test_the_exit_codes_are_the_documented_ones():

@@ -20,7 +20,7 @@ SPEC = """\
 version: 1
 name: small
 seeds: [1, 2]
-dataset: {use: synthetic, users: 150, catalogue: 200}
+dataset: {use: synthetic, users: 150, catalogue: 400}
 embeddings:
   encoder: {use: tfidf, dim: 16}
 recommender:
@@ -116,7 +116,7 @@ def test_a_changed_setting_is_a_new_run_and_the_old_one_stays(cli, spec, tmp_pat
     results = tmp_path / "results"
     cli("run", spec, "--results", results, "--progress", "none", "--seed", "1")
     before = json.loads(cli("report", "--results", results, "--format", "json").out)
-    cli("run", spec, "--results", results, "--progress", "none", "--seed", "1", "--set", "recommender.train.epochs=1")
+    cli("run", spec, "--results", results, "--progress", "none", "--seed", "1", "--set", "recommender.backbone.dim=8")
     after = json.loads(cli("report", "--results", results, "--format", "json").out)
     assert len(after["rows"]) == len(before["rows"])
     assert after != before
@@ -179,27 +179,28 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert [path.name for path in place.iterdir()] == ["new"]
 
 
-def test_counting_baselines_match_the_published_figures_on_the_papers_files(cli, real_data, tmp_path):
-    """Sampled-100, users with three events or more, training counts; the reference draws and also evaluates
-    short users, hence the tolerance."""
-    expected = {
-        ("yelp", "popularity"): (0.522, 0.303),
-        ("yelp", "cooccurrence"): (0.585, 0.370),
-        ("beauty", "popularity"): (0.396, 0.225),
-        ("beauty", "cooccurrence"): (0.450, 0.303),
-    }
-    for name in ("yelp", "beauty"):
-        (tmp_path / f"{name}.yaml").write_text(
-            f"version: 1\nname: {name}\n"
-            f"dataset: {{use: interactions, file: '{real_data}/paper-inter/{name}/inter.txt.gz'}}\n"
-            "recommender: {}\nevaluate: {protocols: [sampled-100]}\n"
-            "matrix: {recommender.method: [popularity, cooccurrence]}\n"
-        )
-        assert cli("run", tmp_path / f"{name}.yaml", "--results", tmp_path, "--progress", "none").code == 0
+@pytest.mark.parametrize(
+    ("name", "popularity", "cooccurrence"),
+    [
+        ("yelp", (0.522, 0.303), (0.585, 0.370)),
+        pytest.param("beauty", (0.396, 0.225), (0.450, 0.303), marks=pytest.mark.slow),
+    ],
+)
+def test_counting_baselines_match_the_published_figures_on_the_papers_files(
+    name, popularity, cooccurrence, cli, real_data, tmp_path
+):
+    """Sampled-100, users with three events or more, training counts. The figures were taken with other draws,
+    another (unstated) pair window, and with users of one or two events evaluated too; hence the tolerance."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        f"version: 1\nname: {name}\n"
+        f"dataset: {{use: interactions, file: '{real_data}/paper-inter/{name}/inter.txt.gz'}}\n"
+        "recommender: {}\nevaluate: {protocols: [sampled-100]}\n"
+        "matrix: {recommender.method: [popularity, cooccurrence]}\n"
+    )
+    assert cli("run", spec, "--results", tmp_path, "--progress", "none").code == 0
     rows = json.loads(cli("report", "--results", tmp_path, "--format", "json").out)["rows"]
-    found = {
-        (row["experiment"], row["method"], row["metric"]): row["mean"] for row in rows if row["bucket"] == "overall"
-    }
-    for (name, method), (hr, ndcg) in expected.items():
-        assert found[name, method, "hr@10"] == pytest.approx(hr, abs=0.01)
-        assert found[name, method, "ndcg@10"] == pytest.approx(ndcg, abs=0.01)
+    found = {(row["method"], row["metric"]): row["mean"] for row in rows if row["bucket"] == "overall"}
+    for method, (hr, ndcg) in {"popularity": popularity, "cooccurrence": cooccurrence}.items():
+        assert found[method, "hr@10"] == pytest.approx(hr, abs=0.01)
+        assert found[method, "ndcg@10"] == pytest.approx(ndcg, abs=0.01)

@@ -61,7 +61,7 @@ def prepared(choice: DatasetChoice, shelf: Shelf) -> RecData:
     key = stage_key("data", DATA, choice, [fingerprint(path) for path in dataset.files()])
     if not shelf.has("data", key):
         progress.say(f"data: preparing {choice.use}")
-    return load(shelf.get("data", key, lambda folder: save(prepare(dataset, key), folder)))
+    return load(shelf.get("data", key, lambda folder: save(prepare(dataset), folder)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def text_vectors(embeddings: Embeddings, data: RecData, dataset: DatasetChoice, 
     """Stage 1: encoder (tuned if the spec says so), vectors, reduction."""
     _refuse_textless(embeddings, data, dataset)
     files = [fingerprint(path.resolve()) for path in paths_in(embeddings)]
-    key = stage_key("vectors", VECTORS, embeddings, [data.key, *files])
+    key = stage_key("vectors", VECTORS, embeddings, [data.catalogue.key, *files])
 
     def make(folder: Path) -> None:
         encoder = build(Encoder, embeddings.encoder)
@@ -114,7 +114,7 @@ def _tuned(embeddings: Embeddings, data: RecData, shelf: Shelf, files: Sequence[
         return build(TextEncoder, embeddings.encoder)
 
     settings = {"encoder": embeddings.encoder, "scft": scft}
-    key = stage_key("adapter", ADAPTER, settings, [data.key, *files])
+    key = stage_key("adapter", ADAPTER, settings, [data.catalogue.key, *files])
 
     def make(folder: Path) -> None:
         augmentations = [build(Augmentation, choice) for choice in scft.augmentations]

@@ -18,7 +18,7 @@ from llmemb_bench.registry import find, names
 
 def read(name: str, **given) -> RecData:
     plugin = find("datasets", name).load()
-    return prepare(plugin(plugin.config_type().model_validate(given)), "key")
+    return prepare(plugin(plugin.config_type().model_validate(given)))
 
 
 def from_rows(folder: Path, rows: list[tuple[str, str, int]], **given) -> RecData:

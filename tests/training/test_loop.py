@@ -49,7 +49,7 @@ def final_loss(method, objective, batches, epochs=30, seed=0, **settings):
 @pytest.mark.parametrize("objective", ["bce", "cross_entropy"])
 def test_every_backbone_learns_a_cyclic_world_with_every_objective(backbone, objective):
     method, goal, batches = world(backbone, objective)
-    log = final_loss(method, goal, batches, epochs=40, patience=40)
+    log = final_loss(method, goal, batches, epochs=80, patience=80)
     assert log.events[-1]["loss"] < 0.4 * log.events[0]["loss"]
 
 

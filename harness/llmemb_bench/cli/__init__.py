@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from llmemb_bench.cli.app import app
-from llmemb_bench.errors import BenchError, Exit
+from llmemb_bench.errors import BenchError
 
 
 def main() -> None:
@@ -16,6 +16,3 @@ def main() -> None:
         for problem in error.problems:
             sys.stderr.write(f"error: {problem}\n")
         sys.exit(int(error.exit_code))
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again and it does only what is missing\n")
-        sys.exit(int(Exit.INTERRUPTED))

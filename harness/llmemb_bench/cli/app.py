@@ -73,7 +73,11 @@ def run(
     cells = load_cells(spec, set_ or [], seed or [])
     from llmemb_bench.run import run_cells
 
-    outcome = run_cells(cells, results)
+    try:
+        outcome = run_cells(cells, results)
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write("interrupted; run the same command again and it does only what is missing\n")
+        raise typer.Exit(int(Exit.INTERRUPTED)) from stopped
     kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
     typer.echo(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
     if outcome.error is not None:

@@ -22,7 +22,7 @@ from llmemb_bench.registry import suggestion
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
-def prepare(dataset: Dataset, key: str) -> RecData:
+def prepare(dataset: Dataset) -> RecData:
     """Read, filter, order and number; raises DataError where the raw data cannot be used."""
     config = dataset.config
     with duckdb.connect() as db:
@@ -37,7 +37,7 @@ def prepare(dataset: Dataset, key: str) -> RecData:
                 where=" ".join(map(str, dataset.files())) or "dataset",
                 fix="is the file whole, and of the format that the dataset's documentation names?",
             ) from error
-    return _number(users, items, times, texts, config, key)
+    return _number(users, items, times, texts, config)
 
 
 def _read_events(db: DuckDBPyConnection, events: DuckDBPyRelation) -> None:
@@ -125,14 +125,12 @@ def _number(
     times: np.ndarray,
     texts: dict[str, Attributes],
     config: DatasetConfig,
-    key: str,
 ) -> RecData:
     """Ids by first appearance."""
     starts = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
     names = list(dict.fromkeys(items.tolist()))
     number = {name: place for place, name in enumerate(names, start=1)}
     return RecData(
-        key=key,
         offsets=np.concatenate([starts, [len(users)]]).astype(np.int64),
         items=np.fromiter((number[name] for name in items.tolist()), dtype=np.int32, count=len(items)),
         times=times,
@@ -175,7 +173,6 @@ def save(data: RecData, folder: Path) -> None:
         np.save(folder / f"{name}.npy", getattr(data, name), allow_pickle=False)
     catalogue = data.catalogue
     names = {
-        "key": data.key,
         "users": data.user_ids,
         "items": catalogue.ids,
         "attributes": catalogue.attributes,
@@ -192,7 +189,7 @@ def load(folder: Path) -> RecData:
     )
     attributes = tuple(tuple((name, value) for name, value in item) for item in names["attributes"])
     catalogue = Items(tuple(names["items"]), attributes, names["instruction"])
-    return RecData(names["key"], offsets, items, times, tuple(names["users"]), catalogue)
+    return RecData(offsets, items, times, tuple(names["users"]), catalogue)
 
 
 def describe(data: RecData, split: Split) -> dict[str, int | float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -30,6 +32,11 @@ class Items:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def key(self) -> str:
+        """Hash of ids and texts: what vectors depend on."""
+        return hashlib.sha256(json.dumps([self.ids, self.texts()]).encode()).hexdigest()
+
     def text(self, attributes: Attributes) -> str:
         """The prompt of one item or of a view of it (LLMEmb's form, reference code data/*/item_prompt)."""
         return self.instruction + "\n" + ";".join(f" {name} is {value}" for name, value in attributes)
@@ -43,13 +50,17 @@ class Items:
 class RecData:
     """Histories as flat arrays (CSR): user u's events are `items[offsets[u]:offsets[u + 1]]`, in time order."""
 
-    key: str
-    """Hash of everything these arrays were made from."""
     offsets: NDArray[np.int64]
     items: NDArray[np.int32]
     times: NDArray[np.int64]
     user_ids: tuple[str, ...]
     catalogue: Items
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of who did what in which order: what models of one table must have in common."""
+        ids = json.dumps([self.user_ids, self.catalogue.ids]).encode()
+        return hashlib.sha256(b"".join([self.offsets.tobytes(), self.items.tobytes(), ids])).hexdigest()
 
     @property
     def n_users(self) -> int:

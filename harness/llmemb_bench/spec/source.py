@@ -105,10 +105,9 @@ class _Reader:
     def build(self, node: Node, loc: Loc) -> Any:
         if len(self.places) > MOST_VALUES:
             raise ValueError(f"holds more than {MOST_VALUES:,} values")
-        if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
-            raise ValueError(
-                f"line {node.start_mark.line + 1}: the tag '{node.tag}' builds an object; write plain values"
-            )
+        tag = str(node.tag)
+        if not tag.startswith("tag:yaml.org,2002:") or "python" in tag:
+            raise ValueError(f"line {node.start_mark.line + 1}: the tag '{tag}' builds an object; write plain values")
         self.places.setdefault(loc, f"{self.name}:{node.start_mark.line + 1}")
         if isinstance(node, MappingNode):
             return self._mapping(node, loc)

@@ -48,7 +48,6 @@ def small_split(n_users: int = 12, n_items: int = 40) -> Split:
     lengths = np.concatenate([[9, 3, 1], rng.integers(3, 10, size=n_users - 3)])
     return Split(
         RecData(
-            key="small",
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             items=rng.integers(1, n_items + 1, size=lengths.sum()).astype(np.int32),
             times=np.arange(lengths.sum(), dtype=np.int64),

@@ -209,7 +209,7 @@ def a_better_positive_lowers_it_and_a_better_negative_raises_it(case: Case[Objec
         vectors = torch.zeros(3, 4)
         vectors[0, 0] = vectors[1, 1] = positive
         vectors[2, :2] = negative
-        return objective(states, vectors, wanted, negatives).item()
+        return float(objective(states, vectors, wanted, negatives).detach())
 
     assert value(1.0, 0.0) < value(0.5, 0.0) < value(0.0, 0.0)
     assert value(0.5, 1.0) > value(0.5, 0.5) > value(0.5, 0.0)

@@ -16,7 +16,7 @@ from llmemb_bench.testing.case import Case, Skipped, small_items
 
 
 def _read(case: Case[Dataset]) -> RecData:
-    return prepare(case.plugin(case.config), "check")
+    return prepare(case.plugin(case.config))
 
 
 def ids_are_dense_and_histories_in_time_order(case: Case[Dataset]) -> None:

@@ -39,7 +39,7 @@ class Bert4Rec(Backbone):
             Block(config.dim, config.heads, config.dropout, nn.GELU(), 4 * config.dim) for _ in range(config.blocks)
         )
         self.norm = nn.LayerNorm(config.dim)
-        nn.init.normal_(self.positions.weight, std=config.dim**-0.5)
+        nn.init.normal_(self.positions.weight, std=0.02)
 
     def hidden_share(self) -> float:
         return self.config.hidden

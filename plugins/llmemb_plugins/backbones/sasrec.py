@@ -43,7 +43,7 @@ class SasRec(Backbone):
             Block(config.dim, config.heads, config.dropout, nn.ReLU(), config.dim) for _ in range(config.blocks)
         )
         self.norm = nn.LayerNorm(config.dim)
-        nn.init.normal_(self.positions.weight, std=config.dim**-0.5)
+        nn.init.normal_(self.positions.weight, std=0.02)
 
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]

@@ -14,14 +14,15 @@ class IdOnlyConfig(Config):
 
 
 class IdOnly(VectorMethod):
-    """A table [items, dim], normal with standard deviation dim^-1/2; also the teacher of RAT's alignment."""
+    """A table [items, dim], normal with standard deviation 0.02 (as BERT), so that what was
+    never trained scores near zero; also the teacher of RAT's alignment."""
 
     config: IdOnlyConfig
 
     def __init__(self, config: IdOnlyConfig, parts: Parts) -> None:
         super().__init__(config, parts)
         self.table = nn.Embedding(parts.n_items, self.dim)
-        nn.init.normal_(self.table.weight, std=self.dim**-0.5)
+        nn.init.normal_(self.table.weight, std=0.02)
 
     def items(self, ids: Int[Tensor, "rows"]) -> Float[Tensor, "rows dim"]:
         vectors: Tensor = self.table(ids - 1)
