@@ -46,6 +46,11 @@ class SpecPath:
     text: str
     folder: Path = field(default_factory=Path.cwd, compare=False)
 
+    @property
+    def is_path(self) -> bool:
+        """Whether it names a file or folder of this machine."""
+        return True
+
     def resolve(self) -> Path:
         """The absolute path; a variable that is not set is an error that names it (exit code 4)."""
         return (self.folder / re.sub(r"\$\{env:(\w+)\}", _variable, self.text)).expanduser().resolve()
@@ -71,6 +76,14 @@ class SpecPath:
         if isinstance(value, str):
             return cls(value)
         raise ValueError("should be a path in a string")
+
+
+class Checkpoint(SpecPath):
+    """Weights of a model: a hub id, `package:NAME`, or a path (starting with `.`, `/`, `~` or `${env:NAME}`)."""
+
+    @property
+    def is_path(self) -> bool:
+        return re.match(r"[./~]|\$\{env:", self.text) is not None
 
 
 def _variable(match: re.Match[str]) -> str:

