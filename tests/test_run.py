@@ -154,7 +154,13 @@ def test_an_interrupt_ends_with_its_code_and_a_word(spec, tmp_path):
         "--results",
         str(tmp_path),
     ]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background job of a shell ignores SIGINT, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     assert "popularity" in started.stderr.readline()
     started.send_signal(signal.SIGINT)
     _, rest = started.communicate()
