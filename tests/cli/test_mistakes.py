@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -287,6 +288,16 @@ def test_precomputed_vectors_are_joined_by_id_and_never_by_row(run, cli, tmp_pat
     (tmp_path / "i.txt").write_text("\n".join(ALL[::-1]) + "\n")
     assert run(tmp_path / "spec.yaml").code == 0
     assert cli("report", "--results", tmp_path / "results", "--format", "json").out == first
+
+
+def test_a_missing_extra_says_how_to_install_it(run, tmp_path, events_csv, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    for module in [module for module in sys.modules if module.startswith("sklearn.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(sys.modules, "llmemb_plugins.encoders.tfidf", raising=False)
+    spec = write_spec(tmp_path, ("{use: random, dim: 8}", "{use: tfidf, dim: 8}"))
+    message = "encoders plugin 'tfidf' needs the package 'sklearn', which is not installed"
+    check(run(spec), f"{message} -> pip install 'llmemb-bench[text]'", 4)
 
 
 def test_results_that_cannot_be_written(cli, tmp_path, events_csv):

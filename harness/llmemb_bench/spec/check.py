@@ -11,9 +11,17 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from llmemb_bench.config import Choice, Config
+from llmemb_bench.config import (
+    BackboneChoice,
+    Choice,
+    Config,
+    DatasetChoice,
+    EncoderChoice,
+    MethodChoice,
+    ObjectiveChoice,
+)
 from llmemb_bench.contracts import Plugin
-from llmemb_bench.errors import BenchError, Problem
+from llmemb_bench.errors import BenchError, MissingError, Problem
 from llmemb_bench.registry import find, suggestion
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.source import Document, Loc
@@ -42,37 +50,31 @@ def check(document: Document) -> tuple[Spec | None, list[Problem]]:
         spec = Spec.model_validate(document.value)
     except ValidationError as error:
         problems = list(_problems(error, Spec, document, ()))
-        return None, problems + _choices_in_raw(document)
+        return None, problems + list(_choices_in_raw(document))
     problems = list(_check_choices(spec, document, ()))
     return (None, problems) if problems else (spec, problems)
 
 
-def _choices_in_raw(document: Document) -> list[Problem]:
-    """What is wrong in plugins' settings although the frame around them is wrong too."""
-    found: list[Problem] = []
-    for loc, field_type in (
-        (("dataset",), "dataset"),
-        (("embeddings", "encoder"), "encoder"),
-        (("recommender", "method"), "method"),
-        (("recommender", "backbone"), "backbone"),
-        (("recommender", "objective"), "objective"),
-    ):
-        found += _check_raw(document, loc, field_type)
-    return found
+CHOICES: dict[Loc, type[Choice]] = {
+    ("dataset",): DatasetChoice,
+    ("embeddings", "encoder"): EncoderChoice,
+    ("recommender", "method"): MethodChoice,
+    ("recommender", "backbone"): BackboneChoice,
+    ("recommender", "objective"): ObjectiveChoice,
+}
+"""Where the frame chooses plugins, to check their settings although the frame around them is wrong."""
 
 
-def _check_raw(document: Document, loc: Loc, name: str) -> list[Problem]:
-    value: Any = document.value
-    for key in loc:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    kind = next((choice for choice in Choice.__subclasses__() if choice.kind == f"{name}s"), None)
-    if value is None or kind is None:
-        return []
-    try:
-        choice = kind._of(value)
-    except ValueError:
-        return []  # the frame has said so
-    return list(_check_choice(choice, document, loc))
+def _choices_in_raw(document: Document) -> Iterator[Problem]:
+    for loc, choice_type in CHOICES.items():
+        value: Any = document.value
+        for key in loc:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        try:
+            choice = choice_type._of(value)
+        except ValueError:
+            continue  # absent, or wrong: the frame says so
+        yield from _check_choice(choice, document, loc)
 
 
 def _check_choices(value: object, document: Document, loc: Loc) -> Iterator[Problem]:
@@ -90,9 +92,9 @@ def _check_choices(value: object, document: Document, loc: Loc) -> Iterator[Prob
 def _check_choice(choice: Choice, document: Document, loc: Loc) -> Iterator[Problem]:
     try:
         config_type = find(choice.kind, choice.use).load().config_type()
+    except MissingError:
+        raise  # not the spec's fault
     except BenchError as error:
-        if error.exit_code != BenchError.exit_code and error.exit_code != 2:
-            raise
         use = (*loc, "use")
         where = document.place(use if use in document.places else loc)
         yield from (Problem(where, problem.finding, problem.fix) for problem in error.problems)
