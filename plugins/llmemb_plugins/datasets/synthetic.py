@@ -70,7 +70,7 @@ class SyntheticConfig(DatasetConfig):
 
     users: Annotated[int, Field(ge=1)] = 2000
     """Users; each has at least five events."""
-    catalogue: Annotated[int, Field(ge=80)] = 1200
+    catalogue: Annotated[int, Field(ge=80)] = 2400
     """Items; some may never occur."""
     mean_length: Annotated[float, Field(ge=5)] = 9.0
     """Mean events a user."""
