@@ -87,7 +87,8 @@ class TransformerEncoder(TextEncoder):
         return states
 
     def save_adapter(self, folder: Path) -> None:
-        self.model.save_pretrained(str(folder), safe_serialization=True)
+        # LoRA touches no embedding, and looking whether the vocabulary grew would ask the hub.
+        self.model.save_pretrained(str(folder), save_embedding_layers=False)
 
     def load_adapter(self, folder: Path) -> None:
         from peft import set_peft_model_state_dict
