@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, FilesConfig
 from llmemb_bench.errors import DataError
-from llmemb_plugins.datasets._files import json_lines
+from llmemb_plugins.datasets._files import json_lines, lines, text_table
 
 REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "BIGINT"}
 ITEM = {
@@ -72,7 +72,7 @@ class Amazon2014(Dataset):
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         path = self.files()[1]
         if not _is_json(path):
-            path = _as_json(path, db)
+            return text_table(db, "product", _from_literals(path))
         return json_lines(db, path, ITEM).select("asin as item, title, brand, categories[1] as categories, description")
 
     @classmethod
@@ -104,17 +104,8 @@ class Amazon2014(Dataset):
         return {"path": str(folder), "category": "Beauty"}
 
 
-def _open(path: Path) -> Iterator[str]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as file:
-            yield from file
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read: {error}", where=str(path), fix="download it again") from error
-
-
 def _is_json(path: Path) -> bool:
-    first = next(_open(path), "{}")
+    _, first = next(lines(path, "utf-8"), (1, "{}"))
     try:
         json.loads(first)
     except json.JSONDecodeError:
@@ -122,16 +113,18 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _as_json(path: Path, db: DuckDBPyConnection) -> Path:
-    """The official 2014 items are Python literals: parsed as such (never evaluated), kept in a temporary file."""
-    import tempfile
-
-    place = Path(tempfile.mkdtemp()) / "items.jsonl"
-    with place.open("w", encoding="utf-8") as file:
-        for number, line in enumerate(_open(path), start=1):
-            try:
-                row = ast.literal_eval(line)
-            except (ValueError, SyntaxError) as error:
-                raise DataError("is neither JSON nor a Python literal", where=f"{path}:{number}") from error
-            file.write(json.dumps({name: row.get(name) for name in ITEM}) + "\n")
-    return place
+def _from_literals(path: Path) -> dict[str, list[str | None]]:
+    """Columns of the official file, whose lines are Python literals: parsed as such, never evaluated."""
+    columns: dict[str, list[str | None]] = {
+        name: [] for name in ("item", "title", "brand", "categories", "description")
+    }
+    for number, line in lines(path, "utf-8"):
+        try:
+            row = ast.literal_eval(line)
+            first_path = (row.get("categories") or [[]])[0]
+        except (ValueError, SyntaxError, AttributeError) as error:
+            raise DataError("is neither JSON nor a Python literal", where=f"{path}:{number}") from error
+        row |= {"item": row.get("asin"), "categories": ", ".join(first_path)}
+        for name, column in columns.items():
+            column.append(row.get(name))
+    return columns

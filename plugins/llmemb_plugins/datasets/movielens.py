@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, FilesConfig
 from llmemb_bench.errors import DataError
+from llmemb_plugins.datasets._files import lines, text_table
 
 GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -49,18 +48,18 @@ class MovieLens(Dataset):
         return [self.raw(folder, name, f"{name}.gz") for name in names]
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        split = {"100k": "\t", "1m": "::"}[self.config.release]
-        rows = _lines(self.files()[0], split, 4)
-        return _relation(db, {"user": 0, "item": 1, "time": 3}, rows, "events")
+        separator = {"100k": "\t", "1m": "::"}[self.config.release]
+        user, item, _, time = _columns(self.files()[0], separator, 4)
+        return text_table(db, "rating", {"user": user, "item": item, "time": time})
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         if self.config.release == "1m":
-            rows = [
-                [number, title, genres.replace("|", ", ")] for number, title, genres in _lines(self.files()[1], "::", 3)
-            ]
+            item, title, listed = _columns(self.files()[1], "::", 3)
+            genres = [genre.replace("|", ", ") for genre in listed]
         else:
-            rows = [[row[0], row[1], _genres(row[5:])] for row in _lines(self.files()[1], "|", 24)]
-        return _relation(db, {"item": 0, "title": 1, "genres": 2}, rows, "movies")
+            item, title, _, _, _, *flags = _columns(self.files()[1], "|", 24)
+            genres = [_genres(row) for row in zip(*flags, strict=True)]
+        return text_table(db, "movie", {"item": item, "title": title, "genres": genres})
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -71,35 +70,17 @@ class MovieLens(Dataset):
         return {"path": str(folder)}
 
 
-def _lines(path: Path, split: str, n_fields: int) -> list[list[str]]:
-    """Fields of every line; GroupLens writes latin-1."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    rows = []
-    try:
-        with opened(path, "rt", encoding="latin-1") as file:
-            for number, line in enumerate(file, start=1):
-                fields = line.rstrip("\r\n").split(split)
-                if len(fields) != n_fields:
-                    raise DataError(f"has {len(fields)} fields, expected {n_fields}", where=f"{path}:{number}")
-                rows.append(fields)
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot be read: {error}", where=str(path), fix="download it again") from error
-    return rows
+def _columns(path: Path, separator: str, count: int) -> list[list[str]]:
+    """The columns of a file of separated lines; GroupLens writes latin-1."""
+    columns: list[list[str]] = [[] for _ in range(count)]
+    for number, line in lines(path, "latin-1"):
+        fields = line.rstrip("\r\n").split(separator)
+        if len(fields) != count:
+            raise DataError(f"has {len(fields)} fields, expected {count}", where=f"{path}:{number}")
+        for column, value in zip(columns, fields, strict=True):
+            column.append(value)
+    return columns
 
 
-def _genres(flags: list[str]) -> str:
+def _genres(flags: tuple[str, ...]) -> str:
     return ", ".join(genre for genre, flag in zip(GENRES, flags, strict=True) if flag == "1")
-
-
-def _relation(db: DuckDBPyConnection, columns: dict[str, int], rows: list[list[str]], name: str) -> DuckDBPyRelation:
-    """Rows of text as a table; an empty list gives an empty table."""
-    db.execute(f"create or replace table {name} ({', '.join(f'{quoted(c)} varchar' for c in columns)})")
-    if rows:
-        chosen = {c: np.array([row[place] for row in rows], dtype=object) for c, place in columns.items()}  # noqa: F841
-        db.execute(f"insert into {name} select * from chosen")
-    return db.table(name)
-
-
-def quoted(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
