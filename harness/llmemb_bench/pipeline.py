@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf, fingerprint, stage_key
-from llmemb_bench.config import DatasetChoice, MetricChoice
+from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import (
     Augmentation,
     Backbone,
@@ -183,7 +183,7 @@ class Trainer:
         config = wanted.train or TrainConfig()
         objective = build(Objective, wanted.objective)
         batches = TrainingBatches(self.split, method.backbone, objective, config.batch_size)
-        metric = build(Metric, MetricChoice(config.monitor))
+        metric = build(Metric, config.monitor)
 
         def validate() -> ValidationScore:
             ranks, _ = rank(method, self.split, "validation", mask_history=self.evaluate.history == "mask")

@@ -62,6 +62,11 @@ IN_THE_SPEC = {
         "spec.yaml:13: 'recommender.train.epochs' should be greater than or equal to 1, got 0",
         2,
     ),
+    "misspelt metric to watch": (
+        ("epochs: 1,", "epochs: 1, monitor: ndgc,"),
+        "spec.yaml:13: no metrics plugin is called 'ndgc' -> did you mean 'ndcg'?",
+        2,
+    ),
     "missing key": (("name: mine\n", ""), "the key 'name' is missing -> add 'name: ...' here", 2),
     "duplicate key": (
         ("name: mine", "name: mine\nname: yours"),

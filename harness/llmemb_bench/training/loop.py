@@ -58,7 +58,7 @@ def train(
                     best = {name: tensor.clone() for name, tensor in method.state_dict().items()}
             log.events.append(event)
             work.advance(
-                note=f"loss {event['loss']:.4f}  best {config.monitor} {log.best_score:.4f} at {log.best_epoch}"
+                note=f"loss {event['loss']:.4f}  best {config.monitor.use} {log.best_score:.4f} at {log.best_epoch}"
             )
             if epoch - max(log.best_epoch, 1) >= config.patience * config.validate_every:
                 break

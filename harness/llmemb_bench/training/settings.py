@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from llmemb_bench.config import Config
+from llmemb_bench.config import Config, MetricChoice
 
 
 class TrainConfig(Config):
@@ -22,5 +22,5 @@ class TrainConfig(Config):
     """Validations without improvement before training stops (paper: 20)."""
     validate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between validations (paper: 1)."""
-    monitor: str = "ndcg"
+    monitor: MetricChoice = MetricChoice("ndcg")
     """Metric of the full validation ranking that chooses the best epoch, at the first cut-off (paper: NDCG@10)."""
