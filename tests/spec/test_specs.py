@@ -106,8 +106,8 @@ def test_the_matrix_is_a_product_and_seeds_multiply_it(tmp_path):
 def test_settings_tell_apart_two_uses_of_one_plugin(tmp_path):
     text = BASE + "matrix:\n  recommender.objective: [{use: bce, negatives: 1}, {use: bce, negatives: 5}]\n"
     assert [cell.labels.method for cell in load_cells(write(tmp_path, text))] == [
-        "id_only (objective=negatives=1)",
-        "id_only (objective=negatives=5)",
+        "id_only (objective=bce negatives=1)",
+        "id_only (objective=bce negatives=5)",
     ]
 
 

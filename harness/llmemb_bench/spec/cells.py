@@ -207,6 +207,8 @@ def _use(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ",".join(f"{key}={_short(inner)}" for key, inner in value.items() if key != "use") or _use(value)
-    return str(value)
+    """A setting in a few characters: `bce negatives=5`."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    settings = [f"{key}={_short(inner)}" for key, inner in value.items() if key != "use"]
+    return " ".join([str(value["use"]), *settings] if "use" in value else settings)
