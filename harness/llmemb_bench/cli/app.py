@@ -16,7 +16,7 @@ from rich.table import Table
 
 from llmemb_bench import __version__, progress
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
-from llmemb_bench.registry import KINDS, Entry, entries, suggestion
+from llmemb_bench.registry import GROUP, KINDS, Entry, entries, suggestion
 
 app = typer.Typer(
     name="llmemb-bench",
@@ -193,6 +193,11 @@ def new(
 
     path = new_plugin(kind, name, into)
     typer.echo(f"wrote {path}\nnext: edit it, then: llmemb-bench test {kind}/{name}")
+    if into.resolve() not in {entry.path.parent.parent.resolve() for entry in entries()}:
+        typer.echo(
+            f"first let specs find it: pip install -e a package whose pyproject.toml says\n"
+            f'    [project.entry-points."{GROUP}"]\n    mine = "{into.name}"'
+        )
 
 
 @app.command("test")

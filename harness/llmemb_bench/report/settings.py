@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +20,7 @@ def print_plugin(entry: Entry, console: Console) -> None:
     """Name, first line, documentation, and one row a setting."""
     plugin = entry.load()
     console.print(f"[bold]{entry.kind}/{entry.name}[/]  {entry.summary}", highlight=False)
-    console.print((plugin.__doc__ or "").strip(), highlight=False, markup=False)
+    console.print(inspect.cleandoc(plugin.__doc__ or ""), highlight=False, markup=False)
     table = Table()
     for heading in ("setting", "type", "default", "meaning and origin"):
         table.add_column(heading, overflow="fold")

@@ -1,0 +1,54 @@
+"""The small verbs: what they print, and what they tell a newcomer to type next."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llmemb_bench.registry import KINDS, entries
+
+
+def test_new_writes_a_plugin_and_says_how_specs_find_it(cli, tmp_path):
+    ran = cli("new", "backbones", "my_net", "--into", tmp_path / "my_plugins")
+    assert ran.code == 0
+    assert "llmemb-bench test backbones/my_net" in ran.out
+    assert '[project.entry-points."llmemb_bench.plugins"]\n    mine = "my_plugins"' in ran.out
+    again = cli("new", "backbones", "my_net", "--into", tmp_path / "my_plugins")
+    assert (again.code, "exists already" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("new", "backbone", "x"), "no kind of plugin is called 'backbone' -> did you mean 'backbones'?"),
+        (("new", "backbones", "2x"), "'2x' cannot name a plugin"),
+        (("new", "backbones", "class"), "'class' cannot name a plugin"),
+        (("list", "loses"), "no kind of plugin is called 'loses' -> did you mean 'losses'?"),
+        (("show", "sasrecc"), "no plugin is called 'sasrecc' -> did you mean 'sasrec'?"),
+        (("test", "losses/sasrec"), "no plugin is called 'sasrec'"),
+    ],
+)
+def test_a_wrong_name_is_a_usage_error_with_a_suggestion(words, message, cli):
+    ran = cli(*words)
+    assert (ran.code, message in ran.err) == (2, True), ran.err
+
+
+def test_list_names_every_plugin_once_with_its_first_line(cli):
+    printed = cli("list").out
+    for entry in entries():
+        assert entry.name in printed
+        assert entry.summary[:40] in printed
+    assert set(KINDS) <= set(printed.split())
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: f"{entry.kind}/{entry.name}")
+def test_show_names_every_setting_with_its_default(entry, cli):
+    printed = cli("show", f"{entry.kind}/{entry.name}").out
+    for name in entry.load().config_type().model_fields:
+        assert name in printed
+
+
+def test_the_schema_is_written_to_a_file(cli, tmp_path):
+    assert cli("schema", "-o", tmp_path / "a" / "schema.json").code == 0
+    assert json.loads((tmp_path / "a" / "schema.json").read_text())["title"]
