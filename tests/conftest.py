@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from llmemb_bench.cli import main
-from llmemb_bench.data.recdata import Items, RecData, Split
+from llmemb_bench.data.recdata import Items, RecData
+from llmemb_bench.data.split import Split
+from llmemb_bench.data.strings import Strings
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,13 +31,12 @@ def make_split(histories: Sequence[Sequence[int]], n_items: int) -> Split:
     """A split of hand-written histories over items 1..n_items."""
     lengths = [len(history) for history in histories]
     flat = np.array([item for history in histories for item in history], dtype=np.int32)
-    items = Items(
-        ids=tuple(f"item{place}" for place in range(1, n_items + 1)),
-        attributes=tuple((("title", f"thing number {place}"), ("kind", "thing")) for place in range(1, n_items + 1)),
-        instruction="The item has the following attributes: ",
+    items = Items.of(
+        [f"item{place}" for place in range(1, n_items + 1)],
+        [(("title", f"thing number {place}"), ("kind", "thing")) for place in range(1, n_items + 1)],
     )
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    users = tuple(f"user{place}" for place in range(len(histories)))
+    users = Strings.of(f"user{place}" for place in range(len(histories)))
     return Split(RecData(offsets, flat, np.arange(len(flat), dtype=np.int64), users, items))
 
 

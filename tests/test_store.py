@@ -21,7 +21,8 @@ BASE = {"experiment": "demo", "dataset": "toy", "encoder": "none", "method": "po
 def write_run(results: Path, *, value: float | None = 0.5, **changes: Any) -> Path:
     """A run folder as `run` leaves it, with one number in each reported bucket."""
     manifest = {
-        **BASE, "seed": 42, "configuration": "c1", "data": "d", "protocol_hash": "p", "started": 1.0, "seconds": 1.0
+        **BASE, "seed": 42, "configuration": "c1", "data": "d", "split": "", "warnings": [], "protocol_hash": "p",
+        "started": 1.0, "seconds": 1.0,
     } | changes  # fmt: skip
     key = json.dumps(manifest, sort_keys=True) + str(value)
     folder = (
@@ -91,7 +92,7 @@ def test_the_json_report_has_the_promised_form(tmp_path):
     assert len(report["rows"]) == 2 * 3 * 2
     assert report["rows"][0] == {
         **BASE, "protocol": "full", "bucket": "head", "metric": "hr@10", "mean": 0.5, "std": None, "seeds": [42],
-        "n_users": 3,
+        "n_users": 3, "split": "", "warnings": [],
     }  # fmt: skip
 
 

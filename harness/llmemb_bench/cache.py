@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from llmemb_bench.config import Choice
 from llmemb_bench.errors import MissingError
 from llmemb_bench.registry import find
@@ -22,7 +24,7 @@ from llmemb_bench.spec.resolve import choices_in, digest, resolve
 def stage_key(stage: str, version: int, settings: object, upstream: Sequence[str]) -> str:
     """The address of a stage's result; raise `version` when the stage's code changes what it writes."""
     sources = {f"{choice.kind}/{choice.use}": _source(choice) for choice in choices_in(settings)}
-    return digest([stage, version, resolve(settings), sources, list(upstream)])
+    return digest([stage, version, resolve(settings, machine=False), sources, list(upstream)])
 
 
 def _source(choice: Choice) -> str:
@@ -51,24 +53,50 @@ class Shelf:
     def _place(self, stage: str, key: str) -> Path:
         return self.root / stage / key[:24]
 
-    def get(self, stage: str, key: str, make: Callable[[Path], None]) -> Path:
+    def get(self, stage: str, key: str, make: Callable[[Path], object]) -> Path:
         """The folder of a result; `make` fills an empty folder when it is not there yet."""
         place = self._place(stage, key)
         if not place.exists():
-            write_folder(place, make)
+            write_folder(place, make, place.exists)
         return place
 
+    def fingerprint(self, path: Path) -> str:
+        """Hash of a file's content; a large file is read once and then known by its size and time."""
+        if not path.is_file():
+            return fingerprint(path)
+        about = path.stat()
+        key = digest([str(path), about.st_size, about.st_mtime_ns])
 
-def write_folder(place: Path, make: Callable[[Path], None]) -> None:
-    """Fill a folder under a temporary name, then give it its name; an existing one is replaced."""
+        def make(folder: Path) -> None:
+            (folder / "sha256").write_text(fingerprint(path))
+
+        return (self.get("fingerprint", key, make) / "sha256").read_text()
+
+
+def write_folder(place: Path, make: Callable[[Path], object], is_done: Callable[[], bool]) -> None:
+    """Fill a folder under a temporary name, then give it its name; an existing one is replaced.
+
+    One process at a time makes a folder; another waits and finds it done. What a killed one left half-made is
+    removed by the next.
+    """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     except OSError as error:
         raise MissingError(
             f"cannot write to {place.parent}: {error.strerror}",
             fix="choose another folder with --results DIR",
         ) from error
+    lock = place.parent / f".{place.name}.lock"
+    with FileLock(lock):
+        if not is_done():
+            for left in place.parent.glob(f".{place.name}.part-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            _make(place, make)
+        lock.unlink(missing_ok=True)  # whoever still waits for it will find the folder done
+
+
+def _make(place: Path, make: Callable[[Path], object]) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.part-", dir=place.parent))
     try:
         make(temporary)
         if place.exists():

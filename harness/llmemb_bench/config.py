@@ -18,6 +18,10 @@ from pydantic_core import CoreSchema, core_schema
 
 from llmemb_bench.errors import MissingError
 
+MACHINE = object()
+"""Marks a setting (`Annotated[str, MACHINE]`) that says how much of the machine to use: no result depends on it,
+so nothing is computed again when it changes."""
+
 
 class Config(BaseModel):
     """Base of all settings; the string under a field is its documentation (`llmemb-bench show`)."""

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmemb_bench import progress
-from llmemb_bench.cache import Shelf, fingerprint, stage_key
+from llmemb_bench.cache import Shelf, stage_key
 from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import (
     Augmentation,
@@ -35,8 +35,8 @@ from llmemb_bench.contracts import (
     TextEncoder,
     VectorMethod,
 )
-from llmemb_bench.data.prepare import load, prepare, save
-from llmemb_bench.data.recdata import RecData, Split
+from llmemb_bench.data.recdata import RecData
+from llmemb_bench.data.split import Split
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected
@@ -51,17 +51,8 @@ from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.loop import ValidationScore, train
 from llmemb_bench.training.settings import TrainConfig
 
-DATA, ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 1, 1, 1, 1, 1
+ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 1, 1, 1, 1
 """Schema version of each stage's result."""
-
-
-def prepared(choice: DatasetChoice, shelf: Shelf) -> RecData:
-    """Histories and catalogue of a dataset."""
-    dataset = build(Dataset, choice)
-    key = stage_key("data", DATA, choice, [fingerprint(path) for path in dataset.files()])
-    if not shelf.has("data", key):
-        progress.say(f"data: preparing {choice.use}")
-    return load(shelf.get("data", key, lambda folder: save(prepare(dataset), folder)))
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ class TextVectors:
 def text_vectors(embeddings: Embeddings, data: RecData, dataset: DatasetChoice, shelf: Shelf) -> TextVectors:
     """Stage 1: encoder (tuned if the spec says so), vectors, reduction."""
     _refuse_textless(embeddings, data, dataset)
-    files = [fingerprint(path.resolve()) for path in paths_in(embeddings)]
+    files = [shelf.fingerprint(path.resolve()) for path in paths_in(embeddings)]
     key = stage_key("vectors", VECTORS, embeddings, [data.catalogue.key, *files])
 
     def make(folder: Path) -> None:
@@ -93,12 +84,10 @@ def text_vectors(embeddings: Embeddings, data: RecData, dataset: DatasetChoice, 
 def _refuse_textless(embeddings: Embeddings, data: RecData, dataset: DatasetChoice) -> None:
     encoder, _ = configure(Encoder, embeddings.encoder)
     config = build(Dataset, dataset).config
-    empty = [
-        name for name, attributes in zip(data.catalogue.ids, data.catalogue.attributes, strict=True) if not attributes
-    ]
-    if encoder.needs_text and empty and config.textless == "refuse":
+    empty = np.flatnonzero(~data.catalogue.attributes.filled().any(axis=1))
+    if encoder.needs_text and len(empty) and config.textless == "refuse":
         raise DataError(
-            f"{len(empty)} of {len(data.catalogue)} items have no text, the first is '{empty[0]}'",
+            f"{len(empty)} of {len(data.catalogue)} items have no text, the first is '{data.catalogue.ids[empty[0]]}'",
             where="dataset",
             fix="give them text, or set dataset.textless: keep to encode them as the bare instruction",
         )
@@ -140,7 +129,7 @@ class Trainer:
         method_type, config = configure(Method, wanted.method)
         needs_text = text if "text" in method_type.needs else None
         teacher = self._teacher(wanted, method_type, text)
-        upstream = [self.split.data.key, needs_text.key if needs_text else "", teacher[1] if teacher else ""]
+        upstream = [self.split.key, needs_text.key if needs_text else "", teacher[1] if teacher else ""]
         settings = {"recommender": wanted, "monitored": self._monitored, "seed": self.seed}
         key = stage_key("recommender", RECOMMENDER, settings, upstream)
         with torch_seed(self.seed, "initial weights"):
@@ -225,7 +214,7 @@ class Evaluation:
         return {protocol: found[protocol] for protocol in self.evaluate.protocols}
 
     def _candidates(self, count: int) -> NDArray[np.int32]:
-        key = stage_key("candidates", CANDIDATES, [count, self.seed], [self.split.data.key])
+        key = stage_key("candidates", CANDIDATES, [count, self.seed], [self.split.key])
 
         def make(folder: Path) -> None:
             drawn = draw_candidates(self.split, count, generator(self.seed, "candidates", count))

@@ -6,8 +6,9 @@ Presentation only, to stderr, and like logging a setting of the process: nothing
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -92,6 +93,30 @@ class _BarWork(Work):
     def advance(self, by: int = 1, note: str = "") -> None:
         super().advance(by, note)
         self._bars.update(self._task, advance=by, rate=self.rate, note=self.note)
+
+
+@contextmanager
+def watch(name: str, percent: Callable[[], float]) -> Iterator[None]:
+    """Show how far somebody else's work is, asking every few seconds; `percent` is negative while unknown."""
+    if _mode == "none":
+        yield
+        return
+    over = threading.Event()
+
+    def tell() -> None:
+        start = time.monotonic()
+        while not over.wait(SECONDS_BETWEEN_LINES):
+            done = percent()
+            share = f"  {done:.0f} %" if done > 0 else ""
+            say(f"{name}{share}  {time.monotonic() - start:.0f} s")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 @contextmanager

@@ -78,7 +78,8 @@ class Entry:
                 where=str(self.path),
                 fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
             ) from error
-        contract = importlib.import_module("llmemb_bench.contracts").CONTRACTS[self.kind]
+        contracts = importlib.import_module("llmemb_bench.contracts")
+        contract = getattr(contracts, contracts.CONTRACTS[self.kind])
         found = [
             member
             for member in vars(module).values()

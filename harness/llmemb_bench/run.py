@@ -16,18 +16,20 @@ import torch
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf, stage_key, write_folder
-from llmemb_bench.contracts import VectorMethod
-from llmemb_bench.data.prepare import describe
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.contracts import Dataset, VectorMethod
+from llmemb_bench.data.split import Split
+from llmemb_bench.data.stages import described, prepared
+from llmemb_bench.data.statistics import warnings
 from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.measure import check_size, measure, protocol_of
-from llmemb_bench.pipeline import Evaluation, Trainer, prepared, text_vectors
+from llmemb_bench.pipeline import Evaluation, Trainer, text_vectors
 from llmemb_bench.spec.cells import Cell
+from llmemb_bench.spec.check import build
 from llmemb_bench.spec.resolve import digest, resolve
 from llmemb_bench.store.database import enter
 from llmemb_bench.store.folders import MANIFEST, write_json, write_per_user, write_yaml
 
-RUN = 1
+RUN = 2
 """Schema version of a run folder."""
 
 
@@ -72,7 +74,7 @@ def run_cell(cell: Cell, results: Path) -> bool:
     start = time.time()
     spec, shelf = cell.spec, Shelf(results / ".cache")
     data = prepared(spec.dataset, shelf)
-    split = Split(data)
+    split = Split(data, spec.split)
     check_size(split, spec.evaluate)
     text = text_vectors(spec.embeddings, data, spec.dataset, shelf) if spec.embeddings else None
     method, key = Trainer(split, spec.evaluate, cell.seed, shelf).recommender(spec.recommender, text)
@@ -88,9 +90,9 @@ def run_cell(cell: Cell, results: Path) -> bool:
             write_json(folder / "metrics.json", measure(split, spec.evaluate, ranks))
             if isinstance(method, VectorMethod):
                 _copy_training(shelf, key, folder)
-            write_json(folder / MANIFEST, _manifest(cell, split, run_key, start))
+            write_json(folder / MANIFEST, _manifest(cell, split, shelf, run_key, start))
 
-        write_folder(place, make)
+        write_folder(place, make, lambda: _is_complete(place, run_key))
     enter(results, place)
     return fresh
 
@@ -107,8 +109,9 @@ def _copy_training(shelf: Shelf, key: str, folder: Path) -> None:
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
-def _manifest(cell: Cell, split: Split, run_key: str, start: float) -> dict[str, Any]:
-    protocol = protocol_of(cell.spec.evaluate)
+def _manifest(cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float) -> dict[str, Any]:
+    dataset = build(Dataset, cell.spec.dataset)
+    protocol = protocol_of(cell.spec.split, cell.spec.evaluate)
     return {
         "schema": RUN,
         "key": run_key,
@@ -116,8 +119,10 @@ def _manifest(cell: Cell, split: Split, run_key: str, start: float) -> dict[str,
         **asdict(cell.labels),
         "seed": cell.seed,
         "configuration": cell.configuration,
-        "data": split.data.key,
-        "dataset_facts": describe(split.data, split),
+        "data": split.key,
+        "split": cell.spec.split.label,
+        "dataset_facts": described(split, shelf),
+        "warnings": warnings(dataset, split.data) if cell.spec.embeddings else [],
         "protocol": protocol,
         "protocol_hash": digest(protocol),
         "started": start,

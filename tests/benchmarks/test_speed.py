@@ -12,7 +12,7 @@ import torch
 
 from conftest import make_split
 from llmemb_bench.contracts import Parts
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.ranking import rank
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
@@ -78,7 +78,7 @@ def test_full_ranking_against_a_sort_of_each_users_scores(benchmark):
     @torch.no_grad()
     def plain() -> None:
         method.begin_ranking()
-        for row, user in enumerate(split.evaluated[:200].tolist()):
+        for row, user in enumerate(split.users("test")[:200].tolist()):
             history = split.data.history(user)[:-1]
             states = method.states(torch.from_numpy(history.astype(np.int64))[None])
             scores = method.scores(states, slice(1, 12_001))[0].tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmemb_bench.data.prepare import clean, describe, load, prepare, save
-from llmemb_bench.data.recdata import RecData, Split
+from llmemb_bench.data.prepare import load, prepare
+from llmemb_bench.data.recdata import RecData
+from llmemb_bench.data.split import Split
+from llmemb_bench.data.statistics import leaks
+from llmemb_bench.data.texts import clean
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_bench.registry import find, names
 
 
-def read(name: str, **given) -> RecData:
+def read(folder: Path, name: str, **given) -> RecData:
+    """Prepare into a fresh folder below this one."""
     plugin = find("datasets", name).load()
-    return prepare(plugin(plugin.config_type().model_validate(given)))
+    return prepare(plugin(plugin.config_type().model_validate(given)), Path(tempfile.mkdtemp(dir=folder)))
 
 
 def from_rows(folder: Path, rows: list[tuple[str, str, int]], **given) -> RecData:
     lines = "".join(f"{user},{item},{time}\n" for user, item, time in rows)
     (folder / "e.csv").write_text("user,item,time\n" + lines)
-    return read("table", events=str(folder / "e.csv"), **given)
+    return read(folder, "table", events=str(folder / "e.csv"), **given)
 
 
 def histories(data: RecData) -> dict[str, list[str]]:
@@ -67,12 +72,12 @@ def test_the_order_of_rows_with_distinct_times_changes_no_history(tmp_path_facto
 
 def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path):
     data = from_rows(tmp_path, [("007", "0010", 1), ("7", "10", 2)])
-    assert (data.user_ids, data.catalogue.ids) == (("007", "7"), ("0010", "10"))
+    assert (list(data.user_ids), list(data.catalogue.ids)) == (["007", "7"], ["0010", "10"])
 
 
 def test_timestamps_in_words_are_read(tmp_path):
     (tmp_path / "e.csv").write_text("user,item,time\nu,b,2020-01-02 00:00:00\nu,a,2020-01-01 23:59:59\n")
-    assert histories(read("table", events=str(tmp_path / "e.csv"))) == {"u": ["a", "b"]}
+    assert histories(read(tmp_path, "table", events=str(tmp_path / "e.csv"))) == {"u": ["a", "b"]}
 
 
 @pytest.mark.parametrize("form", ["csv.gz", "jsonl", "parquet", "tsv"])
@@ -88,8 +93,10 @@ def test_a_users_own_table_may_have_any_of_the_formats(form, tmp_path):
             path.write_text("who\twhat\tmoment\nu\tb\t2\nu\ta\t1\n")
         else:
             db.execute(f"copy e to '{path}' (format {'json' if form == 'jsonl' else form})")
-    assert histories(read("table", events=str(path), user="who", item="what", time="moment")) == {"u": ["a", "b"]}
-    assert histories(read("table", events=str(path), user="who", item="what", time=None)) == {"u": ["b", "a"]}
+    assert histories(read(tmp_path, "table", events=str(path), user="who", item="what", time="moment")) == {
+        "u": ["a", "b"]
+    }
+    assert histories(read(tmp_path, "table", events=str(path), user="who", item="what", time=None)) == {"u": ["b", "a"]}
 
 
 @pytest.mark.parametrize(
@@ -97,52 +104,49 @@ def test_a_users_own_table_may_have_any_of_the_formats(form, tmp_path):
     [
         ("Soap &amp; Water; 2", "Soap & Water. 2"),
         ("a\nb\tc\x00d  e", "a b c d e"),
-        (["Beauty", None, "Hair"], "Beauty, Hair"),
-        ([], ""),
-        (None, ""),
         ("  ", ""),
-        ("x" * 300, "x" * 100),
     ],
 )
 def test_attribute_values_become_one_clean_line(raw, expected):
-    assert clean(raw, 100) == expected
+    assert clean(raw) == expected
 
 
 def test_attributes_select_and_order_the_text(tmp_path):
     (tmp_path / "i.csv").write_text("item,title,kind,size\na,Soap,thing,\n")
     items = str(tmp_path / "i.csv")
-    assert from_rows(tmp_path, [("u", "a", 1)], items=items).catalogue.attributes == (
-        (("title", "Soap"), ("kind", "thing")),
-    )
+    [attributes] = from_rows(tmp_path, [("u", "a", 1)], items=items).catalogue.attributes
+    assert attributes == (("title", "Soap"), ("kind", "thing"))
     chosen = from_rows(tmp_path, [("u", "a", 1)], items=items, attributes=["kind", "title"], instruction="It: ")
     assert chosen.catalogue.texts() == ["It: \n kind is thing; title is Soap"]
 
 
 @pytest.mark.parametrize("name", names("datasets"))
-def test_what_was_saved_is_loaded(name, tmp_path):
+def test_what_was_prepared_is_opened_as_a_memory_map(name, tmp_path):
     (tmp_path / "raw").mkdir()
-    data = read(name, **find("datasets", name).load().example(tmp_path / "raw"))
-    save(data, tmp_path)
-    back = load(tmp_path)
-    assert (back.key, back.user_ids, back.catalogue) == (data.key, data.user_ids, data.catalogue)
-    for field in ("offsets", "items", "times"):
-        np.testing.assert_array_equal(getattr(back, field), getattr(data, field))
+    (tmp_path / "made").mkdir()
+    plugin = find("datasets", name).load()
+    data = prepare(plugin(plugin.config_type().model_validate(plugin.example(tmp_path / "raw"))), tmp_path / "made")
+    again = load(tmp_path / "made")
+    assert isinstance(again.items, np.memmap)
+    assert isinstance(again.times, np.memmap)
+    assert (again.key, again.user_ids, again.catalogue) == (data.key, data.user_ids, data.catalogue)
+    assert not (tmp_path / "made" / "spill").exists()
 
 
 @pytest.mark.parametrize("name", ["amazon_2014", "amazon_2018", "yelp", "movielens"])
 def test_a_missing_file_says_where_to_get_it_and_where_to_put_it(name, tmp_path):
     required = {"category": "Beauty"} if name.startswith("amazon") else {}
     with pytest.raises(MissingError, match=r"https://.*dataset\.path"):
-        read(name, path=str(tmp_path), **required)
+        read(tmp_path, name, path=str(tmp_path), **required)
 
 
 def test_items_of_amazon_2014_are_python_literals_and_never_evaluated(tmp_path):
     given = find("datasets", "amazon_2014").load().example(tmp_path)
-    assert read("amazon_2014", **given).catalogue.attributes[0][0] == ("title", "Soap & Brush. size 0")
+    assert read(tmp_path, "amazon_2014", **given).catalogue.attributes[0][0] == ("title", "Soap & Brush. size 0")
     evil = tmp_path / "meta_Beauty.json.gz"
     evil.write_bytes(gzip.compress(b"__import__('os').system('touch " + str(tmp_path).encode() + b"/evil')\n"))
     with pytest.raises(DataError, match="is neither JSON nor a Python literal"):
-        read("amazon_2014", **given)
+        read(tmp_path, "amazon_2014", **given)
     assert not (tmp_path / "evil").exists()
 
 
@@ -156,11 +160,11 @@ def test_a_cut_off_gzip_file_is_a_clear_error(name, tmp_path):
         given = {"file": str(path)}
     path.write_bytes(path.read_bytes()[:-12])
     with pytest.raises(DataError, match="cannot be read"):
-        read(name, **given)
+        read(tmp_path, name, **given)
 
 
-def test_the_synthetic_world_is_the_same_every_time_and_has_a_long_tail():
-    first, second = read("synthetic"), read("synthetic")
+def test_the_synthetic_world_is_the_same_every_time_and_has_a_long_tail(tmp_path):
+    first, second = read(tmp_path, "synthetic"), read(tmp_path, "synthetic")
     assert first.catalogue == second.catalogue
     np.testing.assert_array_equal(first.items, second.items)
     counts = np.sort(Split(first).popularity[1:])[::-1]
@@ -196,12 +200,11 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_real_data_have_their_known_counts_and_texts(name, real_data):
+def test_real_data_have_their_known_counts_and_texts(name, real_data, tmp_path):
     given, *counts = COUNTS[name]
-    data = read(name, **(given | {"path": str(real_data / given["path"])}))
-    facts = describe(data, Split(data))
-    assert [facts[key] for key in ("users", "items", "events")] == counts
-    assert facts["items_with_text"] == data.n_items
+    data = read(tmp_path, name, **(given | {"path": str(real_data / given["path"])}))
+    assert [data.n_users, data.n_items, len(data.items)] == counts
+    assert data.catalogue.attributes.filled().any(axis=1).all()
 
 
 @pytest.mark.parametrize(
@@ -211,10 +214,10 @@ def test_real_data_have_their_known_counts_and_texts(name, real_data):
         ("beauty", (52_204, 57_289, 394_908), 1_706, 0, 4_828),
     ],
 )
-def test_the_papers_own_files_have_their_known_facts(name, counts, short, repeats, cold, real_data):
-    data = read("interactions", file=str(real_data / "paper-inter" / name / "inter.txt.gz"))
-    facts = describe(data, Split(data))
-    assert tuple(facts[key] for key in ("users", "items", "events")) == counts
-    found = facts["users_below_three_events"], facts["repeated_events"], facts["cold_test_targets"]
+def test_the_papers_own_files_have_their_known_facts(name, counts, short, repeats, cold, real_data, tmp_path):
+    data = read(tmp_path, "interactions", file=str(real_data / "paper-inter" / name / "inter.txt.gz"))
+    facts = leaks(Split(data))
+    assert (data.n_users, data.n_items, len(data.items)) == counts
+    found = facts["users_below_three_events"], facts["repeated_events"], facts["cold_targets"]
     assert found == (short, repeats, cold)
-    assert data.catalogue.ids == tuple(map(str, range(1, data.n_items + 1)))  # their own ids
+    assert list(data.catalogue.ids) == list(map(str, range(1, data.n_items + 1)))  # their own ids

@@ -12,7 +12,7 @@ from torch import Tensor
 from conftest import make_split
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Method, Parts
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.data.split import Split
 from llmemb_bench.errors import DataError
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected, tie_gap
@@ -55,7 +55,7 @@ def histories_strategy(n_items: int):
 def oracle(split: Split, table: Tensor, *, mask: bool) -> list[tuple[int, int, int]]:
     """n_greater, n_equal, n_candidates of each evaluated user, one score at a time."""
     counted = []
-    for user in split.evaluated:
+    for user in split.users("test"):
         history = split.data.history(int(user))
         seen, target = set(history[:-1].tolist()), int(history[-1])
         score = (table.double() @ table[history[-2]].double()).float()
@@ -163,7 +163,7 @@ def test_validation_ranks_the_item_before_the_last_from_what_precedes_it():
 
 def test_users_with_fewer_than_three_events_are_never_evaluated():
     split = make_split([[1], [1, 2], [1, 2, 3]], 9)
-    assert split.evaluated.tolist() == [2]
+    assert split.users("test").tolist() == [2]
     assert split.popularity.tolist()[:4] == [0, 3, 1, 0]
 
 
@@ -189,7 +189,7 @@ def test_a_metric_is_its_mean_over_every_order_of_the_tied(greater, equal, cutof
 def test_candidates_are_distinct_and_outside_the_users_events(histories, seed):
     split = make_split(histories, 40)
     drawn = draw_candidates(split, 20, np.random.default_rng(seed))
-    for row, user in enumerate(split.evaluated):
+    for row, user in enumerate(split.users("test")):
         assert len(set(drawn[row])) == 20
         assert not set(drawn[row]) & set(split.data.history(int(user)))
         assert drawn[row].min() >= 1

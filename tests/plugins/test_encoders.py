@@ -6,7 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from llmemb_bench.config import Checkpoint, LossChoice
-from llmemb_bench.data.recdata import Items
+from llmemb_bench.data.recdata import Items, Prompt
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
@@ -190,7 +189,7 @@ def test_views_are_fresh_and_differ():
     again = two_views(items, range(10), [augmentation()], rng)
     assert all(one != other for one, other in zip(first[:10], first[10:], strict=True))
     assert first != again
-    single = Items(("a",), ((("title", "alone"),),), "The item: ")
+    single = Items.of(["a"], [(("title", "alone"),)], Prompt("The item: "))
     assert two_views(single, [0], [augmentation()], rng) == [single.texts()[0]] * 2
 
 
@@ -202,7 +201,7 @@ def test_dropping_leaves_out_the_papers_share():
 
 
 def test_items_that_are_all_alike_cannot_be_tuned_on(tmp_path):
-    items = replace(small_items(3), attributes=((("title", "same"),),) * 3)
+    items = Items.of(["a", "b", "c"], [(("title", "same"),)] * 3)
     with pytest.raises(DataError, match="needs two items of different text"):
         tune(encoder("causal_lm", tmp_path), items, [augmentation()], loss(), SCFT)
 
@@ -247,8 +246,10 @@ def test_no_hub_and_no_folder_is_an_error_with_a_way_out(tmp_path, monkeypatch):
 def test_minilm_knows_meaning():
     made = encoder("sentence_encoder", None)
     film, movie, soap = made.encode(
-        Items(
-            ("a", "b", "c"), tuple((("title", text),) for text in ("a film", "a movie", "a bar of soap")), "The item:"
+        Items.of(
+            ["a", "b", "c"],
+            [(("title", text),) for text in ("a film", "a movie", "a bar of soap")],
+            Prompt("The item:"),
         )
     )
     cosine = lambda x, y: x @ y / np.linalg.norm(x) / np.linalg.norm(y)  # noqa: E731

@@ -1,209 +1,115 @@
-"""Relations of a dataset to histories on disk: filters, order, ids and texts, once for all datasets."""
+"""Relations of a dataset to histories on disk, once for all datasets, in bounded memory.
+
+DuckDB reads, filters, orders and numbers (data/events.py, data/texts.py) and spills beside the result; what is
+left on disk is opened as a memory map.
+"""
 
 from __future__ import annotations
 
-import html
 import json
-import re
-from collections.abc import Sequence
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-from duckdb import DuckDBPyConnection, DuckDBPyRelation
+from duckdb import DuckDBPyConnection
 
-from llmemb_bench.contracts import Dataset, DatasetConfig
-from llmemb_bench.data.padding import SeenItems
-from llmemb_bench.data.recdata import Attributes, Items, RecData, Split
-from llmemb_bench.errors import DataError, SpecError
-from llmemb_bench.registry import suggestion
+from llmemb_bench import progress
+from llmemb_bench.contracts import Dataset
+from llmemb_bench.data.events import Ordered, order_events
+from llmemb_bench.data.faults import explained
+from llmemb_bench.data.recdata import AttributeTable, Items, Prompt, RecData
+from llmemb_bench.data.strings import ArrayWriter, Strings, StringsWriter
+from llmemb_bench.data.texts import write_texts
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
-
-
-def prepare(dataset: Dataset) -> RecData:
-    """Read, filter, order and number; raises DataError where the raw data cannot be used."""
-    config = dataset.config
-    with duckdb.connect() as db:
-        try:
-            _read_events(db, dataset.events(db))
-            _apply_core(db, config)
-            users, items, times = _ordered(db, config)
-            texts = _texts(dataset.items(db), config)
-        except duckdb.Error as error:
-            raise DataError(
-                f"cannot be read: {str(error).splitlines()[0]}",
-                where=" ".join(map(str, dataset.files())) or "dataset",
-                fix="is the file whole, and of the format that the dataset's documentation names?",
-            ) from error
-    return _number(users, items, times, texts, config)
+ROWS_A_BLOCK = 1_000_000
+NAMES_A_BLOCK = 100_000
+META = "meta.json"
 
 
-def _read_events(db: DuckDBPyConnection, events: DuckDBPyRelation) -> None:
-    """Table `event(line, user, item, time)` in file order."""
-    require_columns(events.columns, ("user", "item", "time"), "the dataset's events")
-    events.create_view("raw_event")
-    db.execute(
-        "create table event as select row_number() over () as line, "
-        '"user"::varchar as "user", item::varchar as item, "time" as "time" from raw_event'
-    )
-    row = db.execute(
-        'select count(*), count(*) filter ("user" is null), count(*) filter (item is null), '
-        'count(*) filter ("time" is null or try_cast("time" as bigint) is null or try_cast("time" as bigint) < 0), '
-        'min(line) filter ("user" is null or item is null or try_cast("time" as bigint) is null) from event'
-    ).fetchone()
-    total, *missing, first = row or (0, 0, 0, 0, None)
-    for column, count in zip(("user", "item", "time"), missing, strict=True):
-        if count:
-            raise DataError(
-                f"{count} of {total} events have no usable {column}, the first is event {first or 1}",
-                where="dataset",
-                fix="is the column missing or misnamed? the dataset's documentation names it",
-            )
+def prepare(dataset: Dataset, folder: Path) -> RecData:
+    """Read, filter, order and number into an empty folder; raises DataError where the raw data cannot be used."""
+    spill = folder / "spill"
+    settings: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "memory_limit": dataset.config.memory_limit,
+        "temp_directory": str(spill),
+    }
+    try:
+        with duckdb.connect(config=settings) as db, progress.watch("data: reading", db.query_progress):
+            ordered = order_events(db, dataset)
+            n_items = _write_histories(db, ordered, folder)
+            names, tally = write_texts(db, dataset, n_items, folder)
+    except duckdb.Error as error:
+        raise explained(error, dataset) from error
+    shutil.rmtree(spill, ignore_errors=True)
+    meta = {
+        "attributes": names,
+        "prompt": asdict(dataset.config.prompt()),
+        "time_unit": ordered.time_unit,
+        "tally": ordered.tally | tally,
+    }
+    (folder / META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
+    return load(folder)
 
 
-def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
-    """Refuse a relation that lacks a column; the error names what there is."""
-    for column in wanted:
-        if column not in found:
-            raise DataError(f"no column '{column}'", where=where, fix=suggestion(column, list(found)))
+def _write_histories(db: DuckDBPyConnection, ordered: Ordered, folder: Path) -> int:
+    """Write offsets, items, times, folds and names; returns the number of items."""
+    numbers = db.execute("select code, number from item_name").fetchnumpy()
+    number_of = np.zeros(int(numbers["code"].max()) + 1, dtype=np.int32)
+    number_of[numbers["code"]] = numbers["number"]
+    n_users, n_events = _scalar(db, "select count(*) from user_name"), _scalar(db, "select count(*) from final")
+    lengths = np.zeros(n_users, dtype=np.int64)
+    writers = {
+        "items": ArrayWriter(folder / "items.npy", np.int32),
+        "time": ArrayWriter(folder / "times.npy", np.int64),
+    }
+    if ordered.has_folds:
+        writers["fold"] = ArrayWriter(folder / "folds.npy", np.int8)
+    for start in range(0, n_events, ROWS_A_BLOCK):
+        block = db.execute(
+            'select "user", item, "time", fold from final where rowid >= ? and rowid < ? order by rowid',
+            [start, start + ROWS_A_BLOCK],
+        ).fetchnumpy()
+        block["items"] = number_of[block["item"]]
+        lengths += np.bincount(block["user"], minlength=n_users)
+        for name, writer in writers.items():
+            writer.append(block[name])
+    for writer in writers.values():
+        writer.close()
+    np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    db.execute("drop table final")
+    _write_names(db, "user_name", "users", 0, n_users, folder)
+    _write_names(db, "item_name", "item_ids", 1, len(numbers["code"]), folder)
+    return len(numbers["code"])
 
 
-def _apply_core(db: DuckDBPyConnection, config: DatasetConfig) -> None:
-    """Drop events of rare users and items, both counted on the same snapshot (LLMEmb code, data_process.py)."""
-    if config.repeats == "drop":
-        db.execute(
-            "delete from event where line not in "
-            '(select first(line order by try_cast("time" as bigint), line) from event group by "user", item)'
-        )
-    before = _count(db)
-    while True:
-        db.execute(
-            "delete from event where "
-            '"user" in (select "user" from event group by "user" having count(*) < ?) or '
-            "item in (select item from event group by item having count(*) < ?)",
-            [config.min_user_events, config.min_item_events],
-        )
-        after = _count(db)
-        if not config.iterate_core or after == before:
-            break
-        before = after
-    db.execute(
-        'delete from event where "user" in (select "user" from event group by "user" having count(*) < ?)',
-        [config.min_history],
-    )
-    if _count(db) == 0:
-        raise DataError(
-            "no event is left: the file is empty or the filters are too strict",
-            where="dataset",
-            fix="look at min_user_events, min_item_events and min_history",
-        )
+def _write_names(db: DuckDBPyConnection, table: str, name: str, first: int, count: int, folder: Path) -> None:
+    writer = StringsWriter(folder, name)
+    db.execute(f"create table sorted_name as select name from {table} order by number")
+    for start in range(0, count, NAMES_A_BLOCK):
+        block = db.execute(
+            "select name from sorted_name where rowid >= ? and rowid < ? order by rowid", [start, start + NAMES_A_BLOCK]
+        ).fetchnumpy()
+        writer.append(block["name"].tolist())
+    writer.close()
+    db.execute("drop table sorted_name")
 
 
-def _count(db: DuckDBPyConnection) -> int:
-    row = db.execute("select count(*) from event").fetchone()
+def _scalar(db: DuckDBPyConnection, query: str) -> int:
+    row = db.execute(query).fetchone()
     return int(row[0]) if row else 0
 
 
-def _ordered(db: DuckDBPyConnection, config: DatasetConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """User, item and time of every event: users by first appearance, each in time order, ties in file order."""
-    columns = db.execute(
-        'select "user", item, try_cast("time" as bigint) as "time" from event '
-        'order by min(line) over (partition by "user"), "time", line'
-    ).fetchnumpy()
-    return (
-        np.asarray(columns["user"]),
-        np.asarray(columns["item"]),
-        np.asarray(columns["time"], dtype=np.int64),
-    )
-
-
-def _number(
-    users: np.ndarray,
-    items: np.ndarray,
-    times: np.ndarray,
-    texts: dict[str, Attributes],
-    config: DatasetConfig,
-) -> RecData:
-    """Ids by first appearance."""
-    starts = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
-    names = list(dict.fromkeys(items.tolist()))
-    number = {name: place for place, name in enumerate(names, start=1)}
-    return RecData(
-        offsets=np.concatenate([starts, [len(users)]]).astype(np.int64),
-        items=np.fromiter((number[name] for name in items.tolist()), dtype=np.int32, count=len(items)),
-        times=times,
-        user_ids=tuple(map(str, users[starts].tolist())),
-        catalogue=Items(tuple(names), tuple(texts.get(name, ()) for name in names), config.instruction),
-    )
-
-
-def _texts(relation: DuckDBPyRelation | None, config: DatasetConfig) -> dict[str, Attributes]:
-    """Cleaned attributes by item; of doubled items the first counts."""
-    if relation is None:
-        return {}
-    require_columns(relation.columns, ("item",), "the dataset's items")
-    known = [column for column in relation.columns if column != "item"]
-    wanted = known if config.attributes is None else config.attributes
-    for name in wanted:
-        if name not in known:
-            raise SpecError(f"no attribute '{name}'", where="dataset.attributes", fix=suggestion(name, known))
-    places = [(name, relation.columns.index(name)) for name in wanted]
-    item = relation.columns.index("item")
-    found: dict[str, Attributes] = {}
-    for row in relation.fetchall():
-        cleaned = ((name, clean(row[place], config.attribute_chars)) for name, place in places)
-        found.setdefault(str(row[item]), tuple((name, value) for name, value in cleaned if value))
-    return found
-
-
-def clean(value: Any, longest: int | None) -> str:
-    """One line of text; `;` separates attributes in a prompt and so becomes a full stop."""
-    if value is None:
-        return ""
-    text = ", ".join(str(part) for part in value if part) if isinstance(value, list) else str(value)
-    text = _CONTROL.sub(" ", html.unescape(text)).replace(";", ".")
-    return " ".join(text.split())[:longest].strip()
-
-
-def save(data: RecData, folder: Path) -> None:
-    """Arrays as .npy, names and texts as JSON."""
-    for name in ("offsets", "items", "times"):
-        np.save(folder / f"{name}.npy", getattr(data, name), allow_pickle=False)
-    catalogue = data.catalogue
-    names = {
-        "users": data.user_ids,
-        "items": catalogue.ids,
-        "attributes": catalogue.attributes,
-        "instruction": catalogue.instruction,
-    }
-    (folder / "names.json").write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
-
-
 def load(folder: Path) -> RecData:
-    """What `save` wrote; arrays stay on disk (memory map)."""
-    names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
-    offsets, items, times = (
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("offsets", "items", "times")
+    """What `prepare` wrote; arrays and texts stay on disk (memory map)."""
+    meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+    offsets, items, times = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "items", "times"))
+    folds = np.load(folder / "folds.npy", mmap_mode="r") if (folder / "folds.npy").exists() else None
+    ids, texts = Strings.load(folder, "item_ids"), Strings.load(folder, "texts")
+    catalogue = Items(ids, AttributeTable(tuple(meta["attributes"]), texts, len(ids)), Prompt(**meta["prompt"]))
+    return RecData(
+        offsets, items, times, Strings.load(folder, "users"), catalogue, meta["time_unit"], folds, meta["tally"]
     )
-    attributes = tuple(tuple((name, value) for name, value in item) for item in names["attributes"])
-    catalogue = Items(tuple(names["items"]), attributes, names["instruction"])
-    return RecData(offsets, items, times, tuple(names["users"]), catalogue)
-
-
-def describe(data: RecData, split: Split) -> dict[str, int | float]:
-    """The statistics that tell one version of a dataset from another."""
-    n_events = len(data.items)
-    seen = SeenItems(np.repeat(np.arange(data.n_users), split.lengths), data.items, data.n_items)
-    return {
-        "users": data.n_users,
-        "items": data.n_items,
-        "events": n_events,
-        "events_a_user": n_events / data.n_users,
-        "density": n_events / data.n_users / data.n_items,
-        "users_below_three_events": int((split.lengths < 3).sum()),
-        "repeated_events": n_events - int(seen.per_user(data.n_users).sum()),
-        "cold_test_targets": int((split.popularity[split.targets("test")] == 0).sum()),
-        "items_with_text": sum(bool(attributes) for attributes in data.catalogue.attributes),
-    }

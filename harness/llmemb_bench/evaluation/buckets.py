@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.data.split import Split
 from llmemb_bench.spec.frame import Evaluate
 
 POPULARITY_EDGES = (0, 5, 10, 20, 40)

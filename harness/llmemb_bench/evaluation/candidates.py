@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.data.padding import SeenItems
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.data.split import Split
 from llmemb_bench.errors import SpecError
 
 
@@ -16,7 +16,7 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator) -> NDArr
     Without replacement and without the target, as in LLMEmb's evaluation; unlike there they are drawn once
     (docs/departures.md 10).
     """
-    data, users = split.data, split.evaluated
+    data, users = split.data, split.users("test")
     seen = SeenItems(np.repeat(np.arange(data.n_users), split.lengths), data.items, data.n_items)
     _check_enough(split, seen, count)
     drawn = np.zeros((len(users), count), dtype=np.int32)
@@ -32,9 +32,10 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator) -> NDArr
 
 
 def _check_enough(split: Split, seen: SeenItems, count: int) -> None:
-    left = split.data.n_items - seen.per_user(split.data.n_users)[split.evaluated]
+    users = split.users("test")
+    left = split.data.n_items - seen.per_user(split.data.n_users)[users]
     if len(left) and left.min() < count:
-        user = split.data.user_ids[split.evaluated[left.argmin()]]
+        user = split.data.user_ids[users[left.argmin()]]
         raise SpecError(
             f"sampled-{count} needs {count} items outside a user's events; user '{user}' leaves {left.min()} "
             f"of {split.data.n_items}",

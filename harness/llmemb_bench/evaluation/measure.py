@@ -6,7 +6,8 @@ from typing import Any
 
 from llmemb_bench.config import MetricChoice
 from llmemb_bench.contracts import Metric
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.data.settings import SplitConfig
+from llmemb_bench.data.split import Split, Stage
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.buckets import buckets_of
 from llmemb_bench.evaluation.expectation import expected, tie_gap
@@ -47,11 +48,11 @@ def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[s
     return {"schema": 1, "metrics": rows, "tie_gap": gaps}
 
 
-def protocol_of(evaluate: Evaluate) -> dict[str, Any]:
+def protocol_of(split: SplitConfig, evaluate: Evaluate) -> dict[str, Any]:
     """Everything that decides what a number means; its hash stands beside each number."""
     settings = resolve(evaluate)
     return {
-        "split": "leave_last_two_out",
+        "split": split.protocol(),
         "users": "three events or more",
         "ties": "expectation",
         "popularity": "training events",
@@ -62,12 +63,14 @@ def protocol_of(evaluate: Evaluate) -> dict[str, Any]:
 
 def check_size(split: Split, evaluate: Evaluate) -> None:
     """Refuse what the data are too small for."""
-    if len(split.evaluated) == 0:
-        raise DataError(
-            f"none of {split.data.n_users} users has three events (train, validation, test)",
-            where="dataset",
-            fix="check dataset.min_user_events and the time column",
-        )
+    stages: tuple[Stage, ...] = ("validation", "test")
+    for stage in stages:
+        if len(split.users(stage)) == 0:
+            raise DataError(
+                f"none of {split.data.n_users} users has three events, one of them for {stage}",
+                where="dataset",
+                fix="check the time column, dataset.min_user_events and split",
+            )
     if max(evaluate.cutoffs) > split.data.n_items:
         raise SpecError(
             f"the cut-off {max(evaluate.cutoffs)} is larger than the catalogue of {split.data.n_items} items",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmemb_bench.contracts import Method
 from llmemb_bench.data.padding import SeenItems, pad_right
-from llmemb_bench.data.recdata import Split, Stage
+from llmemb_bench.data.split import Split, Stage
 from llmemb_bench.errors import DataError
 from llmemb_bench.progress import track
 
@@ -26,7 +26,7 @@ ITEMS_A_PRODUCT = 1 << 14
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """One row an evaluated user, in the order of `Split.evaluated`."""
+    """One row an evaluated user, in the order of `Split.users`."""
 
     n_greater: NDArray[np.int64]
     """Candidates with a score above the target's."""
@@ -52,7 +52,7 @@ def rank(
     With `mask_history`, items of the history leave the full ranking; the target never does.
     Raises DataError if a score is not finite.
     """
-    n_users, n_items = len(split.evaluated), split.data.n_items
+    n_users, n_items = len(split.users(stage)), split.data.n_items
     block = users_a_block or max(1, min(1024, SCORES_IN_MEMORY // (n_items + 1)))
     greater, equal = np.zeros((2, n_users), dtype=np.int64), np.zeros((2, n_users), dtype=np.int64)
     training = method.training
@@ -63,7 +63,7 @@ def rank(
             rows = np.arange(start, min(start + block, n_users))
             scores = _scores(method, split, stage, rows, items_a_product)
             targets = torch.from_numpy(split.targets(stage)[rows].astype(np.int64))[:, None]
-            _refuse_infinite(scores, split, rows)
+            _refuse_infinite(scores, split, split.users(stage)[rows])
             goal = scores.gather(1, targets)  # [users, 1]
             if sampled is not None:
                 among = scores.gather(1, torch.from_numpy(sampled[rows].astype(np.int64)))
@@ -90,7 +90,7 @@ def _counts(
 def _histories(split: Split, stage: Stage, rows: NDArray[np.int64], longest: int | None) -> Int[Tensor, "users len"]:
     lengths = split.input_lengths(stage)[rows]
     kept = lengths if longest is None else np.minimum(lengths, longest)
-    starts = split.data.offsets[split.evaluated[rows]] + lengths - kept
+    starts = split.data.offsets[split.users(stage)[rows]] + lengths - kept
     return torch.from_numpy(pad_right(split.data.items, starts, kept))
 
 
@@ -106,13 +106,13 @@ def _scores(
     return torch.cat(blocks, dim=1)
 
 
-def _refuse_infinite(scores: Float[Tensor, "users ids"], split: Split, rows: NDArray[np.int64]) -> None:
+def _refuse_infinite(scores: Float[Tensor, "users ids"], split: Split, users: NDArray[np.int64]) -> None:
     if torch.isfinite(scores[:, 1:].sum()):
         return  # one pass; a sum of finite scores that overflows is told apart below
     bad = (~torch.isfinite(scores[:, 1:])).nonzero()
     if len(bad):
         row, item = bad[0].tolist()
-        user = split.data.user_ids[split.evaluated[rows[row]]]
+        user = split.data.user_ids[users[row]]
         raise DataError(
             f"the score of user '{user}' for item '{split.data.catalogue.ids[item]}' is not a finite number",
             where="ranking",
@@ -122,7 +122,7 @@ def _refuse_infinite(scores: Float[Tensor, "users ids"], split: Split, rows: NDA
 
 def _n_candidates(split: Split, stage: Stage, mask_history: bool) -> NDArray[np.int64]:
     """Items minus the distinct ones of the history; a target that is in the history stays a candidate."""
-    data, users = split.data, split.evaluated
+    data, users = split.data, split.users(stage)
     if not mask_history or len(users) == 0:
         return np.full(len(users), data.n_items)
     n_inputs = np.zeros(data.n_users, dtype=np.int64)

@@ -21,7 +21,7 @@ with newest as (
     ) as current
     from runs
 )
-select experiment, dataset, encoder, method, backbone, data, protocol_hash, protocol, bucket, metric,
+select experiment, dataset, encoder, method, backbone, data, split, protocol_hash, warnings, protocol, bucket, metric,
        avg(value) as mean, stddev_samp(value) as std, list(seed order by seed) as seeds,
        max(n_users)::bigint as n_users
 from newest join metrics using (folder)
@@ -44,7 +44,11 @@ class Row:
     backbone: str
     data: str
     """Hash of the prepared data: two datasets of one name never meet in a table."""
+    split: str
+    """How training, validation and test were cut, if not by each user's last two events."""
     protocol_hash: str
+    warnings: list[str]
+    """What must be known before the number is believed."""
     protocol: str
     bucket: str
     metric: str

@@ -17,6 +17,10 @@ def print_tables(rows: list[Row], console: Console) -> None:
     """Print every table; rows arrive grouped by dataset and protocol."""
     for _, group in groupby(rows, key=lambda row: (row.dataset, row.data, row.protocol, row.protocol_hash)):
         console.print(_table(list(group)))
+    for row in {(row.method, row.encoder, *row.warnings): row for row in rows if row.warnings}.values():
+        console.print(
+            f"warning: {row.method} with {row.encoder} on {row.dataset}: {'; '.join(row.warnings)}", style="red"
+        )
     console.print(
         "mean ± standard deviation over seeds; best of a column in bold; head and tail by training popularity of "
         "the target",
@@ -31,7 +35,8 @@ def _table(rows: list[Row]) -> Table:
     keys = list(dict.fromkeys(_key(row) for row in rows))
     users = {row.bucket: row.n_users for row in rows}
     counts = ", ".join(f"{users[bucket]:,} {bucket}" for bucket in REPORTED_BUCKETS if bucket in users)
-    table = Table(title=f"{rows[0].dataset} · {rows[0].protocol}   ({counts} users)", title_justify="left")
+    about = " · ".join(filter(None, [rows[0].dataset, rows[0].protocol, rows[0].split]))
+    table = Table(title=f"{about}   ({counts} users)", title_justify="left")
     several = len({key[0] for key in keys}) > 1
     for heading in (*(["experiment"] if several else []), "method", "backbone", "encoder", "seeds"):
         table.add_column(heading, no_wrap=True)

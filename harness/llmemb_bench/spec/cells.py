@@ -54,7 +54,7 @@ class Cell:
     @property
     def configuration(self) -> str:
         """Hash of all settings but the seed: runs that may be averaged."""
-        return digest({**resolve(self.spec), "seeds": None, "matrix": None})
+        return digest({**resolve(self.spec, machine=False), "seeds": None, "matrix": None})
 
     @property
     def folder(self) -> str:

@@ -15,6 +15,7 @@ from llmemb_bench.config import (
     MetricChoice,
     ObjectiveChoice,
 )
+from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.training.settings import TrainConfig
 
@@ -81,6 +82,8 @@ class Spec(Config):
     """Seeds of stage 2; each gives a run (paper: 42, 43, 44)."""
     dataset: DatasetChoice
     """Which dataset."""
+    split: SplitConfig = SplitConfig()
+    """Which events train, validate and test."""
     embeddings: Embeddings | None = None
     """Stage 1; absent for methods that need no vectors."""
     recommender: Recommender

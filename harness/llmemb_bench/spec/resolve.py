@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from llmemb_bench.config import Choice, Config, SpecPath
+from llmemb_bench.config import MACHINE, Choice, Config, SpecPath
 from llmemb_bench.registry import find
 
 
@@ -23,18 +23,23 @@ def settings_of(choice: Choice) -> Config:
     return find(choice.kind, choice.use).load().config_type().model_validate(dict(choice.settings))
 
 
-def resolve(value: object) -> Any:
-    """Plain values with every default filled in, those of plugins too; paths stay as written."""
+def resolve(value: object, *, machine: bool = True) -> Any:
+    """Plain values with every default filled in, those of plugins too; paths stay as written.
+
+    Without `machine`, settings that no result depends on are left out: what is compared and hashed.
+    """
     if isinstance(value, Choice):
-        return {"use": value.use, **resolve(settings_of(value))}
+        return {"use": value.use, **resolve(settings_of(value), machine=machine)}
     if isinstance(value, BaseModel):
-        return {name: resolve(getattr(value, name)) for name in type(value).model_fields}
+        fields = type(value).model_fields.items()
+        kept = [name for name, about in fields if machine or MACHINE not in about.metadata]
+        return {name: resolve(getattr(value, name), machine=machine) for name in kept}
     if isinstance(value, SpecPath):
         return value.text
     if isinstance(value, Mapping):
-        return {str(key): resolve(inner) for key, inner in value.items()}
+        return {str(key): resolve(inner, machine=machine) for key, inner in value.items()}
     if isinstance(value, list):
-        return [resolve(inner) for inner in value]
+        return [resolve(inner, machine=machine) for inner in value]
     return str(value) if isinstance(value, str) else value
 
 

@@ -18,14 +18,19 @@ from llmemb_bench.errors import BenchError, MissingError
 DATABASE = "llmemb.duckdb"
 SECONDS_TO_WAIT = 60.0
 
-_TABLES = """
-create table if not exists runs (
-    folder varchar primary key, key varchar, experiment varchar, dataset varchar, encoder varchar,
-    method varchar, backbone varchar, seed bigint, configuration varchar, data varchar,
-    protocol_hash varchar, finished double);
-create table if not exists metrics (
-    folder varchar, protocol varchar, bucket varchar, metric varchar, value double, n_users bigint);
-"""
+_RUNS = {
+    "folder": "varchar primary key",
+    **dict.fromkeys(("key", "experiment", "dataset", "encoder", "method", "backbone"), "varchar"),
+    "seed": "bigint",
+    **dict.fromkeys(("configuration", "data", "split", "protocol_hash"), "varchar"),
+    "warnings": "varchar[]",
+    "finished": "double",
+}
+_METRICS = {
+    **dict.fromkeys(("folder", "protocol", "bucket", "metric"), "varchar"),
+    "value": "double",
+    "n_users": "bigint",
+}
 
 
 def enter(results: Path, run: Path) -> None:
@@ -33,14 +38,34 @@ def enter(results: Path, run: Path) -> None:
     lock = FileLock(results / f".{DATABASE}.lock", timeout=SECONDS_TO_WAIT)
     try:
         with lock, _connect(results / DATABASE, read_only=False) as db:
-            db.execute(_TABLES)
-            _enter(db, results, run)
+            for folder in {run, *_make_tables(db, results)}:
+                _enter(db, results, folder)
     except Timeout as error:
         raise BenchError(
             f"another process has held {DATABASE} for {SECONDS_TO_WAIT:.0f} s",
             where=str(results),
             fix="end it, then run the same command again; nothing is computed twice",
         ) from error
+
+
+def _make_tables(db: duckdb.DuckDBPyConnection, results: Path) -> list[Path]:
+    """Create what is not there; tables of an older form are made anew from the run folders, which it returns."""
+    found = db.execute("select column_name from information_schema.columns where table_name = 'runs'").fetchall()
+    again: list[Path] = []
+    if {name for (name,) in found} not in (set(), set(_RUNS)):
+        db.execute("drop table runs")
+        db.execute("drop table metrics")
+        again = [
+            manifest.parent for manifest in sorted(results.glob("runs/*/*/manifest.json")) if _is_current(manifest)
+        ]
+    for table, columns in (("runs", _RUNS), ("metrics", _METRICS)):
+        typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        db.execute(f"create table if not exists {table} ({typed})")
+    return again
+
+
+def _is_current(manifest: Path) -> bool:
+    return set(_RUNS) - {"folder", "finished"} <= set(json.loads(manifest.read_text()))
 
 
 def _enter(db: duckdb.DuckDBPyConnection, results: Path, run: Path) -> None:
@@ -53,25 +78,17 @@ def _enter(db: duckdb.DuckDBPyConnection, results: Path, run: Path) -> None:
     db.begin()
     db.execute("delete from metrics where folder = ?", [folder])
     db.execute("delete from runs where folder = ?", [folder])
-    columns = [
-        "key",
-        "experiment",
-        "dataset",
-        "encoder",
-        "method",
-        "backbone",
-        "seed",
-        "configuration",
-        "data",
-    ]
-    values = [manifest[column] for column in [*columns, "protocol_hash"]]
-    finished = manifest["started"] + manifest["seconds"]
-    db.execute(f"insert into runs values ({', '.join('?' * 12)})", [folder, *values, finished])
+    about = manifest | {"folder": folder, "finished": manifest["started"] + manifest["seconds"]}
+    db.execute(f"insert into runs values ({_marks(_RUNS)})", [about[column] for column in _RUNS])
+    rows = [row | {"folder": folder} for row in measured]
     db.executemany(
-        "insert into metrics values (?, ?, ?, ?, ?, ?)",
-        [[folder, *(row[key] for key in ("protocol", "bucket", "metric", "value", "n_users"))] for row in measured],
+        f"insert into metrics values ({_marks(_METRICS)})", [[row[column] for column in _METRICS] for row in rows]
     )
     db.commit()
+
+
+def _marks(columns: dict[str, str]) -> str:
+    return ", ".join("?" * len(columns))
 
 
 def open_store(results: Path) -> duckdb.DuckDBPyConnection:

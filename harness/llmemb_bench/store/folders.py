@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 from ruamel.yaml import YAML
 
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.ranking import Ranks
 
 MANIFEST = "manifest.json"
@@ -32,8 +32,8 @@ def write_yaml(path: Path, value: dict[str, Any]) -> None:
 def write_per_user(path: Path, split: Split, ranks: dict[str, Ranks]) -> None:
     """One row a user and protocol, so that new metrics, buckets and tests need no retraining."""
     data, targets = split.data, split.targets("test")
-    users = np.array(data.user_ids, dtype=object)[split.evaluated]
-    items = np.array(data.catalogue.ids, dtype=object)[targets - 1]
+    users = np.array(data.user_ids[:], dtype=object)[split.users("test")]
+    items = np.array(data.catalogue.ids[:], dtype=object)[targets - 1]
     with duckdb.connect() as db:
         for protocol, counted in ranks.items():
             rows = {  # noqa: F841  # DuckDB reads the name out of the query

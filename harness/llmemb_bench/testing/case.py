@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from llmemb_bench.contracts import Plugin
-from llmemb_bench.data.recdata import Items, RecData, Split
+from llmemb_bench.data.recdata import Items, RecData
+from llmemb_bench.data.split import Split
+from llmemb_bench.data.strings import Strings
 from llmemb_bench.registry import Entry
 
 P = TypeVar("P", bound=Plugin)
@@ -25,6 +28,8 @@ class Case(Generic[P]):
     entry: Entry
     plugin: type[P]
     config: Any
+    folder: Path
+    """For what a check writes."""
 
 
 def small_items(count: int = 40) -> Items:
@@ -39,7 +44,7 @@ def small_items(count: int = 40) -> Items:
         for place in range(1, count + 1)
     )
     names = tuple(f"item{place}" for place in range(1, count + 1))
-    return Items(names, attributes, "The item has the following attributes: ")
+    return Items.of(names, attributes)
 
 
 def small_split(n_users: int = 12, n_items: int = 40) -> Split:
@@ -51,7 +56,7 @@ def small_split(n_users: int = 12, n_items: int = 40) -> Split:
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             items=rng.integers(1, n_items + 1, size=lengths.sum()).astype(np.int32),
             times=np.arange(lengths.sum(), dtype=np.int64),
-            user_ids=tuple(f"user{user}" for user in range(n_users)),
+            user_ids=Strings.of(f"user{user}" for user in range(n_users)),
             catalogue=small_items(n_items),
         )
     )

@@ -57,7 +57,7 @@ def _run(check: Check, entry: Entry, plugin: type[Plugin], folder: Path) -> Resu
     name = check.__name__.replace("_", " ")
     try:
         settings = plugin.example(folder)
-        check(Case(entry, plugin, plugin.config_type().model_validate(settings)))
+        check(Case(entry, plugin, plugin.config_type().model_validate(settings), folder))
     except Skipped as skipped:
         return Result(name, "skipped", str(skipped))
     except Exception as error:  # whatever a plugin raises is its result

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -16,7 +19,7 @@ from llmemb_bench.testing.case import Case, Skipped, small_items
 
 
 def _read(case: Case[Dataset]) -> RecData:
-    return prepare(case.plugin(case.config))
+    return prepare(case.plugin(case.config), Path(tempfile.mkdtemp(dir=case.folder)))
 
 
 def ids_are_dense_and_histories_in_time_order(case: Case[Dataset]) -> None:
@@ -48,9 +51,8 @@ DATASETS = (ids_are_dense_and_histories_in_time_order, reading_twice_gives_the_s
 
 
 def _reordered(items: Items, order: list[int]) -> Items:
-    return Items(
-        tuple(items.ids[place] for place in order), tuple(items.attributes[place] for place in order), items.instruction
-    )
+    ids, attributes = [items.ids[place] for place in order], [items.attributes[place] for place in order]
+    return Items.of(ids, attributes, items.prompt)
 
 
 def an_item_has_one_finite_float32_vector(case: Case[Encoder]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmemb_bench.contracts import Backbone, Batch, Objective
 from llmemb_bench.data.padding import SeenItems, pad_right
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.data.split import Split
 from llmemb_bench.errors import DataError
 from llmemb_bench.ids import PAD, mask_id
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import gzip
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,18 +10,20 @@ from typing import Any, ClassVar
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
-from llmemb_bench.contracts import Dataset, FilesConfig
-from llmemb_bench.errors import DataError
-from llmemb_plugins.datasets._files import json_lines, lines, text_table
+from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
+from llmemb_plugins.datasets._files import example_lines, loose_json_lines
 
-REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "BIGINT"}
+REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "BIGINT", "overall": "DOUBLE"}
 ITEM = {
     "asin": "VARCHAR",
     "title": "VARCHAR",
     "brand": "VARCHAR",
     "categories": "VARCHAR[][]",
     "description": "VARCHAR",
+    "price": "VARCHAR",
+    "salesRank": "JSON",
 }
+FOLDER = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 
 
 class Amazon2014Config(FilesConfig):
@@ -40,23 +40,43 @@ class Amazon2014Config(FilesConfig):
     instruction: str = "The beauty item has the following attributes: "
     """The line that every prompt starts with (paper's, for Beauty)."""
     attribute_chars: int | None = 100
-    """Longest attribute value (paper: 100); price, related and salesRank never enter the text, because a sales
-    rank is popularity."""
+    """Longest attribute value (paper: 100)."""
 
 
 class Amazon2014(Dataset):
-    """Every review is an event, whatever its rating; text: title, brand, first category path, description."""
+    """Every review is an event, whatever its rating; text: title, brand, first category path, description, price.
+
+    `related` and `imUrl` are never text (paper's); `salesRank` is popularity and only text where a spec names it.
+    """
 
     config: Amazon2014Config
     obtain: ClassVar[str] = (
-        "download reviews_CATEGORY.json.gz (or reviews_CATEGORY_5.json.gz) and meta_CATEGORY.json.gz from "
-        "https://jmcauley.ucsd.edu/data/amazon/links.html (research use, cite McAuley et al. 2015; He & McAuley "
-        "2016) into the folder that dataset.path names"
+        "llmemb-bench data fetch amazon_2014, or download reviews_CATEGORY.json.gz (or reviews_CATEGORY_5.json.gz) and "
+        "meta_CATEGORY.json.gz from https://jmcauley.ucsd.edu/data/amazon/links.html into the folder that dataset.path "
+        "names"
+    )
+    licence: ClassVar[str] = "research use; cite McAuley et al. 2015 and He & McAuley 2016"
+    popularity_attributes: ClassVar[frozenset[str]] = frozenset({"salesRank"})
+    figures: ClassVar[Sequence[Figures]] = (
+        Figures("official Beauty 5-core", {"category": "Beauty", "core5": True}, 22_363, 12_101, 198_502),
+        Figures(
+            "LLMEmb's Beauty (its interaction file)",
+            {"category": "Beauty", "core5": False, "min_user_events": 5, "min_item_events": 5},
+            52_204,
+            57_289,
+            394_908,
+        ),
     )
 
     @classmethod
     def variant(cls, config: Config) -> str:
         return Amazon2014Config.model_validate(config).category
+
+    @classmethod
+    def downloads(cls, config: Config) -> Sequence[Download]:
+        given = Amazon2014Config.model_validate(config)
+        names = (f"reviews_{given.category}{'_5' if given.core5 else ''}", f"meta_{given.category}")
+        return [Download(f"{FOLDER}/{name}.json.gz") for name in names]
 
     def files(self) -> Sequence[Path]:
         folder, category = self.config.path.resolve(), self.config.category
@@ -65,66 +85,40 @@ class Amazon2014(Dataset):
         return [self.raw(folder, name, name.removesuffix(".gz")) for name in (reviews, meta)]
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        return json_lines(db, self.files()[0], REVIEW).select(
-            'reviewerID as "user", asin as item, unixReviewTime as "time"'
+        return loose_json_lines(db, self.files()[0], REVIEW).select(
+            'reviewerID as "user", asin as item, unixReviewTime as "time", overall as rating'
         )
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        path = self.files()[1]
-        if not _is_json(path):
-            return text_table(db, "product", _from_literals(path))
-        return json_lines(db, path, ITEM).select("asin as item, title, brand, categories[1] as categories, description")
+        return loose_json_lines(db, self.files()[1], ITEM).select(
+            "asin as item, title, brand, categories[1] as categories, description, price, salesRank"
+        )
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
-        reviews = [
-            {
-                "reviewerID": f"U{user}",
-                "asin": f"B{(user + place) % 9}",
-                "unixReviewTime": 1000 + place,
-                "overall": 5.0,
-            }
-            for user in range(8)
-            for place in range(4)
-        ]
+        example_lines(
+            folder,
+            "reviews_Beauty.json.gz",
+            [
+                {
+                    "reviewerID": f"U{user}",
+                    "asin": f"B{(user + place) % 9}",
+                    "unixReviewTime": 1000 + place,
+                    "overall": 5.0,
+                }
+                for user in range(8)
+                for place in range(4)
+            ],
+        )
         items = [
             {
                 "asin": f"B{place}",
                 "title": f"Soap &amp; Brush; size {place}",
-                "categories": [["Beauty", "Soap"]],
+                "salesRank": {"Beauty": place},
+                "categories": [["Beauty", "Soap's"]],
             }
             for place in range(9)
         ]
-        for name, rows in (
-            ("reviews_Beauty.json.gz", map(json.dumps, reviews)),
-            ("meta_Beauty.json.gz", map(str, items)),
-        ):
-            with gzip.open(folder / name, "wt", encoding="utf-8") as file:
-                file.writelines(f"{row}\n" for row in rows)
+        with gzip.open(folder / "meta_Beauty.json.gz", "wt", encoding="utf-8") as file:
+            file.writelines(f"{item}\n" for item in items)  # Python literals, as the official file
         return {"path": str(folder), "category": "Beauty"}
-
-
-def _is_json(path: Path) -> bool:
-    _, first = next(lines(path, "utf-8"), (1, "{}"))
-    try:
-        json.loads(first)
-    except json.JSONDecodeError:
-        return False
-    return True
-
-
-def _from_literals(path: Path) -> dict[str, list[str | None]]:
-    """Columns of the official file, whose lines are Python literals: parsed as such, never evaluated."""
-    columns: dict[str, list[str | None]] = {
-        name: [] for name in ("item", "title", "brand", "categories", "description")
-    }
-    for number, line in lines(path, "utf-8"):
-        try:
-            row = ast.literal_eval(line)
-            first_path = (row.get("categories") or [[]])[0]
-        except (ValueError, SyntaxError, AttributeError) as error:
-            raise DataError("is neither JSON nor a Python literal", where=f"{path}:{number}") from error
-        row |= {"item": row.get("asin"), "categories": ", ".join(first_path)}
-        for name, column in columns.items():
-            column.append(row.get(name))
-    return columns

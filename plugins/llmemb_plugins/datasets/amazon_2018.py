@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,10 +9,10 @@ from typing import Any, ClassVar
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
-from llmemb_bench.contracts import Dataset, FilesConfig
-from llmemb_plugins.datasets._files import json_lines
+from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
+from llmemb_plugins.datasets._files import example_lines, json_lines
 
-REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "BIGINT"}
+REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "BIGINT", "overall": "DOUBLE"}
 ITEM = {
     "asin": "VARCHAR",
     "title": "VARCHAR",
@@ -22,7 +20,12 @@ ITEM = {
     "category": "VARCHAR[]",
     "description": "VARCHAR[]",
     "feature": "VARCHAR[]",
+    "tech1": "VARCHAR",
+    "date": "VARCHAR",
+    "price": "VARCHAR",
+    "rank": "JSON",
 }
+FOLDER = "https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_v2"
 
 
 class Amazon2018Config(FilesConfig):
@@ -35,46 +38,74 @@ class Amazon2018Config(FilesConfig):
     instruction: str = "The fashion item has the following attributes: "
     """The line that every prompt starts with (paper's, for Fashion)."""
     attribute_chars: int | None = 100
-    """Longest attribute value (paper: 100); rank, date and price never enter the text, because a sales rank is
-    popularity (the published prompts hold it)."""
+    """Longest attribute value (paper: 100)."""
 
 
 class Amazon2018(Dataset):
-    """Every review is an event, whatever its rating; text: title, brand, category, description, feature."""
+    """Every review is an event, whatever its rating; text: title, brand, category, description, feature, tech1,
+    date, price.
+
+    `fit`, `also_buy`, `also_view`, `similar_item` and images are never text (paper's); `rank` is a sales rank,
+    popularity therefore, and only text where a spec names it (the published prompts hold it).
+    """
 
     config: Amazon2018Config
     obtain: ClassVar[str] = (
-        "download CATEGORY.json.gz (or CATEGORY_5.json.gz) and meta_CATEGORY.json.gz from "
-        "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/ (research use, cite Ni et al. 2019) into the folder "
-        "that dataset.path names"
+        "llmemb-bench data fetch amazon_2018, or download CATEGORY.json.gz (or CATEGORY_5.json.gz) and "
+        "meta_CATEGORY.json.gz from https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/ into the folder that "
+        "dataset.path names"
+    )
+    licence: ClassVar[str] = "research use; cite Ni et al. 2019"
+    popularity_attributes: ClassVar[frozenset[str]] = frozenset({"rank"})
+    figures: ClassVar[Sequence[Figures]] = tuple(
+        Figures(f"official {category} 5-core", {"category": category, "core5": True}, users, items, events)
+        for category, users, items, events in (
+            ("Gift_Cards", 458, 148, 2_972),
+            ("AMAZON_FASHION", 406, 31, 3_176),
+            ("All_Beauty", 991, 85, 5_269),
+        )
     )
 
     @classmethod
     def variant(cls, config: Config) -> str:
         return Amazon2018Config.model_validate(config).category
 
+    @classmethod
+    def downloads(cls, config: Config) -> Sequence[Download]:
+        given = Amazon2018Config.model_validate(config)
+        small = f"categoryFilesSmall/{given.category}_5" if given.core5 else f"categoryFiles/{given.category}"
+        return [Download(f"{FOLDER}/{name}.json.gz") for name in (small, f"metaFiles2/meta_{given.category}")]
+
     def files(self) -> Sequence[Path]:
         folder, category = self.config.path.resolve(), self.config.category
-        names = (f"{category}{'_5' if self.config.core5 else ''}.json.gz", f"meta_{category}.json.gz")
-        return [self.raw(folder, name, name.removesuffix(".gz")) for name in names]
+        names = (f"{category}{'_5' if self.config.core5 else ''}.json", f"meta_{category}.json")
+        return [self.raw(folder, f"{name}.gz", name, f"{name}.zst") for name in names]
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        return json_lines(db, self.files()[0], REVIEW).select(
-            'reviewerID as "user", asin as item, unixReviewTime as "time"'
+        return json_lines(db, self.files()[:1], REVIEW).select(
+            'reviewerID as "user", asin as item, unixReviewTime as "time", overall as rating'
         )
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        return json_lines(db, self.files()[1], ITEM).select("asin as item, * exclude asin")
+        return json_lines(db, self.files()[1:], ITEM).select("asin as item, * exclude asin")
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
-        reviews = [
-            {"reviewerID": f"U{user}", "asin": f"B{(user + place) % 9}", "unixReviewTime": 1000 + place}
-            for user in range(8)
-            for place in range(4)
-        ]
-        items = [{"asin": f"B{place}", "title": f"Hat; size {place}", "category": ["Hats"]} for place in range(9)]
-        for name, rows in (("Hats.json.gz", reviews), ("meta_Hats.json.gz", items)):
-            with gzip.open(folder / name, "wt", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
+        example_lines(
+            folder,
+            "Hats.json.gz",
+            [
+                {"reviewerID": f"U{user}", "asin": f"B{(user + place) % 9}", "unixReviewTime": 1000 + place}
+                for user in range(8)
+                for place in range(4)
+            ],
+        )
+        example_lines(
+            folder,
+            "meta_Hats.json.gz",
+            [
+                {"asin": f"B{place}", "title": f"Hat; size {place}", "category": ["Hats", ""], "rank": ["1 in Hats"]}
+                for place in range(9)
+            ],
+        )
         return {"path": str(folder), "category": "Hats"}

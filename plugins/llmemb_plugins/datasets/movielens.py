@@ -1,17 +1,17 @@
-"""MovieLens 100K and 1M, as GroupLens publishes them."""
+"""MovieLens 100K, 1M, 10M, 20M, 25M and 32M, as GroupLens publishes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
-from llmemb_bench.contracts import Dataset, FilesConfig
-from llmemb_bench.errors import DataError
-from llmemb_plugins.datasets._files import lines, text_table
+from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
+from llmemb_plugins.datasets._files import named
 
 GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -20,11 +20,33 @@ GENRES = (
 """Order of the flags in 100K's u.item."""
 
 
+@dataclass(frozen=True)
+class Release:
+    """How one release is written."""
+
+    ratings: str
+    movies: str
+    separator: str
+    encoding: str
+    checksum: str | None
+    """MD5 that GroupLens publishes beside the archive."""
+
+
+RELEASES = {
+    "100k": Release("u.data", "u.item", "\t", "latin-1", "md5:0e33842e24a9c977be4e0107933c0723"),
+    "1m": Release("ratings.dat", "movies.dat", "::", "latin-1", "md5:c4d9eecfca2ab87c1945afe126590906"),
+    "10m": Release("ratings.dat", "movies.dat", "::", "utf-8", "md5:ce571fd55effeba0271552578f2648bd"),
+    "20m": Release("ratings.csv", "movies.csv", ",", "utf-8", "md5:cd245b17a1ae2cc31bb14903e1204af3"),
+    "25m": Release("ratings.csv", "movies.csv", ",", "utf-8", None),
+    "32m": Release("ratings.csv", "movies.csv", ",", "utf-8", None),
+}
+
+
 class MovieLensConfig(FilesConfig):
     """Settings of `movielens`."""
 
-    release: Literal["100k", "1m"] = "100k"
-    """Which release: u.data and u.item, or ratings.dat and movies.dat."""
+    release: Literal["100k", "1m", "10m", "20m", "25m", "32m"] = "100k"
+    """Which release lies in the folder."""
     instruction: str = "The movie has the following attributes: "
     """The line that every prompt starts with (ours; the paper has no movies)."""
 
@@ -34,53 +56,80 @@ class MovieLens(Dataset):
 
     config: MovieLensConfig
     obtain: ClassVar[str] = (
-        "download ml-100k.zip or ml-1m.zip from https://grouplens.org/datasets/movielens/ (research use, no "
-        "redistribution, cite Harper & Konstan 2015), unpack it and set dataset.path to its folder"
+        "llmemb-bench data fetch movielens, or download the release from "
+        "https://grouplens.org/datasets/movielens/, unpack it and set dataset.path to its folder"
+    )
+    licence: ClassVar[str] = "research use, no redistribution, no commercial use; cite Harper & Konstan 2015"
+    figures: ClassVar[Sequence[Figures]] = tuple(
+        Figures("GroupLens, items that were rated", {"release": release}, users, items, events)
+        for release, users, items, events in (
+            ("100k", 943, 1_682, 100_000),
+            ("1m", 6_040, 3_706, 1_000_209),
+            ("10m", 69_878, 10_677, 10_000_054),
+            ("20m", 138_493, 26_744, 20_000_263),
+            ("25m", 162_541, 59_047, 25_000_095),
+            ("32m", 200_948, 84_432, 32_000_204),
+        )
     )
 
     @classmethod
     def variant(cls, config: Config) -> str:
         return MovieLensConfig.model_validate(config).release
 
+    @classmethod
+    def downloads(cls, config: Config) -> Sequence[Download]:
+        release = MovieLensConfig.model_validate(config).release
+        url = f"https://files.grouplens.org/datasets/movielens/ml-{release}.zip"
+        return [Download(url, RELEASES[release].checksum, unpack=True)]
+
+    @property
+    def _release(self) -> Release:
+        return RELEASES[self.config.release]
+
     def files(self) -> Sequence[Path]:
         folder = self.config.path.resolve()
-        names = {"100k": ("u.data", "u.item"), "1m": ("ratings.dat", "movies.dat")}[self.config.release]
-        return [self.raw(folder, name, f"{name}.gz") for name in names]
+        return [
+            self.raw(folder, name, f"{name}.gz", f"*/{name}") for name in (self._release.ratings, self._release.movies)
+        ]
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        separator = {"100k": "\t", "1m": "::"}[self.config.release]
-        user, item, _, time = _columns(self.files()[0], separator, 4)
-        return text_table(db, "rating", {"user": user, "item": item, "time": time})
+        rating = 'userId as "user", movieId as item, timestamp as "time", rating'
+        return self._table(db, self.files()[0], ["userId", "movieId", "rating", "timestamp"]).select(rating)
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        if self.config.release == "1m":
-            item, title, listed = _columns(self.files()[1], "::", 3)
-            genres = [genre.replace("|", ", ") for genre in listed]
-        else:
-            item, title, _, _, _, *flags = _columns(self.files()[1], "|", 24)
-            genres = [_genres(row) for row in zip(*flags, strict=True)]
-        return text_table(db, "movie", {"item": item, "title": title, "genres": genres})
+        path = self.files()[1]
+        if self.config.release != "100k":
+            movies = self._table(db, path, ["item", "title", "genres"])
+            return movies.select("item, title, replace(nullif(genres, '(no genres listed)'), '|', ', ') as genres")
+        flags = [f"flag{place}" for place in range(len(GENRES))]
+        movies = self._table(db, path, ["item", "title", "released", "video", "url", *flags])
+        genres = ", ".join(
+            f"case {flag} when '1' then '{genre.replace(chr(39), chr(39) * 2)}' end"
+            for flag, genre in zip(flags, GENRES, strict=True)
+        )
+        return movies.select(f"item, title, list_filter([{genres}], lambda genre: genre is not null) as genres")
+
+    def _table(self, db: DuckDBPyConnection, path: Path, columns: list[str]) -> DuckDBPyRelation:
+        """A file's columns as text; the older releases quote nothing, the newer ones like a spreadsheet."""
+        csv = self._release.separator == ","
+        separator = "|" if path.name.startswith("u.item") else self._release.separator
+        return db.sql(
+            "select * from read_csv(?, columns = ?, delim = ?, encoding = ?, header = ?, quote = ?, escape = ?, "
+            "auto_detect = false, strict_mode = true, null_padding = false)",
+            params=[
+                named([path]),
+                dict.fromkeys(columns, "VARCHAR"),
+                separator,
+                self._release.encoding,
+                csv,
+                *(['"', '"'] if csv else ["", ""]),
+            ],
+        )
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         (folder / "u.data").write_text("".join(f"{u}\t{u + i}\t4\t{1000 + i}\n" for u in range(1, 9) for i in range(4)))
         flags = "|".join(["0"] * 18 + ["1"])
-        lines = [f"{i}|Caf\xe9; Part {i} (1995)|01-Jan-1995|||{flags}\n" for i in range(1, 13)]
+        lines = [f'{i}|Caf\xe9; "Part {i}" (1995)|01-Jan-1995|||{flags}\n' for i in range(1, 13)]
         (folder / "u.item").write_text("".join(lines), encoding="latin-1")
         return {"path": str(folder)}
-
-
-def _columns(path: Path, separator: str, count: int) -> list[list[str]]:
-    """The columns of a file of separated lines; GroupLens writes latin-1."""
-    columns: list[list[str]] = [[] for _ in range(count)]
-    for number, line in lines(path, "latin-1"):
-        fields = line.rstrip("\r\n").split(separator)
-        if len(fields) != count:
-            raise DataError(f"has {len(fields)} fields, expected {count}", where=f"{path}:{number}")
-        for column, value in zip(columns, fields, strict=True):
-            column.append(value)
-    return columns
-
-
-def _genres(flags: tuple[str, ...]) -> str:
-    return ", ".join(genre for genre, flag in zip(GENRES, flags, strict=True) if flag == "1")

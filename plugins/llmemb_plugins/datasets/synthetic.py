@@ -108,7 +108,7 @@ class Synthetic(Dataset):
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         users, items = _events(self.config)
-        drawn = {"user": users, "item": items, "time": np.arange(len(users))}  # noqa: F841  # read by the query
+        drawn = {"user": users, "item": items}  # noqa: F841  # read by the query
         db.execute("create table drawn_event as select * from drawn")
         return db.table("drawn_event")
 

@@ -1,32 +1,56 @@
-"""Your own events and items: CSV, Parquet or JSON lines, with the columns named in the spec."""
+"""Your own events and items: CSV, Parquet or JSON lines, here or at a URL, with the columns named in the spec."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import Dataset, DatasetConfig
-from llmemb_bench.data.prepare import require_columns
+from llmemb_bench.data.events import require_columns
+from llmemb_bench.data.recdata import TimeUnit
+from llmemb_bench.data.texts import quoted
 from llmemb_bench.errors import MissingError, SpecError
+from llmemb_plugins.datasets._files import named
+
+READERS = {
+    ".csv": "read_csv(?, header = true, all_varchar = true)",
+    ".tsv": "read_csv(?, header = true, all_varchar = true, delim = '\t')",
+    ".parquet": "read_parquet(?)",
+    ".jsonl": "read_json(?, format = 'newline_delimited')",
+}
 
 
 class TableConfig(DatasetConfig):
     """Settings of `table`."""
 
     events: SpecPath
-    """File of events: .csv, .tsv, .parquet, .jsonl, each but Parquet also with .gz."""
+    """File of events: .csv, .tsv, .parquet, .jsonl, each but Parquet also with .gz or .zst."""
+    validation: SpecPath | None = None
+    """File of validation events, for `split: {by: file}`; `events` then holds the training events."""
+    test: SpecPath | None = None
+    """File of test events, likewise."""
     user: str = "user"
     """Column of the user's id."""
     item: str = "item"
     """Column of the item's id, in the events and in the items."""
     time: str | None = "time"
     """Column of the time (a number or a timestamp); null: the order of the file."""
+    time_unit: Literal["s", "ms", "us"] = "s"
+    """Unit of a time that is a number: seconds, milliseconds or microseconds since 1970."""
+    rating: str | None = None
+    """Column of the rating, for min_rating."""
+    fold: str | None = None
+    """Column that says train, validation or test, for `split: {by: file}`."""
     items: SpecPath | None = None
     """File of items; every other column of it is a text attribute, unless `attributes` names some."""
+    remote: bool = False
+    """Allow https:// and s3:// (DuckDB's httpfs, which it may have to download once); a file that changed under its
+    URL is not noticed."""
 
 
 class Table(Dataset):
@@ -39,29 +63,82 @@ class Table(Dataset):
     def variant(cls, config: Config) -> str:
         return Path(TableConfig.model_validate(config).events.text).name
 
+    def time_unit(self) -> TimeUnit:
+        return self.config.time_unit
+
     def files(self) -> Sequence[Path]:
-        paths = [path.resolve() for path in (self.config.events, self.config.items) if path is not None]
+        given = (self.config.events, self.config.validation, self.config.test, self.config.items)
+        paths = [path.resolve() for path in given if path is not None and not _is_url(path)]
         for path in paths:
             if not path.is_file():
                 raise MissingError(f"no file {path}", where="dataset", fix=self.obtain)
         return paths
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        path = self.files()[0]
-        read = _read(db, path)
-        user, item, time = self.config.user, self.config.item, self.config.time
-        require_columns(read.columns, [user, item, *([time] if time else [])], str(path))
-        when = _seconds(read, time) if time else "row_number() over ()"
-        return read.select(f'{_quoted(user)} as "user", {_quoted(item)} as item, {when} as "time"')
+        parts = {"train": self.config.events, "validation": self.config.validation, "test": self.config.test}
+        given = [(fold, path) for fold, path in parts.items() if path is not None]
+        if len(given) == 1:
+            return self._events(db, self.config.events, None)
+        if len(given) == 2 or self.config.fold is not None:
+            raise SpecError("give both 'validation' and 'test', or a 'fold' column", where="dataset")
+        first, second, third = (self._events(db, path, fold) for fold, path in given)
+        return first.union(second).union(third)
+
+    def _events(self, db: DuckDBPyConnection, path: SpecPath, fold: str | None) -> DuckDBPyRelation:
+        read = self._read(db, path)
+        columns = {"user": self.config.user, "item": self.config.item, "rating": self.config.rating}
+        columns |= {"fold": self.config.fold}
+        wanted = [column for column in (*columns.values(), self.config.time) if column]
+        require_columns(read.columns, wanted, path.text)
+        selected = [f"{quoted(column)} as {quoted(name)}" for name, column in columns.items() if column]
+        if self.config.time:
+            selected.append(f'{self._time(read, self.config.time)} as "time"')
+        if fold:
+            selected.append(f"'{fold}' as fold")
+        return read.select(", ".join(selected))
+
+    def _time(self, read: DuckDBPyRelation, column: str) -> str:
+        """SQL of the time: a timestamp as such; text that holds timestamps as such too, and else the number."""
+        name = quoted(column)
+        kind = str(read.types[read.columns.index(column)])
+        if kind != "VARCHAR":
+            return name
+        moment = f"try_cast({name} as bigint) is null and try_cast({name} as timestamp) is not null"
+        sample = read.select(f"{moment} as moment").limit(100).fetchall()
+        return f"try_cast({name} as timestamp)" if any(moment for (moment,) in sample) else name
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation | None:
         if self.config.items is None:
             return None
-        path = self.files()[1]
-        read = _read(db, path)
-        require_columns(read.columns, [self.config.item], str(path))
-        others = [_quoted(column) for column in read.columns if column != self.config.item]
-        return read.select(", ".join([f"{_quoted(self.config.item)} as item", *others]))
+        read = self._read(db, self.config.items)
+        require_columns(read.columns, [self.config.item], self.config.items.text)
+        others = [quoted(column) for column in read.columns if column != self.config.item]
+        return read.select(", ".join([f"{quoted(self.config.item)} as item", *others]))
+
+    def _read(self, db: DuckDBPyConnection, path: SpecPath) -> DuckDBPyRelation:
+        name = Path(path.text).name.split("?")[0].removesuffix(".gz").removesuffix(".zst")
+        suffix = Path(name).suffix
+        if suffix not in READERS:
+            raise SpecError(f"'{suffix}' is no known format", where=path.text, fix=f"use one of {', '.join(READERS)}")
+        if not _is_url(path):
+            return db.sql(f"select * from {READERS[suffix]}", params=[named([path.resolve()])])
+        self._allow_remote(db, path)
+        return db.sql(f"select * from {READERS[suffix]}", params=[path.text])
+
+    def _allow_remote(self, db: DuckDBPyConnection, path: SpecPath) -> None:
+        if not self.config.remote:
+            raise SpecError(f"'{path.text}' is not on this machine", where="dataset", fix="set dataset.remote: true")
+        try:
+            db.execute("install httpfs")
+            db.execute("load httpfs")
+            if path.text.startswith("s3://"):
+                db.execute("create or replace secret (type s3, provider credential_chain)")
+        except duckdb.Error as error:
+            raise MissingError(
+                f"DuckDB's httpfs cannot be installed: {str(error).splitlines()[0]}",
+                where="dataset",
+                fix="is the network reachable? or download the file and name it here",
+            ) from error
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -71,26 +148,5 @@ class Table(Dataset):
         return {"events": str(folder / "events.csv"), "items": str(folder / "items.csv")}
 
 
-def _read(db: DuckDBPyConnection, path: Path) -> DuckDBPyRelation:
-    readers = {
-        ".csv": "read_csv(?, header = true, all_varchar = true)",
-        ".tsv": "read_csv(?, header = true, all_varchar = true, delim = '\t')",
-        ".parquet": "read_parquet(?)",
-        ".jsonl": "read_json(?, format = 'newline_delimited')",
-    }
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    if suffix not in readers:
-        raise SpecError(f"'{suffix}' is no known format", where=str(path), fix=f"use one of {', '.join(readers)}")
-    return db.sql(f"select * from {readers[suffix]}", params=[str(path)])
-
-
-def _seconds(read: DuckDBPyRelation, column: str) -> str:
-    """SQL for whole microseconds or the number as it stands, so that events sort as they happened."""
-    name = _quoted(column)
-    if str(read.types[read.columns.index(column)]).startswith(("TIMESTAMP", "DATE")):
-        return f"epoch_us({name}::timestamp)"
-    return f"coalesce(try_cast({name} as bigint), epoch_us(try_cast({name}::varchar as timestamp)))"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _is_url(path: SpecPath) -> bool:
+    return "://" in path.text

@@ -10,10 +10,23 @@ from typing import Any, ClassVar, Literal
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
-from llmemb_bench.contracts import Dataset, FilesConfig
+from llmemb_bench.contracts import Dataset, Figures, FilesConfig
 from llmemb_plugins.datasets._files import json_lines
 
-REVIEW = {"user_id": "VARCHAR", "business_id": "VARCHAR", "date": "TIMESTAMP"}
+REVIEW = {"user_id": "VARCHAR", "business_id": "VARCHAR", "date": "TIMESTAMP", "stars": "DOUBLE"}
+# Categories are one string in the open dataset and a list in the dump of 2013.
+BUSINESS = {
+    "open": {"business_id": "VARCHAR", "name": "VARCHAR", "categories": "VARCHAR", "city": "VARCHAR"},
+    "2013": {
+        "business_id": "VARCHAR",
+        "name": "VARCHAR",
+        "categories": "VARCHAR[]",
+        "neighborhoods": "VARCHAR[]",
+        "full_address": "VARCHAR",
+        "city": "VARCHAR",
+    },
+}
+EVERY_BUSINESS = {"state": "VARCHAR", "review_count": "VARCHAR", "stars": "VARCHAR"}
 
 
 class YelpConfig(FilesConfig):
@@ -30,10 +43,10 @@ class YelpConfig(FilesConfig):
 
 
 class Yelp(Dataset):
-    """Every review is an event; text: name, categories, city, state.
+    """Every review is an event; text: name, categories, city, state; in 2013 neighborhoods and full_address too.
 
-    review_count and stars never enter the text, because they are popularity of the whole period, test events
-    included (the published prompts hold them).
+    review_count and stars are popularity of the whole period, test events included, and only text where a spec names
+    them (the published prompts hold them). Longitude and latitude are never text (paper's).
     """
 
     config: YelpConfig
@@ -41,6 +54,17 @@ class Yelp(Dataset):
         "the open dataset: accept the terms at https://www.yelp.com/dataset (academic, non-commercial, no "
         "redistribution), unpack it and set dataset.path to its folder; release 2013: join "
         "https://www.kaggle.com/c/yelp-recsys-2013 and unpack yelp_training_set.zip there"
+    )
+
+    popularity_attributes: ClassVar[frozenset[str]] = frozenset({"review_count", "stars"})
+    figures: ClassVar[Sequence[Figures]] = (
+        Figures(
+            "LLMEmb's Yelp (its interaction file)",
+            {"release": "2013", "min_user_events": 3, "min_item_events": 3, "min_history": 3},
+            15_720,
+            11_383,
+            192_214,
+        ),
     )
 
     @classmethod
@@ -55,20 +79,16 @@ class Yelp(Dataset):
             self.config.reviews or f"{stem}_review.json",
             self.config.businesses or f"{stem}_business.json",
         )
-        return [self.raw(folder, name, f"{name}.gz") for name in names]
+        return [self.raw(folder, name, f"{name}.gz", f"{name}.zst") for name in names]
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        return json_lines(db, self.files()[0], REVIEW).select(
-            'user_id as "user", business_id as item, epoch("date")::bigint as "time"'
+        return json_lines(db, self.files()[:1], REVIEW).select(
+            'user_id as "user", business_id as item, epoch("date")::bigint as "time", stars as rating'
         )
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        # Categories are one string in the open dataset and a list in the dump of 2013.
-        categories = {"open": "VARCHAR", "2013": "VARCHAR[]"}[self.config.release]
-        columns = {"business_id": "VARCHAR", "name": "VARCHAR", "categories": categories, "city": "VARCHAR"}
-        return json_lines(db, self.files()[1], columns | {"state": "VARCHAR"}).select(
-            "business_id as item, * exclude business_id"
-        )
+        columns = BUSINESS[self.config.release] | EVERY_BUSINESS
+        return json_lines(db, self.files()[1:], columns).select("business_id as item, * exclude business_id")
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:

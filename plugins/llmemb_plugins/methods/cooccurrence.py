@@ -13,7 +13,7 @@ from torch import Tensor
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Method, Parts
-from llmemb_bench.data.recdata import Split
+from llmemb_bench.data.split import Split
 
 
 class CooccurrenceConfig(Config):

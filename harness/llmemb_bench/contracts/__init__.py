@@ -1,0 +1,89 @@
+"""What each kind of plugin promises: read the file of your kind here, then write one file.
+
+| file | kinds |
+|---|---|
+| dataset.py | datasets |
+| text.py | encoders, augmentations, losses |
+| recommender.py | backbones, methods, objectives |
+| metric.py | metrics |
+
+`from llmemb_bench.contracts import Dataset` imports its file only, so that preparing data never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmemb_bench.contracts.dataset import Dataset as Dataset
+    from llmemb_bench.contracts.dataset import DatasetConfig as DatasetConfig
+    from llmemb_bench.contracts.dataset import Download as Download
+    from llmemb_bench.contracts.dataset import Figures as Figures
+    from llmemb_bench.contracts.dataset import FilesConfig as FilesConfig
+    from llmemb_bench.contracts.metric import Metric as Metric
+    from llmemb_bench.contracts.plugin import Plugin as Plugin
+    from llmemb_bench.contracts.recommender import Backbone as Backbone
+    from llmemb_bench.contracts.recommender import BackboneConfig as BackboneConfig
+    from llmemb_bench.contracts.recommender import Batch as Batch
+    from llmemb_bench.contracts.recommender import Method as Method
+    from llmemb_bench.contracts.recommender import Objective as Objective
+    from llmemb_bench.contracts.recommender import Parts as Parts
+    from llmemb_bench.contracts.recommender import Teacher as Teacher
+    from llmemb_bench.contracts.recommender import VectorMethod as VectorMethod
+    from llmemb_bench.contracts.text import Augmentation as Augmentation
+    from llmemb_bench.contracts.text import Encoder as Encoder
+    from llmemb_bench.contracts.text import Loss as Loss
+    from llmemb_bench.contracts.text import TextEncoder as TextEncoder
+    from llmemb_bench.contracts.text import Tokens as Tokens
+    from llmemb_bench.contracts.text import TorchPlugin as TorchPlugin
+
+_FILES = {
+    "dataset": (
+        "Dataset",
+        "DatasetConfig",
+        "Download",
+        "Figures",
+        "FilesConfig",
+    ),
+    "metric": ("Metric",),
+    "plugin": ("Plugin",),
+    "recommender": (
+        "Backbone",
+        "BackboneConfig",
+        "Batch",
+        "Method",
+        "Objective",
+        "Parts",
+        "Teacher",
+        "VectorMethod",
+    ),
+    "text": (
+        "Augmentation",
+        "Encoder",
+        "Loss",
+        "TextEncoder",
+        "Tokens",
+        "TorchPlugin",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for file, names in _FILES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{file}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+CONTRACTS = {
+    "datasets": "Dataset",
+    "encoders": "Encoder",
+    "augmentations": "Augmentation",
+    "losses": "Loss",
+    "backbones": "Backbone",
+    "methods": "Method",
+    "objectives": "Objective",
+    "metrics": "Metric",
+}
+"""Kind (the folder's name) to the class that its plugins derive from."""

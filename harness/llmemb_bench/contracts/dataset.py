@@ -1,0 +1,171 @@
+"""What a dataset promises: raw files in, two relations out. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from duckdb import DuckDBPyConnection, DuckDBPyRelation
+from pydantic import AfterValidator, Field
+
+from llmemb_bench.config import MACHINE, Config, SpecPath
+from llmemb_bench.contracts.plugin import Plugin
+from llmemb_bench.data.recdata import Prompt, TimeUnit
+from llmemb_bench.errors import MissingError
+
+
+def _holds_value(phrase: str) -> str:
+    if "{value}" not in phrase or set(re.findall(r"{(.*?)}", phrase)) - {"name", "value"}:
+        raise ValueError("should hold {value}, may hold {name}, and nothing else in braces")
+    return phrase
+
+
+Phrase = Annotated[str, AfterValidator(_holds_value)]
+
+
+class DatasetConfig(Config):
+    """Settings that every dataset has; the harness applies them."""
+
+    instruction: str = "The item has the following attributes: "
+    """The line that every prompt starts with."""
+    phrase: Phrase = " {name} is {value}"
+    """How one attribute is written (paper's; reference code data/*/item_prompt)."""
+    phrases: dict[str, Phrase] = {}
+    """Attributes that are written in another way, for example `{title: "called {value}"}`."""
+    separator: str = ";"
+    """What stands between attributes (paper's); inside a value it becomes a full stop."""
+    attributes: list[str] | None = None
+    """Attributes that go into the text, in this order; when absent all but those that tell an item's popularity."""
+    attribute_chars: Annotated[int, Field(ge=1)] | None = 4096
+    """Longest attribute value in characters; longer ones are cut and counted (LLM-ESR's cap of a prompt)."""
+    min_rating: float | None = None
+    """Keep events rated at least this high; absent: all (the paper keeps every rating above 0)."""
+    min_user_events: int = 1
+    """Keep users with at least this many events, counted once on the raw events (single-pass core)."""
+    min_item_events: int = 1
+    """Keep items with at least this many events, counted once on the raw events (single-pass core)."""
+    iterate_core: bool = False
+    """Repeat the two cuts above until nothing changes (k-core) instead of counting once."""
+    min_history: int = 1
+    """After the cuts, drop users with fewer events than this."""
+    repeats: Literal["keep", "drop_simultaneous", "drop"] = "keep"
+    """What happens to a later event of the same user with the same item: nothing, dropped if its time is the same
+    too, or dropped."""
+    broken_rows: Literal["refuse", "drop"] = "refuse"
+    """An event without user, item or usable time: an error, or dropped and counted."""
+    textless: Literal["refuse", "keep"] = "refuse"
+    """An item without any attribute: an error, or encoded as the bare instruction."""
+    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?([KMGT]i?B)$"), MACHINE] = "512MB"
+    """What DuckDB may hold in memory while preparing; the rest spills to disk, beside the cache."""
+
+    def prompt(self) -> Prompt:
+        """How an item's attributes become a text."""
+        return Prompt(self.instruction, self.phrase, self.phrases, self.separator)
+
+
+class FilesConfig(DatasetConfig):
+    """Settings of a dataset that reads a folder of files."""
+
+    path: SpecPath
+    """Folder of the raw files; `${env:NAME}` is allowed."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that may be fetched, under terms that the user is shown and must accept."""
+
+    url: str
+    checksum: str | None = None
+    """The publisher's, as `md5:...` or `sha256:...`; where there is none, the first fetch records a sha256 and
+    `data verify` holds to that ever after."""
+    unpack: bool = False
+    """An archive whose files go into the folder."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a known version of a dataset has once prepared: users, items, events."""
+
+    source: str
+    """Who counted."""
+    settings: Mapping[str, Any]
+    """The settings they hold under; filters that are not named here are at their defaults."""
+    users: int
+    items: int
+    events: int
+    more: Mapping[str, int | float] = field(default_factory=dict)
+    """Further statistics by the names that `data describe` gives them."""
+
+
+FILTERS = (
+    *("min_rating", "min_user_events", "min_item_events", "iterate_core", "min_history", "repeats"),
+    "broken_rows",
+)
+"""Settings that decide which events are left."""
+
+
+class Dataset(Plugin):
+    """Raw files in, two relations out; filtering, ids, splits and checks are the harness's."""
+
+    config: DatasetConfig
+    obtain: ClassVar[str] = ""
+    """Where the files come from, under which terms, and where to put them."""
+    licence: ClassVar[str] = ""
+    """The terms of a download, in one line."""
+    popularity_attributes: ClassVar[frozenset[str]] = frozenset()
+    """Attributes that tell how popular an item is, test events included: in no text unless a spec names them."""
+    figures: ClassVar[Sequence[Figures]] = ()
+    """Known versions."""
+
+    def __init__(self, config: DatasetConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def variant(cls, config: Config) -> str:
+        """What tells two uses of this plugin apart in a report, for example the category."""
+        return ""
+
+    @abstractmethod
+    def files(self) -> Sequence[Path]:
+        """The raw files that the relations read; a missing one is a MissingError."""
+
+    @abstractmethod
+    def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
+        """Columns `user, item`, in file order; equal times keep that order.
+
+        Where there are any: `time` (an integer in `time_unit()`, or a TIMESTAMP), `rating`, and `fold` (train,
+        validation or test).
+        """
+
+    @abstractmethod
+    def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation | None:
+        """Columns `item` and one a text attribute (string or list of strings); None: no texts."""
+
+    def time_unit(self) -> TimeUnit:
+        """Unit of an integer `time`."""
+        return "s"
+
+    @classmethod
+    def downloads(cls, config: Config) -> Sequence[Download]:
+        """What `data fetch` may download into the folder that `path` names; nothing where the terms forbid it."""
+        return []
+
+    def known(self) -> Figures | None:
+        """The figures to expect, if these are a known version under known settings."""
+        defaults = {name: DatasetConfig.model_fields[name].default for name in FILTERS}
+        return next((known for known in self.figures if self._has(defaults | dict(known.settings))), None)
+
+    def _has(self, settings: Mapping[str, Any]) -> bool:
+        return all(getattr(self.config, name) == value for name, value in settings.items())
+
+    def raw(self, folder: Path, *names: str) -> Path:
+        """The first of these files that exists in `folder` (or, as `*/NAME`, in one below); else how to get it."""
+        for name in names:
+            found = sorted(folder.glob(name))
+            if found and found[0].is_file():
+                return found[0]
+        raise MissingError(f"no {' or '.join(names)} in {folder}", where="dataset", fix=self.obtain)

@@ -1,0 +1,36 @@
+"""What every plugin has."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC
+from pathlib import Path
+from typing import Any
+
+from llmemb_bench.config import Config
+
+
+class Plugin(ABC):
+    """One file of one kind. `config` is what the user wrote, keyword arguments are what the harness knows."""
+
+    config: Config
+
+    @classmethod
+    def config_type(cls) -> type[Config]:
+        """The settings class: what the plugin annotates `config` with."""
+        for owner in cls.__mro__:
+            if "config" in inspect.get_annotations(owner):
+                return _annotated_config(owner)
+        raise TypeError(f"{cls.__name__} does not annotate `config`")
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        """Settings of a miniature case; files it needs are written into `folder`. The contract checks use it."""
+        return {}
+
+
+def _annotated_config(owner: type) -> type[Config]:
+    from typing import get_type_hints
+
+    found: type[Config] = get_type_hints(owner)["config"]
+    return found

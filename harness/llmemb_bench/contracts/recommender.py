@@ -1,0 +1,199 @@
+"""What the parts of stage 2 promise: backbones, methods, objectives.
+
+Axes: `batch` sequences, `len` positions, `dim` the recommender's width, `text_dim` the encoder's, `items` the
+catalogue, `rows` the distinct items of a training batch, `targets` its predictions.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor, nn
+
+from llmemb_bench.config import Config, MethodChoice
+from llmemb_bench.contracts.text import TorchPlugin
+from llmemb_bench.data.split import Split
+from llmemb_bench.ids import PAD, mask_id
+
+
+class BackboneConfig(Config):
+    """Settings that every backbone has."""
+
+    dim: int = 64
+    """Width of item vectors and states."""
+    max_len: int = 50
+    """Longest history that the model sees, in events; the latest are kept."""
+    dropout: float = 0.2
+    """Share of activations dropped in training."""
+
+
+class Backbone(TorchPlugin):
+    """A sequence of vectors in, a state at each position out; never sees an id.
+
+    Real positions come first, padding after them; what stands at padding never matters.
+    """
+
+    config: BackboneConfig
+    task: ClassVar[Literal["next_item", "cloze"]]
+    """`next_item`: position t may use positions <= t and predicts t + 1. `cloze`: predicts hidden items."""
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
+    ) -> Float[Tensor, "batch len dim"]: ...
+
+    def hidden_share(self) -> float:
+        """Share of a training history that a cloze task hides."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch; every catalogue item in it stands once in `rows`."""
+
+    rows: Int[Tensor, "rows"]
+    """Item ids (1-based, distinct)."""
+    inputs: Int[Tensor, "batch len"]
+    """0 padding, r + 1 for `rows[r]`, `len(rows) + 1` for the mask."""
+    places: Int[Tensor, "targets"]
+    """Where in the flattened inputs a prediction is made."""
+    positives: Int[Tensor, "targets"]
+    """The item to predict there, as an index into `rows`."""
+    negatives: Int[Tensor, "targets negatives"]
+    """Sampled items, likewise; no item of the user's training history."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The recommender whose item vectors a method is aligned with."""
+
+    method: MethodChoice
+    backbone: Any
+    """A BackboneChoice, or None for the cell's own."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the harness knows when it builds a method; what is not in the method's `needs` is None."""
+
+    n_items: int
+    backbone: Backbone | None = None
+    text: Float[Tensor, "rows text_dim"] | None = None
+    """Item vectors from text; row 0 is padding and zero."""
+    teacher: Float[Tensor, "rows dim"] | None = None
+    """Item vectors of the trained teacher; row 0 is padding and zero."""
+
+
+class Method(TorchPlugin):
+    """How item vectors become a recommender: one row of a comparison table."""
+
+    needs: ClassVar[frozenset[Literal["backbone", "text", "teacher", "training"]]] = frozenset()
+    max_len: int | None = None
+    """Events of a history that the method looks at; None: all."""
+
+    def __init__(self, config: Config, parts: Parts) -> None:
+        super().__init__(config)
+
+    @classmethod
+    def teacher(cls, config: Config) -> Teacher | None:
+        """Which recommender is trained first, if `needs` says so."""
+        return None
+
+    @abstractmethod
+    def fit_counts(self, split: Split) -> None:
+        """See the training histories once, before any training step."""
+
+    def begin_ranking(self) -> None:
+        """Called once before a ranking, without gradients: compute the item table here."""
+        return
+
+    @abstractmethod
+    def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
+        """One state a history; real items first, then PAD."""
+
+    @abstractmethod
+    def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
+        """float32 scores of the item ids in the slice."""
+
+
+class VectorMethod(Method):
+    """A method whose score is the product of a backbone's state and an item's vector (tied weights)."""
+
+    needs: ClassVar[frozenset[Literal["backbone", "text", "teacher", "training"]]] = frozenset({"backbone", "training"})
+
+    def __init__(self, config: Config, parts: Parts) -> None:
+        super().__init__(config, parts)
+        if parts.backbone is None:
+            raise TypeError(f"{type(self).__name__} needs a backbone")
+        self.backbone = parts.backbone
+        self.dim = self.backbone.config.dim
+        # A cloze model reads one place more than the history: the mask that asks for the next item.
+        self.max_len = self.backbone.config.max_len - (self.backbone.task == "cloze")
+        self.n_items = parts.n_items
+        self.mask = nn.Parameter(torch.randn(self.dim) * self.dim**-0.5)
+        self._table: Float64[Tensor, "items dim"] | None = None
+
+    @abstractmethod
+    def items(self, ids: Int[Tensor, "rows"]) -> Float[Tensor, "rows dim"]:
+        """Vectors of item ids 1..n_items, as inputs and as candidates."""
+
+    def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
+        """Added to the objective; `vectors` are `items(batch.rows)`."""
+        return vectors.new_zeros(())
+
+    def fit_counts(self, split: Split) -> None:
+        return
+
+    def encode(
+        self, inputs: Int[Tensor, "batch len"], vectors: Float[Tensor, "rows dim"]
+    ) -> Float[Tensor, "batch len dim"]:
+        """States at every position; `inputs` as in Batch."""
+        table = torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors, self.mask[None]])
+        states: Tensor = self.backbone(nn.functional.embedding(inputs, table), inputs != PAD)
+        return states
+
+    def catalogue(self) -> Float[Tensor, "items dim"]:
+        """Vectors of the whole catalogue, item 1 first."""
+        return self.items(torch.arange(1, self.n_items + 1, device=self.mask.device))
+
+    def begin_ranking(self) -> None:
+        self._table = self.catalogue().double()
+
+    def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch dim"]:
+        if self._table is None:
+            raise RuntimeError("begin_ranking() comes first")
+        inputs, last = histories, (histories != PAD).sum(1) - 1
+        if self.backbone.task == "cloze":  # the mask stands behind the last item
+            last = last + 1
+            inputs = nn.functional.pad(inputs, (0, 1), value=PAD)
+            inputs[torch.arange(len(inputs), device=inputs.device), last] = mask_id(self.n_items)
+        states = self.encode(inputs, self._table.float())
+        return states[torch.arange(len(states), device=states.device), last]
+
+    def scores(self, states: Float[Tensor, "batch dim"], items: slice) -> Float[Tensor, "batch block"]:
+        """Summed in float64, then rounded to float32: the size of a block cannot change a score."""
+        if self._table is None:
+            raise RuntimeError("begin_ranking() comes first")
+        return (states.double() @ self._table[items.start - 1 : items.stop - 1].T).float()
+
+
+class Objective(TorchPlugin):
+    """States, positives and negatives in, a scalar out."""
+
+    n_negatives: int = 0
+    """Sampled negatives a target."""
+    whole_catalogue: ClassVar[bool] = False
+    """Whether `vectors` must hold every item (its row r is then item r + 1)."""
+
+    @abstractmethod
+    def forward(
+        self,
+        states: Float[Tensor, "targets dim"],
+        vectors: Float[Tensor, "rows dim"],
+        positives: Int[Tensor, "targets"],
+        negatives: Int[Tensor, "targets negatives"],
+    ) -> Float[Tensor, ""]: ...

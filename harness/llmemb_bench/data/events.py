@@ -1,0 +1,202 @@
+"""From an events relation to numbered, ordered events: filters, cores, ids, all in DuckDB and out of core.
+
+Names become small integers once; every later step moves integers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+from llmemb_bench.contracts import Dataset, DatasetConfig
+from llmemb_bench.data.recdata import TimeUnit
+from llmemb_bench.data.split import TICKS
+from llmemb_bench.errors import DataError
+from llmemb_bench.registry import suggestion
+
+LATEST = 4_102_444_800  # 2100-01-01 in seconds: a later event is a wrong unit, not a date
+FOLDS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """What `order_events` left in the database.
+
+    Tables: `final(user, item, time, fold)` in the order of histories, with `user` from 0 and `item` a code;
+    `user_name(number, name)` and `item_name(number, code, name)`.
+    """
+
+    time_unit: TimeUnit
+    has_folds: bool
+    tally: dict[str, int]
+
+
+def order_events(db: DuckDBPyConnection, dataset: Dataset) -> Ordered:
+    """Read, check, filter, order and number the events of a dataset."""
+    config = dataset.config
+    relation = dataset.events(db)
+    require_columns(relation.columns, ("user", "item"), "the dataset's events")
+    unit = _read(db, relation, dataset.time_unit())
+    tally = {"events_read": _count(db, "raw")}
+    _refuse_broken(db, config, unit, tally)
+    _code(db)
+    _drop_repeats(db, config, tally)
+    _drop_rare(db, config, tally)
+    if _count(db, "event") == 0:
+        raise DataError(
+            "no event is left: the file is empty or the filters are too strict",
+            where="dataset",
+            fix="look at min_rating, min_user_events, min_item_events and min_history",
+        )
+    _order(db)
+    return Ordered(unit, "fold" in relation.columns, tally)
+
+
+def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
+    """Refuse a relation that lacks a column; the error names what there is."""
+    for column in wanted:
+        if column not in found:
+            raise DataError(f"no column '{column}'", where=where, fix=suggestion(column, list(found)))
+
+
+def _read(db: DuckDBPyConnection, relation: DuckDBPyRelation, unit: TimeUnit) -> TimeUnit:
+    """Table `raw(name_u, name_i, time, rating, fold)`; its rowid is the order of the file."""
+    columns = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    time, rating, fold = "null::bigint", "null::double", "0::tinyint"
+    if "time" not in columns:
+        unit = "order"
+    elif columns["time"].startswith(("TIMESTAMP", "DATE")):
+        time, unit = 'epoch_us("time"::timestamp)', "us"
+    else:
+        time = 'try_cast("time" as bigint)'
+    if "rating" in columns:
+        rating = "try_cast(rating as double)"
+    if "fold" in columns:
+        cases = " ".join(f"when '{name}' then {number}" for name, number in FOLDS.items())
+        fold = f"(case lower(trim(fold::varchar)) {cases} end)::tinyint"
+    relation.create_view("given_event")
+    db.execute(
+        f"""create table raw as select nullif("user"::varchar, '') as name_u, nullif(item::varchar, '') as name_i,
+        {time} as "time", {rating} as rating, {fold} as fold from given_event"""
+    )
+    return unit
+
+
+def _refuse_broken(db: DuckDBPyConnection, config: DatasetConfig, unit: TimeUnit, tally: dict[str, int]) -> None:
+    """View `usable` without rows that lack something; unless they may be dropped, they are an error."""
+    faults = {"user": "name_u is null", "item": "name_i is null", "fold": "fold is null"}
+    if unit != "order":
+        faults["time"] = f'"time" is null or "time" not between 0 and {LATEST * TICKS[unit]}'
+    if config.min_rating is not None:
+        faults["rating"] = "rating is null"
+    counts = ", ".join(
+        f"count(*) filter ({fault}), coalesce(min(rowid) filter ({fault}), 0) + 1" for fault in faults.values()
+    )
+    found = db.execute(f"select {counts} from raw").fetchone() or ()
+    for name, count, first in zip(faults, found[::2], found[1::2], strict=True):
+        if count and config.broken_rows == "refuse":
+            raise DataError(
+                f"{count:,} of {tally['events_read']:,} events have no usable {name}, the first is event {first:,}",
+                where="dataset",
+                fix=_way_out(name),
+            )
+        tally[f"events_without_{name}"] = count
+    bad = " or ".join(f"({fault})" for fault in faults.values())
+    rated = "" if config.min_rating is None else f" and rating >= {config.min_rating}"
+    time = "rowid" if unit == "order" else '"time"'
+    db.execute(
+        f'create view usable as select rowid as line, name_u, name_i, {time} as "time", fold from raw '
+        f"where not ({bad}){rated}"
+    )
+    if config.min_rating is not None:
+        row = db.execute(f"select count(*) from raw where not ({bad}) and rating < {config.min_rating}").fetchone()
+        tally["events_below_min_rating"] = row[0] if row else 0
+
+
+def _way_out(name: str) -> str:
+    match name:
+        case "rating":
+            return "these data have no (or not every) rating: remove dataset.min_rating, or set broken_rows: drop"
+        case "time":
+            return "is it missing, misnamed, or in another unit (show NAME)? or set dataset.broken_rows: drop"
+        case "fold":
+            return "write train, validation or test, or set dataset.broken_rows: drop"
+    return "is the column missing or misnamed? mend the rows, or set dataset.broken_rows: drop (they are counted)"
+
+
+def _code(db: DuckDBPyConnection) -> None:
+    """Table `event(line, user, item, time, fold)` of integers; `name_u` and `name_i` hold what the codes mean."""
+    for name in ("name_u", "name_i"):
+        db.execute(f"create table {name} as select {name} as name from usable group by all")
+    db.execute(
+        """create table event as
+        select line, u.rowid::integer as "user", i.rowid::integer as item, "time", fold
+        from usable join name_u u on usable.name_u = u.name join name_i i on usable.name_i = i.name"""
+    )
+    db.execute("drop view usable")
+    db.execute("drop table raw")
+
+
+def _drop_repeats(db: DuckDBPyConnection, config: DatasetConfig, tally: dict[str, int]) -> None:
+    if config.repeats == "keep":
+        return
+    same = '"user", item' + (', "time"' if config.repeats == "drop_simultaneous" else "")
+    before = _count(db, "event")
+    _keep(db, f'line in (select arg_min(line, ("time", line)) from event group by {same})')
+    tally["repeats_dropped"] = before - _count(db, "event")
+
+
+def _drop_rare(db: DuckDBPyConnection, config: DatasetConfig, tally: dict[str, int]) -> None:
+    """Events of rare users and items, both counted on the same snapshot (LLMEmb code, data_process.py)."""
+    first = before = _count(db, "event")
+    frequent = " and ".join(
+        f'"{column}" in (select "{column}" from event group by all having count(*) >= {least})'
+        for column, least in (("user", config.min_user_events), ("item", config.min_item_events))
+        if least > 1
+    )
+    while frequent:
+        _keep(db, frequent)
+        after = _count(db, "event")
+        if not config.iterate_core or after == before:
+            break
+        before = after
+    tally["rare_dropped"] = first - _count(db, "event")
+    if config.min_history > 1:
+        before = _count(db, "event")
+        _keep(db, f'"user" in (select "user" from event group by all having count(*) >= {config.min_history})')
+        tally["short_history_dropped"] = before - _count(db, "event")
+
+
+def _keep(db: DuckDBPyConnection, condition: str) -> None:
+    db.execute(f"create table kept as select * from event where {condition}")
+    db.execute("drop table event")
+    db.execute("alter table kept rename to event")
+
+
+def _order(db: DuckDBPyConnection) -> None:
+    """Users by their first event (then by name), so that the order of the file decides nothing but ties."""
+    db.execute(
+        """create table user_name as
+        select code, row_number() over (order by first, name) - 1 as number, name
+        from (select "user" as code, min("time") as first from event group by all)
+        join (select rowid as code, name from name_u) using (code)"""
+    )
+    db.execute(
+        """create table final as select number::integer as "user", item, "time", fold
+        from event join user_name on event."user" = user_name.code order by number, fold, "time", line"""
+    )
+    db.execute("drop table event")
+    db.execute(
+        """create table item_name as select code, row_number() over (order by first) as number, name
+        from (select item as code, min(rowid) as first from final group by all)
+        join (select rowid as code, name from name_i) using (code)"""
+    )
+    db.execute("drop table name_u")
+    db.execute("drop table name_i")
+
+
+def _count(db: DuckDBPyConnection, table: str) -> int:
+    row = db.execute(f"select count(*) from {table}").fetchone()
+    return int(row[0]) if row else 0
