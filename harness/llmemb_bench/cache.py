@@ -48,14 +48,15 @@ class Shelf:
 
     def has(self, stage: str, key: str) -> bool:
         """Whether a result is there already."""
-        return self._place(stage, key).exists()
+        return self.place(stage, key).exists()
 
-    def _place(self, stage: str, key: str) -> Path:
+    def place(self, stage: str, key: str) -> Path:
+        """Where a result lies, or will."""
         return self.root / stage / key[:24]
 
     def get(self, stage: str, key: str, make: Callable[[Path], object]) -> Path:
         """The folder of a result; `make` fills an empty folder when it is not there yet."""
-        place = self._place(stage, key)
+        place = self.place(stage, key)
         if not place.exists():
             write_folder(place, make, place.exists)
         return place

@@ -23,6 +23,8 @@ class Exit(IntEnum):
     """Some cells of a matrix failed; the others are in the store."""
     ENVIRONMENT = 4
     """Something is missing on this machine: data, weights, an extra, a variable."""
+    MISMATCH = 5
+    """A file is not what it was, or not what is known of it."""
     INTERRUPTED = 130
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import tempfile
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from llmemb_bench.data.prepare import load, prepare
 from llmemb_bench.data.recdata import RecData
+from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.data.split import Split
-from llmemb_bench.data.statistics import leaks
+from llmemb_bench.data.statistics import describe
 from llmemb_bench.data.texts import clean
-from llmemb_bench.errors import DataError, MissingError
+from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.registry import find, names
+from llmemb_bench.report.data import differences
 
 
 def read(folder: Path, name: str, **given) -> RecData:
@@ -60,14 +64,101 @@ def test_a_later_repeat_is_kept_or_dropped_as_asked(tmp_path):
     assert histories(from_rows(tmp_path, rows, repeats="drop")) == {"u": ["a", "b"]}
 
 
-@settings(deadline=None, max_examples=15)
-@given(st.permutations(range(24)))
-def test_the_order_of_rows_with_distinct_times_changes_no_history(tmp_path_factory, order):
-    rows = [(f"u{place % 5}", f"i{place * 7 % 9}", place) for place in range(24)]
-    shuffled = [rows[place] for place in order]
-    assert histories(from_rows(tmp_path_factory.mktemp("rows"), shuffled)) == histories(
-        from_rows(tmp_path_factory.mktemp("rows"), rows)
-    )
+def prepared_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    events=st.permutations(range(40)),
+    items=st.permutations(range(9)),
+    iterate=st.booleans(),
+    repeats=st.sampled_from(["keep", "drop", "drop_simultaneous"]),
+)
+def test_no_order_of_rows_with_distinct_times_changes_a_prepared_byte(
+    tmp_path_factory, events, items, iterate, repeats
+):
+    def made(event_order, item_order) -> dict[str, bytes]:
+        folder = tmp_path_factory.mktemp("shuffled")
+        rows = [f"u{place % 5},i{place * 7 % 9},{1000 + place}\n" for place in event_order]
+        (folder / "e.csv").write_text("user,item,time\n" + "".join(rows))
+        (folder / "i.csv").write_text("item,title\n" + "".join(f"i{item},Thing {item}\n" for item in item_order))
+        plugin = find("datasets", "table").load()
+        given = {"events": str(folder / "e.csv"), "items": str(folder / "i.csv"), "min_item_events": 2}
+        config = plugin.config_type().model_validate(given | {"iterate_core": iterate, "repeats": repeats})
+        (folder / "out").mkdir()
+        prepare(plugin(config), folder / "out")
+        return prepared_bytes(folder / "out")
+
+    assert made(events, items) == made(range(40), range(9))
+
+
+def test_a_tight_memory_limit_changes_no_byte(tmp_path):
+    from raw_amazon import CATEGORY, write
+
+    write(tmp_path / "raw", 200_000, 20_000, level=1)
+    plugin = find("datasets", "amazon_2018").load()
+    made = []
+    for limit in ("110MB", "4GB"):
+        given = {"path": str(tmp_path / "raw"), "category": CATEGORY, "min_user_events": 2, "memory_limit": limit}
+        (tmp_path / limit).mkdir()
+        prepare(plugin(plugin.config_type().model_validate(given)), tmp_path / limit)
+        made.append(prepared_bytes(tmp_path / limit))
+    assert made[0] == made[1]
+
+
+def test_too_little_memory_says_which_setting_to_raise(tmp_path):
+    from raw_amazon import CATEGORY, write
+
+    write(tmp_path / "raw", 60_000, 6_000, level=1)
+    with pytest.raises(DataError, match=r"1MB of memory are not enough -> raise dataset\.memory_limit"):
+        read(tmp_path, "amazon_2018", path=str(tmp_path / "raw"), category=CATEGORY, memory_limit="1MB")
+
+
+def test_a_rating_filter_keeps_what_is_rated_high_enough(tmp_path):
+    (tmp_path / "e.csv").write_text("user,item,time,stars\nu,a,1,5\nu,b,2,2.5\nu,c,3,3\n")
+    given = {"events": str(tmp_path / "e.csv"), "rating": "stars"}
+    assert histories(read(tmp_path, "table", **given)) == {"u": ["a", "b", "c"]}
+    data = read(tmp_path, "table", **given, min_rating=3.0)
+    assert (histories(data), data.tally["events_below_min_rating"]) == ({"u": ["a", "c"]}, 1)
+    with pytest.raises(DataError, match=r"no usable rating.*remove dataset\.min_rating"):
+        read(tmp_path, "table", events=str(tmp_path / "e.csv"), min_rating=3.0)
+
+
+def test_given_folds_come_from_a_column_or_from_files(tmp_path):
+    (tmp_path / "e.csv").write_text("user,item,time,part\nu,d,1,test\nu,c,9,valid\nu,b,2,train\nu,a,1,Train\n")
+    column = read(tmp_path, "table", events=str(tmp_path / "e.csv"), fold="part")
+    for name, row in (("train", "u,b,2\nu,a,1"), ("validation", "u,c,9"), ("test", "u,d,1")):
+        (tmp_path / f"{name}.csv").write_text(f"user,item,time\n{row}\n")
+    paths = {name: str(tmp_path / f"{name}.csv") for name in ("validation", "test")}
+    several = read(tmp_path, "table", events=str(tmp_path / "train.csv"), **paths)
+    for data in (column, several):
+        assert histories(data) == {"u": ["a", "b", "c", "d"]}
+        assert data.folds.tolist() == [0, 0, 1, 2]
+        split = Split(data, SplitConfig(by="file"))
+        assert (split.targets("validation").tolist(), split.targets("test").tolist()) == ([3], [4])
+    with pytest.raises(SpecError, match="give both 'validation' and 'test'"):
+        read(tmp_path, "table", events=str(tmp_path / "train.csv"), test=paths["test"])
+    (tmp_path / "e.csv").write_text("user,item,time,part\nu,d,1,later\n")
+    with pytest.raises(DataError, match=r"no usable fold.*write train, validation or test"):
+        read(tmp_path, "table", events=str(tmp_path / "e.csv"), fold="part")
+
+
+@pytest.mark.parametrize(("unit", "moment"), [("s", 1), ("ms", 1000), ("us", 1_000_000)])
+def test_numbers_of_any_unit_and_timestamps_name_the_same_day(unit, moment, tmp_path):
+    day = 1_400_000_000 * moment
+    (tmp_path / "e.csv").write_text("user,item,time\n" + "".join(f"u,i{place},{day + place}\n" for place in range(3)))
+    data = read(tmp_path, "table", events=str(tmp_path / "e.csv"), time_unit=unit)
+    assert describe(Split(data))["time"] == {"first_day": "2014-05-13", "last_day": "2014-05-13"}
+    (tmp_path / "t.csv").write_text("user,item,time\nu,a,2014-05-13 16:53:20\nu,b,2014-05-13 16:53:20.5\n")
+    words = read(tmp_path, "table", events=str(tmp_path / "t.csv"))
+    assert describe(Split(words))["time"] == {"first_day": "2014-05-13", "last_day": "2014-05-13"}
+
+
+def test_a_number_in_another_unit_is_found_out(tmp_path):
+    (tmp_path / "e.csv").write_text("user,item,time\nu,a,1400000000000\n")
+    with pytest.raises(DataError, match=r"no usable time.*in another unit"):
+        read(tmp_path, "table", events=str(tmp_path / "e.csv"))
 
 
 def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path):
@@ -118,6 +209,36 @@ def test_attributes_select_and_order_the_text(tmp_path):
     assert attributes == (("title", "Soap"), ("kind", "thing"))
     chosen = from_rows(tmp_path, [("u", "a", 1)], items=items, attributes=["kind", "title"], instruction="It: ")
     assert chosen.catalogue.texts() == ["It: \n kind is thing; title is Soap"]
+
+
+def test_a_spec_writes_its_own_prompt(tmp_path):
+    (tmp_path / "i.csv").write_text("item,title,kind\na,Soap {value} {0},thing\n")
+    given = {
+        "items": str(tmp_path / "i.csv"),
+        "instruction": "Product.",
+        "phrase": "{name}: {value}",
+        "phrases": {"title": "Called {value}"},
+        "separator": ", ",
+    }
+    assert from_rows(tmp_path, [("u", "a", 1)], **given).catalogue.texts() == [
+        "Product.\nCalled Soap {value} {0}, kind: thing"
+    ]
+    for phrase in ("no place", "{value.__class__}", "{value} {other}"):
+        with pytest.raises(ValidationError, match=r"should hold \{value\}"):
+            from_rows(tmp_path, [("u", "a", 1)], phrase=phrase)
+
+
+def test_lists_become_text_without_their_empty_parts(tmp_path):
+    rows = [{"item": "a", "tags": ["x", None, "", "y; z"], "sizes": [1, 2], "none": []}]
+    (tmp_path / "i.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    [attributes] = from_rows(tmp_path, [("u", "a", 1)], items=str(tmp_path / "i.jsonl")).catalogue.attributes
+    assert attributes == (("tags", "x, y. z"), ("sizes", "1, 2"))
+
+
+def test_a_long_value_is_cut_and_counted(tmp_path):
+    (tmp_path / "i.csv").write_text(f"item,title\na,{'x' * 300}\n")
+    data = from_rows(tmp_path, [("u", "a", 1)], items=str(tmp_path / "i.csv"), attribute_chars=100)
+    assert (list(data.catalogue.attributes), data.tally["values_cut"]) == ([(("title", "x" * 100),)], 1)
 
 
 @pytest.mark.parametrize("name", names("datasets"))
@@ -207,17 +328,60 @@ def test_real_data_have_their_known_counts_and_texts(name, real_data, tmp_path):
     assert data.catalogue.attributes.filled().any(axis=1).all()
 
 
+@pytest.mark.parametrize("name", ["yelp", "beauty"])
+def test_the_papers_own_files_have_every_figure_that_is_known_of_them(name, real_data, tmp_path):
+    plugin = find("datasets", "interactions").load()
+    given = {"file": str(real_data / "paper-inter" / name / "inter.txt.gz")}
+    dataset = plugin(plugin.config_type().model_validate(given))
+    data = prepare(dataset, tmp_path)
+    known = dataset.known()
+    assert known is not None
+    assert differences(describe(Split(data)), known) == []
+    assert len(known.more) == 6
+    assert list(data.catalogue.ids) == list(map(str, range(1, data.n_items + 1)))  # their own ids
+
+
+RATED = [(user, user + place, 4, 1000 + place) for user in range(1, 9) for place in range(4)]
+
+
 @pytest.mark.parametrize(
-    ("name", "counts", "short", "repeats", "cold"),
+    ("release", "ratings", "movies", "encoding"),
     [
-        ("yelp", (15_720, 11_383, 192_214), 0, 1, 323),
-        ("beauty", (52_204, 57_289, 394_908), 1_706, 0, 4_828),
+        ("1m", "{}::{}::{}::{}", "{}::Café (1995)::Drama|War", "latin-1"),
+        ("10m", "{}::{}::{}.5::{}", "{}::Café (1995)::Drama|War", "utf-8"),
+        ("20m", "{},{},{}.5,{}", '{},"Café (1995)",Drama|War', "utf-8"),
+        ("25m", "{},{},{}.5,{}", '{},"Café (1995)",Drama|War', "utf-8"),
+        ("32m", "{},{},{}.5,{}", '{},"Café (1995)",Drama|War', "utf-8"),
     ],
 )
-def test_the_papers_own_files_have_their_known_facts(name, counts, short, repeats, cold, real_data, tmp_path):
-    data = read(tmp_path, "interactions", file=str(real_data / "paper-inter" / name / "inter.txt.gz"))
-    facts = leaks(Split(data))
-    assert (data.n_users, data.n_items, len(data.items)) == counts
-    found = facts["users_below_three_events"], facts["repeated_events"], facts["cold_targets"]
-    assert found == (short, repeats, cold)
-    assert list(data.catalogue.ids) == list(map(str, range(1, data.n_items + 1)))  # their own ids
+def test_every_release_of_movielens_is_read(release, ratings, movies, encoding, tmp_path):
+    csv = ratings.count(",") > 0
+    suffix, head = (
+        ("csv", ("userId,movieId,rating,timestamp\n", "movieId,title,genres\n")) if csv else ("dat", ("", ""))
+    )
+    folder = tmp_path / f"ml-{release}"  # as the archive unpacks, below the folder that path names
+    folder.mkdir()
+    (folder / f"ratings.{suffix}").write_text(head[0] + "".join(ratings.format(*row) + "\n" for row in RATED))
+    text = head[1] + "".join(movies.format(movie) + "\n" for movie in range(1, 13))
+    (folder / f"movies.{suffix}").write_bytes(text.encode(encoding))
+    data = read(tmp_path, "movielens", path=str(tmp_path), release=release, min_rating=4.0)
+    assert (data.n_users, len(data.items)) == (8, 32)
+    assert data.catalogue.attributes[0] == (("title", "Café (1995)"), ("genres", "Drama, War"))
+
+
+def test_zstd_and_plain_files_are_read_like_gzip(tmp_path):
+    import duckdb
+
+    given = find("datasets", "amazon_2018").load().example(tmp_path)
+    first = read(tmp_path, "amazon_2018", **given)
+    for form, compression in ((".zst", "zstd"), ("", "none")):
+        for path in tmp_path.glob("*.json.gz"):
+            plain = gzip.decompress(path.read_bytes()).decode().splitlines()
+            with duckdb.connect() as db:
+                db.execute("create table line as select unnest(?) as line", [plain])
+                target = f"{path.with_suffix('')}{form}"
+                db.execute(f"copy line to '{target}' (format csv, header false, quote '', compression {compression})")
+        packed = [path.rename(path.with_suffix(".away")) for path in tmp_path.glob("*.json.gz")]
+        assert read(tmp_path, "amazon_2018", **given).key == first.key
+        for path in [*packed, *tmp_path.glob("*.zst")]:
+            path.rename(path.with_suffix(".gz" if path in packed else ".done"))

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from llmemb_bench import __version__, progress
+from llmemb_bench.cli.data import data
+from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Seeds, Sets
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.registry import GROUP, KINDS, Entry, entries, suggestion
 
@@ -26,21 +28,9 @@ app = typer.Typer(
     epilog="First steps: llmemb-bench run specs/quickstart.yaml && llmemb-bench report",
 )
 
-Results = Annotated[Path, typer.Option(help="Folder of runs, cache and store.", envvar="LLMEMB_BENCH_RESULTS")]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; repeatable.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as a.b=value; repeatable."),
-]
-ProgressMode = Annotated[
-    Literal["rich", "plain", "none"] | None,
-    typer.Option(
-        "--progress", help="How progress is shown; a bar on a terminal and plain lines elsewhere when absent."
-    ),
-]
 KindArgument = Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")]
 
-DEFAULT_RESULTS = Path("results")
+app.add_typer(data, name="data")
 
 
 def _version(wanted: bool | None) -> None:

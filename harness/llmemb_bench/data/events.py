@@ -40,15 +40,15 @@ def order_events(db: DuckDBPyConnection, dataset: Dataset) -> Ordered:
     require_columns(relation.columns, ("user", "item"), "the dataset's events")
     unit = _read(db, relation, dataset.time_unit())
     tally = {"events_read": _count(db, "raw")}
-    _refuse_broken(db, config, unit, tally)
+    _refuse_broken(db, dataset, unit, tally)
     _code(db)
     _drop_repeats(db, config, tally)
     _drop_rare(db, config, tally)
     if _count(db, "event") == 0:
         raise DataError(
-            "no event is left: the file is empty or the filters are too strict",
-            where="dataset",
-            fix="look at min_rating, min_user_events, min_item_events and min_history",
+            f"none of {tally['events_read']:,} events is left" if tally["events_read"] else "holds no events",
+            where=_file(dataset),
+            fix="look at broken_rows, min_rating, min_user_events, min_item_events and min_history",
         )
     _order(db)
     return Ordered(unit, "fold" in relation.columns, tally)
@@ -84,8 +84,9 @@ def _read(db: DuckDBPyConnection, relation: DuckDBPyRelation, unit: TimeUnit) ->
     return unit
 
 
-def _refuse_broken(db: DuckDBPyConnection, config: DatasetConfig, unit: TimeUnit, tally: dict[str, int]) -> None:
+def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, unit: TimeUnit, tally: dict[str, int]) -> None:
     """View `usable` without rows that lack something; unless they may be dropped, they are an error."""
+    config = dataset.config
     faults = {"user": "name_u is null", "item": "name_i is null", "fold": "fold is null"}
     if unit != "order":
         faults["time"] = f'"time" is null or "time" not between 0 and {LATEST * TICKS[unit]}'
@@ -99,7 +100,7 @@ def _refuse_broken(db: DuckDBPyConnection, config: DatasetConfig, unit: TimeUnit
         if count and config.broken_rows == "refuse":
             raise DataError(
                 f"{count:,} of {tally['events_read']:,} events have no usable {name}, the first is event {first:,}",
-                where="dataset",
+                where=_file(dataset),
                 fix=_way_out(name),
             )
         tally[f"events_without_{name}"] = count
@@ -115,12 +116,16 @@ def _refuse_broken(db: DuckDBPyConnection, config: DatasetConfig, unit: TimeUnit
         tally["events_below_min_rating"] = row[0] if row else 0
 
 
+def _file(dataset: Dataset) -> str:
+    return str(next(iter(dataset.files()), "dataset"))
+
+
 def _way_out(name: str) -> str:
     match name:
         case "rating":
             return "these data have no (or not every) rating: remove dataset.min_rating, or set broken_rows: drop"
         case "time":
-            return "is it missing, misnamed, or in another unit (show NAME)? or set dataset.broken_rows: drop"
+            return "is it missing, misnamed or in another unit? or set dataset.broken_rows: drop (they are counted)"
         case "fold":
             return "write train, validation or test, or set dataset.broken_rows: drop"
     return "is the column missing or misnamed? mend the rows, or set dataset.broken_rows: drop (they are counted)"

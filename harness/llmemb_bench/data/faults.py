@@ -13,11 +13,16 @@ import duckdb
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.errors import BenchError, DataError, MissingError
 
-_PLACE = re.compile(r'in file "(?P<file>[^"]+)".*?in line (?P<line>\d+): (?P<finding>.*)', re.DOTALL)
+_PLACE = re.compile(
+    r'(?P<kind>Malformed JSON|JSON transform error) in file "(?P<file>[^"]+)".*?in line (?P<line>\d+): (?P<finding>.*)',
+    re.DOTALL,
+)
 _CSV = re.compile(r"CSV Error on Line: (?P<line>\d+)\n(?P<rest>.*)", re.DOTALL)
 _CSV_FILE = re.compile(r"^\s*file\s*=\s*(?P<file>.+)$", re.MULTILINE)
 _LARGE = re.compile(r'"maximum_object_size" of (?P<limit>\d+) bytes exceeded while reading file "(?P<file>[^"]+)"')
-_GZIP = re.compile(r"(?P<finding>Unexpected end of GZIP stream|Failed to decode gzip stream|not a GZIP stream)")
+_GZIP = re.compile(
+    r"(?P<finding>Unexpected end of GZIP stream|Failed to decode gzip stream|not a GZIP stream)(: (?P<file>.+))?"
+)
 AGAIN = "download it again, or mend the line; 'llmemb-bench data verify' checks a file as a whole"
 
 
@@ -32,7 +37,7 @@ def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
         return MissingError(_first_line(text), where=files, fix="is the network reachable? or download the file")
     if found := _PLACE.search(text):
         path = Path(found["file"])
-        return DataError(_finding(found["finding"]), where=f"{path}:{_line(path, int(found['line']))}", fix=AGAIN)
+        return DataError(_finding(found["finding"]), where=f"{path}:{_line(path, found)}", fix=AGAIN)
     if found := _LARGE.search(text):
         return DataError(f"a line is longer than {int(found['limit']):,} bytes", where=found["file"], fix=AGAIN)
     if found := _CSV.search(text):
@@ -40,7 +45,8 @@ def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
         where = f"{named['file'].strip() if named else files}:{found['line']}"
         return DataError(_csv_finding(found["rest"]), where=where, fix=AGAIN)
     if found := _GZIP.search(text):
-        return DataError(f"cannot be read: {found['finding']}; it is cut off or broken", where=files, fix=AGAIN)
+        where = found["file"] or files
+        return DataError(f"cannot be read: {found['finding']}; it is cut off or broken", where=where, fix=AGAIN)
     return DataError(f"cannot be read: {_first_line(text)}", where=files, fix="is it the file the documentation names?")
 
 
@@ -57,8 +63,9 @@ def _csv_finding(text: str) -> str:
     return f"cannot be read as a table: {lines[0].strip() if lines else 'wrong number of columns'}"
 
 
-def _line(path: Path, reported: int) -> int:
+def _line(path: Path, found: re.Match[str]) -> int:
     """The line itself: DuckDB counts a malformed line from two, another fault from one."""
+    reported = max(int(found["line"]) - (found["kind"] == "Malformed JSON"), 1)
     opened = gzip.open if path.suffix == ".gz" else open
     first = max(reported - 2, 0)
     try:

@@ -22,15 +22,25 @@ DATA, FACTS = 2, 1
 def prepared(choice: DatasetChoice, shelf: Shelf) -> RecData:
     """Histories and catalogue of a dataset."""
     dataset = build(Dataset, choice)
-    key = stage_key("data", DATA, choice, [shelf.fingerprint(path) for path in dataset.files()])
+    key = _key(choice, dataset, shelf)
     if not shelf.has("data", key):
         progress.say(f"data: preparing {choice.use}")
     return load(shelf.get("data", key, lambda folder: prepare(dataset, folder)))
 
 
+def prepared_folder(choice: DatasetChoice, shelf: Shelf) -> Path:
+    """Where the prepared data lie, or will."""
+    return shelf.place("data", _key(choice, build(Dataset, choice), shelf))
+
+
+def _key(choice: DatasetChoice, dataset: Dataset, shelf: Shelf) -> str:
+    return stage_key("data", DATA, choice, [shelf.fingerprint(path) for path in dataset.files()])
+
+
 def described(split: Split, shelf: Shelf) -> dict[str, Facts]:
     """Statistics and leak report of a split."""
-    key = stage_key("facts", FACTS, split.config, [split.key])
+    data = split.data
+    key = stage_key("facts", FACTS, dict(data.tally), [split.key, data.catalogue.key])
 
     def make(folder: Path) -> None:
         (folder / "facts.json").write_text(json.dumps(describe(split), indent=1))

@@ -120,11 +120,12 @@ def _simultaneous(data: RecData) -> Facts:
 
 
 def twin_users(data: RecData) -> int:
-    """Users whose whole history another user has too, item by item (compared by a 64-bit hash)."""
+    """Users of three events or more whose whole history another user has too (compared by a 64-bit hash)."""
+    if len(data.items) == 0:
+        return 0
     places = np.arange(len(data.items)) - np.repeat(data.offsets[:-1], data.lengths)
     mixed = _mixed(data.items.astype(np.uint64) + (_mixed(places.astype(np.uint64)) << np.uint64(1)))
-    starts = data.offsets[:-1][data.lengths > 0]
-    hashes = np.add.reduceat(mixed, starts)
+    hashes = np.add.reduceat(mixed, data.offsets[:-1])[data.lengths >= SHORTEST]
     _, counts = np.unique(hashes, return_counts=True)
     return int(counts[counts > 1].sum())
 

@@ -31,7 +31,7 @@ def write_texts(
     tally = {"items_described_twice": 0, "values_cut": 0}
     writer = StringsWriter(folder, "texts")
     if relation is not None and names:
-        longest = dataset.config.attribute_chars
+        longest = dataset.config.attribute_chars or LONGEST
         _describe(db, relation, names, longest, tally)
         for start in range(1, n_items + 1, ITEMS_A_BLOCK):
             stop = min(start + ITEMS_A_BLOCK, n_items + 1)
@@ -56,13 +56,13 @@ def _describe(
     db: DuckDBPyConnection,
     relation: DuckDBPyRelation,
     names: list[str],
-    longest: int | None,
+    longest: int,
     tally: dict[str, int],
 ) -> None:
     """Table `described(number, a0, a1, ...)` of the items that have events; of doubled rows the first counts."""
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
     # More raw characters than these are no text of an item, and ten megabytes of title should not be moved about.
-    most = RAW_CHARACTERS * (longest or LONGEST)
+    most = RAW_CHARACTERS * longest
     texts = ", ".join(f"left({_text(name, types[name])}, {most}) as a{place}" for place, name in enumerate(names))
     relation.select(f"item::varchar as item, {texts}").create_view("given_item")
     db.execute(
@@ -91,7 +91,7 @@ def quoted(name: str) -> str:
 
 
 def _block(
-    db: DuckDBPyConnection, names: list[str], start: int, stop: int, longest: int | None, tally: dict[str, int]
+    db: DuckDBPyConnection, names: list[str], start: int, stop: int, longest: int, tally: dict[str, int]
 ) -> list[str]:
     """Cleaned values of items start..stop-1, item by item; an item without a row has empty ones."""
     columns = [f"a{place}" for place in range(len(names))]
@@ -104,7 +104,7 @@ def _block(
         for offset, value in enumerate(raw):
             if value:
                 text = clean(value)
-                tally["values_cut"] += longest is not None and len(text) > longest
+                tally["values_cut"] += len(text) > longest
                 values[place + offset] = text[:longest].strip()
     return values
 

@@ -21,7 +21,8 @@ from llmemb_bench.config import (
     ObjectiveChoice,
 )
 from llmemb_bench.contracts import Plugin
-from llmemb_bench.errors import BenchError, MissingError, Problem
+from llmemb_bench.data.settings import SplitConfig
+from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError
 from llmemb_bench.registry import find, suggestion
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.source import Document, Loc
@@ -53,6 +54,23 @@ def check(document: Document) -> tuple[Spec | None, list[Problem]]:
         return None, problems + list(_choices_in_raw(document))
     problems = list(_check_choices(spec, document, ()))
     return (None, problems) if problems else (spec, problems)
+
+
+def dataset_of(document: Document) -> tuple[DatasetChoice, SplitConfig]:
+    """The dataset and split of a spec, checked without the rest of it; raises SpecError with all that is wrong."""
+    given = {key: value for key, value in document.value.items() if key in _DataPart.model_fields}
+    try:
+        part = _DataPart.model_validate(given)
+    except ValidationError as error:
+        raise SpecError.of(list(_problems(error, _DataPart, document, ()))) from error
+    if problems := list(_check_choice(part.dataset, document, ("dataset",))):
+        raise SpecError.of(problems)
+    return part.dataset, part.split
+
+
+class _DataPart(Config):
+    dataset: DatasetChoice
+    split: SplitConfig = SplitConfig()
 
 
 CHOICES: dict[Loc, type[Choice]] = {

@@ -16,6 +16,7 @@ from llmemb_bench.errors import DataError
 
 LARGEST_LINE = 1 << 24  # bytes; DuckDB takes two buffers of it a thread
 LINES_A_BLOCK = 20_000
+COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
 _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
 _TOKEN = re.compile(rf"{_STRING}|\b(True|False|None)\b", re.DOTALL)
@@ -36,8 +37,8 @@ def json_lines(db: DuckDBPyConnection, paths: Sequence[Path], columns: dict[str,
     """
     return db.sql(
         f"select {', '.join(columns)} from read_json(?, format = 'newline_delimited', columns = ?, "
-        f"maximum_object_size = {LARGEST_LINE})",
-        params=[named(paths), columns],
+        f"compression = ?, maximum_object_size = {LARGEST_LINE})",
+        params=[named(paths), columns, COMPRESSION.get(paths[0].suffix, "none")],
     )
 
 

@@ -1,0 +1,140 @@
+"""`llmemb-bench data ...`: get, check, look at and prepare a dataset before any experiment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from llmemb_bench import progress
+from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Sets
+from llmemb_bench.errors import Exit, MissingError
+
+if TYPE_CHECKING:
+    from llmemb_bench.config import DatasetChoice
+    from llmemb_bench.data.settings import SplitConfig
+
+data = typer.Typer(help="Fetch, verify, describe and prepare datasets.", no_args_is_help=True)
+
+Name = Annotated[
+    str,
+    typer.Argument(help="A dataset plugin (its settings by --set), or a spec whose dataset is meant.", metavar="NAME"),
+]
+
+
+def _named(name: str, sets: list[str] | None) -> tuple[DatasetChoice, SplitConfig]:
+    from llmemb_bench.spec.check import dataset_of
+    from llmemb_bench.spec.source import Document, override, read
+
+    if Path(name).suffix in (".yaml", ".yml"):
+        document = read(Path(name))
+        for assignment in sets or []:
+            override(document, assignment)
+    else:
+        document = Document({"dataset": {"use": name}})
+        for assignment in sets or []:
+            dotted = assignment if assignment.startswith(("split.", "dataset.")) else f"dataset.{assignment}"
+            override(document, dotted)
+    return dataset_of(document)
+
+
+@data.command()
+def fetch(
+    name: Name,
+    set_: Sets = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the terms without being asked.")] = False,
+    progress_: ProgressMode = None,
+) -> None:
+    """Download the official files into the folder that `path` names, if their terms allow it."""
+    progress.show(progress_)
+    from llmemb_bench.config import SpecPath
+    from llmemb_bench.contracts import Dataset
+    from llmemb_bench.data import fetch as fetching
+    from llmemb_bench.spec.check import configure
+
+    choice, _ = _named(name, set_)
+    plugin, config = configure(Dataset, choice)
+    downloads = plugin.downloads(config)
+    folder = getattr(config, "path", None)
+    if not downloads or not isinstance(folder, SpecPath):
+        raise MissingError(f"'{choice.use}' has nothing that may be downloaded for you", fix=plugin.obtain)
+    target = folder.resolve()
+    for line in (*(download.url for download in downloads), f"terms: {plugin.licence}", f"into: {target}"):
+        typer.echo(line, err=True)
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Do you accept the terms and download?", err=True)):
+        raise MissingError("nothing was downloaded", fix="read the terms, then add --yes")
+    for path in fetching.fetch(downloads, target):
+        typer.echo(path)
+
+
+@data.command()
+def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) -> None:
+    """Check raw files (whole, and as recorded) and what was prepared from them; exit code 5 on a mismatch."""
+    from llmemb_bench.cache import Shelf
+    from llmemb_bench.contracts import Dataset
+    from llmemb_bench.data.stages import prepared_folder
+    from llmemb_bench.data.verify import verify_prepared, verify_raw
+    from llmemb_bench.spec.check import build
+
+    choice, _ = _named(name, set_)
+    verdicts = verify_raw(build(Dataset, choice))
+    folder = prepared_folder(choice, Shelf(results / ".cache"))
+    verdicts += verify_prepared(folder) if folder.exists() else []
+    for verdict in verdicts:
+        typer.echo(f"{'ok ' if verdict.fine else 'BAD'} {verdict.path}: {verdict.finding}")
+    if not folder.exists():
+        typer.echo(f"not prepared yet in {results}", err=True)
+    if not all(verdict.fine for verdict in verdicts):
+        raise typer.Exit(int(Exit.MISMATCH))
+
+
+@data.command()
+def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, progress_: ProgressMode = None) -> None:
+    """Read, filter, order and number; done once, opened in milliseconds afterwards."""
+    progress.show(progress_)
+    from llmemb_bench.cache import Shelf
+    from llmemb_bench.data.stages import prepared, prepared_folder
+
+    choice, _ = _named(name, set_)
+    shelf = Shelf(results / ".cache")
+    made = prepared(choice, shelf)
+    size = f"{made.n_users:,} users, {made.n_items:,} items, {len(made.items):,} events"
+    typer.echo(f"{size} in {prepared_folder(choice, shelf)}")
+
+
+@data.command()
+def describe(
+    name: Name,
+    results: Results = DEFAULT_RESULTS,
+    set_: Sets = None,
+    format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="A table, or one JSON object.")] = "rich",
+    progress_: ProgressMode = None,
+) -> None:
+    """Print statistics, what preparation dropped or mended, and the leak report, beside the known figures."""
+    progress.show(progress_)
+    from llmemb_bench.cache import Shelf
+    from llmemb_bench.contracts import Dataset
+    from llmemb_bench.data.split import Split
+    from llmemb_bench.data.stages import described, prepared
+    from llmemb_bench.data.statistics import warnings
+    from llmemb_bench.report.data import differences, expected_of, print_facts
+    from llmemb_bench.spec.check import build
+
+    choice, split = _named(name, set_)
+    shelf = Shelf(results / ".cache")
+    made, dataset = prepared(choice, shelf), build(Dataset, choice)
+    facts, known = described(Split(made, split), shelf), dataset.known()
+    if format_ == "json":
+        typer.echo(json.dumps({"facts": facts, "expected": expected_of(known)}, indent=1))
+    else:
+        title = " ".join(filter(None, [choice.use, type(dataset).variant(dataset.config), split.label]))
+        print_facts(title, facts, known, Console(width=None if sys.stdout.isatty() else 140))
+    for line in warnings(dataset, made):
+        progress.alert(f"warning: {line}")
+    if different := differences(facts, known):
+        progress.alert(f"not as {known.source if known else ''} has them: {', '.join(different)}")
+        raise typer.Exit(int(Exit.MISMATCH))

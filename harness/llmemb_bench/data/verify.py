@@ -1,0 +1,67 @@
+"""Whether raw and prepared files still are what they were."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmemb_bench.contracts import Dataset
+from llmemb_bench.data.fetch import hash_of, read_sums
+from llmemb_bench.data.prepare import META
+
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of one file."""
+
+    path: Path
+    fine: bool
+    finding: str
+
+
+def verify_raw(dataset: Dataset) -> list[Verdict]:
+    """Each raw file: whole (a gzip file is read to its checksum), and the hash that was recorded for it, if any."""
+    return [_raw(path) for path in dataset.files()]
+
+
+def _raw(path: Path) -> Verdict:
+    if path.suffix == ".gz":
+        try:
+            with gzip.open(path) as file:
+                while file.read(BLOCK):
+                    pass
+        except (OSError, EOFError, zlib.error) as error:
+            return Verdict(path, False, f"is broken: {error}")
+    found = hash_of(path)
+    recorded = next((sums[name] for sums, name in _sums_above(path) if name in sums), None)
+    if recorded is None:
+        return Verdict(path, True, f"sha256 {found}, whole, nothing recorded to compare it with")
+    if recorded != found:
+        return Verdict(path, False, f"has changed: recorded sha256 {recorded}, found {found}")
+    return Verdict(path, True, f"sha256 {found}, as recorded")
+
+
+def _sums_above(path: Path) -> list[tuple[dict[str, str], str]]:
+    """Sums recorded in the file's folder and in the one above (archives unpack into a folder)."""
+    return [(read_sums(folder), path.relative_to(folder).as_posix()) for folder in path.parents[:2]]
+
+
+def verify_prepared(folder: Path) -> list[Verdict]:
+    """Each prepared file against the hash that was written with it."""
+    try:
+        sums: dict[str, str] = json.loads((folder / META).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError):
+        return [Verdict(folder / META, False, "cannot be read")]
+    return [_prepared(folder / name, recorded) for name, recorded in sums.items()]
+
+
+def _prepared(path: Path, recorded: str) -> Verdict:
+    if not path.is_file():
+        return Verdict(path, False, "is missing")
+    fine = hash_of(path) == recorded
+    return Verdict(path, fine, "as prepared" if fine else "has changed since it was prepared")
