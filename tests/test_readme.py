@@ -40,9 +40,9 @@ def test_every_verb_that_is_named_exists(cli):
     named = set(
         re.findall(r"`(?:llmemb-bench )?(\w+)[^`]*`", README.partition("| command")[2].partition("Exit codes")[0])
     )
-    for verb in named & {"run", "report", "validate", "list", "show", "new", "test", "schema"}:
+    for verb in named & {"run", "report", "validate", "list", "show", "new", "test", "schema", "data"}:
         assert cli(verb, "--help").code == 0
-    assert {"run", "report", "validate", "list", "new", "schema"} <= named
+    assert {"run", "report", "validate", "data", "list", "new", "schema"} <= named
 
 
 def test_the_first_spec_is_valid(tmp_path):
@@ -55,7 +55,7 @@ def test_the_exit_codes_are_the_documented_ones():
     from llmemb_bench.errors import Exit
 
     assert sorted(
-        map(int, re.findall(r"\b(\d+) (?:done|a run|the spec|some|this machine|interrupted)", README))
+        map(int, re.findall(r"\b(\d+) (?:done|a run|the spec|some|this machine|not the data|interrupted)", README))
     ) == sorted(int(code) for code in Exit)
 
 

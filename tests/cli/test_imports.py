@@ -26,6 +26,9 @@ sys.stderr.write("HEAVY " + ",".join(name for name in {heavy!r} if name in sys.m
     [
         ["--help"],
         ["run", "--help"],
+        ["data", "--help"],
+        ["data", "describe", "--help"],
+        ["data", "prepare", "synthetic"],
         ["list"],
         ["list", "backbones"],
         ["report"],

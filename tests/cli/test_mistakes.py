@@ -216,7 +216,7 @@ def test_a_mistake_in_set_is_told_like_one_in_the_file(assignment, message, cli,
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("user,item,time\n", "none of 180 events is left"),
+        ("user,item,time\n", "holds no events -> is it the right file?"),
         ("", "no column 'user'"),
         ("user,item,time\nu1,i1,1\n", "none of 1 users has three events"),
         ("user,item,time\nu1,i1,soon\nu1,i2,2\n", "1 of 2 events have no usable time, the first is event 1"),

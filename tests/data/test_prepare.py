@@ -93,13 +93,27 @@ def test_no_order_of_rows_with_distinct_times_changes_a_prepared_byte(
     assert made(events, items) == made(range(40), range(9))
 
 
+def test_a_plain_script_gives_the_same_histories_and_texts(tmp_path):
+    import plain_route
+    from raw_amazon import CATEGORY, write
+
+    write(tmp_path, 30_000, 3_000, level=1)
+    core = {"min_user_events": 3, "min_item_events": 3, "min_history": 3}
+    data = read(tmp_path, "amazon_2018", path=str(tmp_path), category=CATEGORY, **core)
+    expected, texts = plain_route.prepare(tmp_path, json.loads)
+    assert histories(data) == expected
+    assert data.catalogue.attributes.names == plain_route.TEXT
+    found = [[dict(attributes).get(name, "") for name in plain_route.TEXT] for attributes in data.catalogue.attributes]
+    assert dict(zip(data.catalogue.ids, found, strict=True)) == texts
+
+
 def test_a_tight_memory_limit_changes_no_byte(tmp_path):
     from raw_amazon import CATEGORY, write
 
     write(tmp_path / "raw", 200_000, 20_000, level=1)
     plugin = find("datasets", "amazon_2018").load()
     made = []
-    for limit in ("110MB", "4GB"):
+    for limit in ("160MB", "4GB"):
         given = {"path": str(tmp_path / "raw"), "category": CATEGORY, "min_user_events": 2, "memory_limit": limit}
         (tmp_path / limit).mkdir()
         prepare(plugin(plugin.config_type().model_validate(given)), tmp_path / limit)
@@ -169,6 +183,15 @@ def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path):
 def test_timestamps_in_words_are_read(tmp_path):
     (tmp_path / "e.csv").write_text("user,item,time\nu,b,2020-01-02 00:00:00\nu,a,2020-01-01 23:59:59\n")
     assert histories(read(tmp_path, "table", events=str(tmp_path / "e.csv"))) == {"u": ["a", "b"]}
+
+
+def test_part_files_are_read_in_the_order_of_their_names(tmp_path):
+    for part, item in (("b", "y"), ("a", "x"), ("c", "z")):
+        (tmp_path / f"part-{part}.csv").write_text(f"user,item,time\nu,{item},1\n")
+    data = read(tmp_path, "table", events=str(tmp_path / "part-*.csv"))
+    assert histories(data) == {"u": ["x", "y", "z"]}
+    with pytest.raises(MissingError, match=r"no file .*none-"):
+        read(tmp_path, "table", events=str(tmp_path / "none-*.csv"))
 
 
 @pytest.mark.parametrize("form", ["csv.gz", "jsonl", "parquet", "tsv"])

@@ -134,8 +134,9 @@ class Dataset(Plugin):
         """The raw files that the relations read; a missing one is a MissingError."""
 
     @abstractmethod
-    def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        """Columns `user, item`, in file order; equal times keep that order.
+    def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation | Sequence[DuckDBPyRelation]:
+        """Columns `user, item`, in file order; equal times keep that order. Several relations with the same columns,
+        one a file, are read side by side and stand one after the other.
 
         Where there are any: `time` (an integer in `time_unit()`, or a TIMESTAMP), `rating`, and `fold` (train,
         validation or test).

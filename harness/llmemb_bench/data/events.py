@@ -6,6 +6,7 @@ Names become small integers once; every later step moves integers only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -36,22 +37,26 @@ class Ordered:
 def order_events(db: DuckDBPyConnection, dataset: Dataset) -> Ordered:
     """Read, check, filter, order and number the events of a dataset."""
     config = dataset.config
-    relation = dataset.events(db)
-    require_columns(relation.columns, ("user", "item"), "the dataset's events")
-    unit = _read(db, relation, dataset.time_unit())
+    given = dataset.events(db)
+    relations = [given] if isinstance(given, DuckDBPyRelation) else given
+    for relation in relations:
+        require_columns(relation.columns, ("user", "item"), "the dataset's events")
+    unit = _read(db, relations, dataset.time_unit())
     tally = {"events_read": _count(db, "raw")}
     _refuse_broken(db, dataset, unit, tally)
     _code(db)
     _drop_repeats(db, config, tally)
     _drop_rare(db, config, tally)
+    if not tally["events_read"]:
+        raise DataError("holds no events", where=_file(dataset), fix="is it the right file?")
     if _count(db, "event") == 0:
         raise DataError(
-            f"none of {tally['events_read']:,} events is left" if tally["events_read"] else "holds no events",
+            f"none of {tally['events_read']:,} events is left",
             where=_file(dataset),
             fix="look at broken_rows, min_rating, min_user_events, min_item_events and min_history",
         )
     _order(db)
-    return Ordered(unit, "fold" in relation.columns, tally)
+    return Ordered(unit, "fold" in relations[0].columns, tally)
 
 
 def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
@@ -61,8 +66,43 @@ def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> 
             raise DataError(f"no column '{column}'", where=where, fix=suggestion(column, list(found)))
 
 
-def _read(db: DuckDBPyConnection, relation: DuckDBPyRelation, unit: TimeUnit) -> TimeUnit:
+def _read(db: DuckDBPyConnection, relations: Sequence[DuckDBPyRelation], unit: TimeUnit) -> TimeUnit:
     """Table `raw(name_u, name_i, time, rating, fold)`; its rowid is the order of the file."""
+    queries: list[str] = []
+    units: set[TimeUnit] = set()
+    for place, relation in enumerate(relations):
+        relation.create_view(f"given_event_{place}")
+        columns, unit_here = _columns(relation, unit)
+        queries.append(f"select {columns} from given_event_{place}")
+        units.add(unit_here)
+    if len(units) > 1:
+        raise DataError("time is of one kind in a file and of another in the next", where="the dataset's events")
+    if len(queries) == 1:
+        db.execute(f"create table raw as {queries[0]}")
+    else:
+        _read_side_by_side(db, queries)
+    return units.pop()
+
+
+def _read_side_by_side(db: DuckDBPyConnection, queries: Sequence[str]) -> None:
+    """DuckDB reads one gzip stream after another; a cursor each lets them use all its threads."""
+    row = db.execute("select current_setting('threads')").fetchone()
+    with ThreadPoolExecutor(row[0] if row else 1) as pool:
+        made = [
+            pool.submit(db.cursor().execute, f"create table raw_{place} as {query}")
+            for place, query in enumerate(queries)
+        ]
+        for future in made:
+            future.result()
+    db.execute("create table raw as from raw_0")
+    for place in range(1, len(queries)):
+        db.execute(f"insert into raw from raw_{place}")
+    for place in range(len(queries)):
+        db.execute(f"drop table raw_{place}")
+
+
+def _columns(relation: DuckDBPyRelation, unit: TimeUnit) -> tuple[str, TimeUnit]:
+    """SQL of the columns of `raw`, and the unit of their times."""
     columns = dict(zip(relation.columns, map(str, relation.types), strict=True))
     time, rating, fold = "null::bigint", "null::double", "0::tinyint"
     if "time" not in columns:
@@ -76,12 +116,8 @@ def _read(db: DuckDBPyConnection, relation: DuckDBPyRelation, unit: TimeUnit) ->
     if "fold" in columns:
         cases = " ".join(f"when '{name}' then {number}" for name, number in FOLDS.items())
         fold = f"(case lower(trim(fold::varchar)) {cases} end)::tinyint"
-    relation.create_view("given_event")
-    db.execute(
-        f"""create table raw as select nullif("user"::varchar, '') as name_u, nullif(item::varchar, '') as name_i,
-        {time} as "time", {rating} as rating, {fold} as fold from given_event"""
-    )
-    return unit
+    names = """nullif("user"::varchar, '') as name_u, nullif(item::varchar, '') as name_i"""
+    return f'{names}, {time} as "time", {rating} as rating, {fold} as fold', unit
 
 
 def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, unit: TimeUnit, tally: dict[str, int]) -> None:

@@ -29,7 +29,8 @@ class TableConfig(DatasetConfig):
     """Settings of `table`."""
 
     events: SpecPath
-    """File of events: .csv, .tsv, .parquet, .jsonl, each but Parquet also with .gz or .zst."""
+    """File of events: .csv, .tsv, .parquet, .jsonl, each but Parquet also with .gz or .zst. Part files are named with
+    `*` and read in the order of their names."""
     validation: SpecPath | None = None
     """File of validation events, for `split: {by: file}`; `events` then holds the training events."""
     test: SpecPath | None = None
@@ -68,24 +69,31 @@ class Table(Dataset):
 
     def files(self) -> Sequence[Path]:
         given = (self.config.events, self.config.validation, self.config.test, self.config.items)
-        paths = [path.resolve() for path in given if path is not None and not _is_url(path)]
-        for path in paths:
-            if not path.is_file():
-                raise MissingError(f"no file {path}", where="dataset", fix=self.obtain)
-        return paths
+        return [file for path in given if path is not None and not _is_url(path) for file in self._parts(path)]
 
-    def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
+    def _parts(self, path: SpecPath) -> list[Path]:
+        whole = path.resolve()
+        found = [whole] if whole.is_file() else sorted(part for part in whole.parent.glob(whole.name) if part.is_file())
+        if not found:
+            raise MissingError(f"no file {whole}", where="dataset", fix=self.obtain)
+        return found
+
+    def events(self, db: DuckDBPyConnection) -> Sequence[DuckDBPyRelation]:
         parts = {"train": self.config.events, "validation": self.config.validation, "test": self.config.test}
-        given = [(fold, path) for fold, path in parts.items() if path is not None]
+        given = {fold: path for fold, path in parts.items() if path is not None}
         if len(given) == 1:
             return self._events(db, self.config.events, None)
         if len(given) == 2 or self.config.fold is not None:
             raise SpecError("give both 'validation' and 'test', or a 'fold' column", where="dataset")
-        first, second, third = (self._events(db, path, fold) for fold, path in given)
-        return first.union(second).union(third)
+        return [relation for fold, path in given.items() for relation in self._events(db, path, fold)]
 
-    def _events(self, db: DuckDBPyConnection, path: SpecPath, fold: str | None) -> DuckDBPyRelation:
-        read = self._read(db, path)
+    def _events(self, db: DuckDBPyConnection, path: SpecPath, fold: str | None) -> list[DuckDBPyRelation]:
+        """One relation for each gzip file; DuckDB reads files of any other kind side by side by itself."""
+        files = self._files_of(path)
+        groups = [[file] for file in files] if path.text.endswith(".gz") else [files]
+        return [self._selected(self._read(db, path, group), path, fold) for group in groups]
+
+    def _selected(self, read: DuckDBPyRelation, path: SpecPath, fold: str | None) -> DuckDBPyRelation:
         columns = {"user": self.config.user, "item": self.config.item, "rating": self.config.rating}
         columns |= {"fold": self.config.fold}
         wanted = [column for column in (*columns.values(), self.config.time) if column]
@@ -110,20 +118,22 @@ class Table(Dataset):
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation | None:
         if self.config.items is None:
             return None
-        read = self._read(db, self.config.items)
+        read = self._read(db, self.config.items, self._files_of(self.config.items))
         require_columns(read.columns, [self.config.item], self.config.items.text)
         others = [quoted(column) for column in read.columns if column != self.config.item]
         return read.select(", ".join([f"{quoted(self.config.item)} as item", *others]))
 
-    def _read(self, db: DuckDBPyConnection, path: SpecPath) -> DuckDBPyRelation:
+    def _files_of(self, path: SpecPath) -> list[str]:
+        return [path.text] if _is_url(path) else named(self._parts(path))
+
+    def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[str]) -> DuckDBPyRelation:
         name = Path(path.text).name.split("?")[0].removesuffix(".gz").removesuffix(".zst")
         suffix = Path(name).suffix
         if suffix not in READERS:
             raise SpecError(f"'{suffix}' is no known format", where=path.text, fix=f"use one of {', '.join(READERS)}")
-        if not _is_url(path):
-            return db.sql(f"select * from {READERS[suffix]}", params=[named([path.resolve()])])
-        self._allow_remote(db, path)
-        return db.sql(f"select * from {READERS[suffix]}", params=[path.text])
+        if _is_url(path):
+            self._allow_remote(db, path)
+        return db.sql(f"select * from {READERS[suffix]}", params=[files])
 
     def _allow_remote(self, db: DuckDBPyConnection, path: SpecPath) -> None:
         if not self.config.remote:

@@ -1,0 +1,34 @@
+"""Prepare a dataset in a process of its own and print what it cost, as JSON.
+
+python tests/benchmarks/prepare_files.py PLUGIN '{"path": ...}' FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+from llmemb_bench.data.prepare import prepare
+from llmemb_bench.registry import find
+
+
+def peak_megabytes() -> int:
+    """Most memory that this process has held; Linux only."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) // 1024
+
+
+if __name__ == "__main__":
+    name, given, folder = sys.argv[1:]
+    plugin = find("datasets", name).load()
+    config = plugin.config_type().model_validate_json(given)
+    wall, cpu = time.perf_counter(), time.process_time()
+    data = prepare(plugin(config), Path(folder))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    counts = {"users": data.n_users, "items": data.n_items, "events": len(data.items)}
+    cost = {"seconds": wall, "cores": cpu / wall, "megabytes": peak_megabytes()}
+    print(json.dumps(cost | counts))  # noqa: T201
