@@ -59,7 +59,7 @@ class DatasetConfig(Config):
     """An event without user, item or usable time: an error, or dropped and counted."""
     textless: Literal["refuse", "keep"] = "refuse"
     """An item without any attribute: an error, or encoded as the bare instruction."""
-    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?([KMGT]i?B)$"), MACHINE] = "512MB"
+    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?([KMGT]i?B)$"), MACHINE] = "400MB"
     """What DuckDB may hold in memory while preparing; the rest spills to disk, beside the cache."""
 
     def prompt(self) -> Prompt:
