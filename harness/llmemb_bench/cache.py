@@ -59,7 +59,17 @@ class Shelf:
         place = self.place(stage, key)
         if not place.exists():
             write_folder(place, make, place.exists)
+            shutil.rmtree(self._kept(stage, key), ignore_errors=True)
         return place
+
+    def kept(self, stage: str, key: str) -> Path:
+        """A folder for what long work wants to find again after a kill; it goes when the result is there."""
+        folder = self._kept(stage, key)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _kept(self, stage: str, key: str) -> Path:
+        return self.root / stage / f".{key[:24]}.kept"
 
     def fingerprint(self, path: Path) -> str:
         """Hash of a file's content; a large file is read once and then known by its size and time."""

@@ -35,7 +35,7 @@ from llmemb_bench.contracts import (
     TextEncoder,
     VectorMethod,
 )
-from llmemb_bench.data.recdata import RecData
+from llmemb_bench.data.recdata import Items, RecData
 from llmemb_bench.data.split import Split
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.candidates import draw_candidates
@@ -45,13 +45,17 @@ from llmemb_bench.seeds import generator, torch_seed
 from llmemb_bench.spec.check import build, configure
 from llmemb_bench.spec.frame import Embeddings, Evaluate, Recommender
 from llmemb_bench.spec.resolve import paths_in
-from llmemb_bench.text.scft import tune_and_save
+from llmemb_bench.store.folders import write_json
+from llmemb_bench.text.adapter import tune_and_save
+from llmemb_bench.text.encoding import build_encoder, encode
+from llmemb_bench.text.manifest import MADE, how_made
 from llmemb_bench.text.vectors import ItemVectors, reduce_dim
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.loop import ValidationScore, train
 from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.world import world
 
-ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 1, 1, 1, 1
+ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 2, 2, 1, 1
 """Schema version of each stage's result."""
 
 
@@ -61,24 +65,35 @@ class TextVectors:
 
     key: str
     vectors: ItemVectors
+    folder: Path
+    """Where they lie, with how they were made."""
+    adapter: Path | None
+    """Where the weights that SCFT trained lie, with its log."""
 
 
 def text_vectors(embeddings: Embeddings, data: RecData, dataset: DatasetChoice, shelf: Shelf) -> TextVectors:
     """Stage 1: encoder (tuned if the spec says so), vectors, reduction."""
     _refuse_textless(embeddings, data, dataset)
+    items = data.catalogue
     files = [shelf.fingerprint(path.resolve()) for path in paths_in(embeddings)]
-    key = stage_key("vectors", VECTORS, embeddings, [data.catalogue.key, *files])
+    key = stage_key("vectors", VECTORS, embeddings, [items.key, *files])
+
+    adapter = _adapter(embeddings, items, shelf, files)
 
     def make(folder: Path) -> None:
-        encoder = build(Encoder, embeddings.encoder)
-        if embeddings.scft is not None:
-            encoder = _tuned(embeddings, data, shelf, files)
-        made = encoder.encode(data.catalogue)
+        encoder = build_encoder(Encoder, embeddings.encoder)
+        if adapter is not None and isinstance(encoder, TextEncoder):
+            encoder.load_adapter(adapter)
+        made = encode(encoder, items, shelf.kept("vectors", key))
+        width = made.shape[1]
         if embeddings.reduce is not None:
             made = reduce_dim(made, embeddings.reduce.dim)
-        ItemVectors.of(made).save(folder)
+        if world().is_first:
+            ItemVectors.of(made).save(folder)
+            write_json(folder / MADE, how_made(encoder, items, width, made.shape[1], adapter))
 
-    return TextVectors(key, ItemVectors.load(shelf.get("vectors", key, make)))
+    folder = world().make(shelf, "vectors", key, make)
+    return TextVectors(key, ItemVectors.load(folder), folder, adapter)
 
 
 def _refuse_textless(embeddings: Embeddings, data: RecData, dataset: DatasetChoice) -> None:
@@ -93,26 +108,20 @@ def _refuse_textless(embeddings: Embeddings, data: RecData, dataset: DatasetChoi
         )
 
 
-def _tuned(embeddings: Embeddings, data: RecData, shelf: Shelf, files: Sequence[str]) -> TextEncoder:
-    """The encoder with the weights that SCFT gave it, tuned now or before."""
+def _adapter(embeddings: Embeddings, items: Items, shelf: Shelf, files: Sequence[str]) -> Path | None:
+    """The folder of the weights that SCFT gave the encoder, now or before; None without SCFT."""
     scft = embeddings.scft
     if scft is None:
-        raise TypeError("no SCFT in this spec")
-
-    def fresh() -> TextEncoder:
-        return build(TextEncoder, embeddings.encoder)
-
+        return None
     settings = {"encoder": embeddings.encoder, "scft": scft}
-    key = stage_key("adapter", ADAPTER, settings, [data.catalogue.key, *files])
+    key = stage_key("adapter", ADAPTER, settings, [items.key, *files])
 
     def make(folder: Path) -> None:
         augmentations = [build(Augmentation, choice) for choice in scft.augmentations]
-        tune_and_save(fresh, data.catalogue, augmentations, build(Loss, scft.loss), scft, folder)
+        kept = shelf.kept("adapter", key)
+        tune_and_save(embeddings.encoder, items, augmentations, build(Loss, scft.loss), scft, folder, kept)
 
-    folder = shelf.get("adapter", key, make)
-    encoder = fresh()
-    encoder.load_adapter(folder)
-    return encoder
+    return world().make(shelf, "adapter", key, make)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Presentation only, to stderr, and like logging a setting of the process: nothing
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -24,9 +25,12 @@ _console = Console(stderr=True)
 
 
 def show(mode: Mode | None) -> None:
-    """Choose how progress is shown; None: a bar on a terminal, plain lines otherwise."""
+    """Choose how progress is shown; None: a bar on a terminal, plain lines otherwise. Of several processes (accelerate)
+    the first one shows it."""
     global _mode
     _mode = mode or ("rich" if _console.is_terminal else "plain")
+    if os.environ.get("RANK", "0") != "0":
+        _mode = "none"
 
 
 def say(line: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -22,15 +21,19 @@ from llmemb_bench.data.stages import described, prepared
 from llmemb_bench.data.statistics import warnings
 from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.measure import check_size, measure, protocol_of
-from llmemb_bench.pipeline import Evaluation, Trainer, text_vectors
+from llmemb_bench.pipeline import Evaluation, TextVectors, Trainer, text_vectors
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.resolve import digest, resolve
 from llmemb_bench.store.database import enter
 from llmemb_bench.store.folders import MANIFEST, write_json, write_per_user, write_yaml
+from llmemb_bench.text.adapter import LOG
+from llmemb_bench.text.manifest import MADE, versions
+from llmemb_bench.world import world
 
-RUN = 2
+RUN = 3
 """Schema version of a run folder."""
+PACKAGES = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-learn", "duckdb")
 
 
 @dataclass
@@ -43,11 +46,13 @@ class Outcome:
     failed: int = 0
     error: BenchError | None = None
     """The first failure."""
+    is_told: bool = True
+    """Whether this process tells the user."""
 
 
 def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     """Run what is missing; a cell that fails is reported and does not stop the others."""
-    outcome, told = Outcome(), set[str]()
+    outcome, told = Outcome(is_told=world().is_first), set[str]()
     for place, cell in enumerate(cells, start=1):
         labels = cell.labels
         progress.say(
@@ -77,6 +82,8 @@ def run_cell(cell: Cell, results: Path) -> bool:
     split = Split(data, spec.split)
     check_size(split, spec.evaluate)
     text = text_vectors(spec.embeddings, data, spec.dataset, shelf) if spec.embeddings else None
+    if not world().is_first:
+        return False  # stage 2 is one process's work
     method, key = Trainer(split, spec.evaluate, cell.seed, shelf).recommender(spec.recommender, text)
     run_key = stage_key("run", RUN, [spec.evaluate, spec.name, asdict(cell.labels)], [key])
     place = results / "runs" / spec.name / cell.folder
@@ -90,6 +97,8 @@ def run_cell(cell: Cell, results: Path) -> bool:
             write_json(folder / "metrics.json", measure(split, spec.evaluate, ranks))
             if isinstance(method, VectorMethod):
                 _copy_training(shelf, key, folder)
+            if text is not None:
+                _copy_text(text, folder)
             write_json(folder / MANIFEST, _manifest(cell, split, shelf, run_key, start))
 
         write_folder(place, make, lambda: _is_complete(place, run_key))
@@ -107,6 +116,13 @@ def _copy_training(shelf: Shelf, key: str, folder: Path) -> None:
     (folder / "weights.safetensors").write_bytes((source / "weights.safetensors").read_bytes())
     events = json.loads((source / "training.json").read_text())["events"]
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def _copy_text(text: TextVectors, folder: Path) -> None:
+    """How the item vectors were made, and the curves of SCFT."""
+    (folder / "vectors.json").write_bytes((text.folder / MADE).read_bytes())
+    if text.adapter is not None:
+        (folder / LOG).write_bytes((text.adapter / LOG).read_bytes())
 
 
 def _manifest(cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float) -> dict[str, Any]:
@@ -127,7 +143,7 @@ def _manifest(cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float
         "protocol_hash": digest(protocol),
         "started": start,
         "seconds": round(time.time() - start, 3),
-        "versions": _versions(),
+        "versions": versions(PACKAGES),
         "machine": {
             "python": platform.python_version(),
             "system": platform.system(),
@@ -136,9 +152,3 @@ def _manifest(cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float
             "torch_threads": torch.get_num_threads(),
         },
     }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-learn", "duckdb")
-    installed = {distribution.name.lower(): distribution.version for distribution in importlib.metadata.distributions()}
-    return {package: installed[package] for package in packages if package in installed}

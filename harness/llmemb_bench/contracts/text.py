@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -49,23 +49,25 @@ class Tokens:
     pad: int
 
     def lengths(self) -> np.ndarray:
-        return np.array([len(ids) for ids in self.ids])
+        return np.array([len(ids) for ids in self.ids], dtype=np.int64)
 
     def batch(self, rows: Sequence[int]) -> tuple[Int[Tensor, "batch len"], Bool[Tensor, "batch len"]]:
         """Ids padded on the right to the longest of these rows, and which of them are real."""
-        longest = max(len(self.ids[row]) for row in rows)
-        ids = torch.full((len(rows), longest), self.pad)
-        real = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for place, row in enumerate(rows):
-            ids[place, : len(self.ids[row])] = torch.tensor(self.ids[row])
-            real[place, : len(self.ids[row])] = True
-        return ids, real
+        lengths = np.array([len(self.ids[row]) for row in rows])
+        real = np.arange(lengths.max()) < lengths[:, None]  # [batch, len]
+        ids = np.full(real.shape, self.pad)
+        ids[real] = [token for row in rows for token in self.ids[row]]
+        return torch.from_numpy(ids), torch.from_numpy(real)
 
 
 class TextEncoder(Encoder, TorchPlugin):
     """A language model; its pooled vector never depends on padding, batch or order."""
 
     trainable = True
+    text_dim: int
+    """Width of a vector."""
+    max_tokens: int
+    """Longest text that `forward` takes, in tokens."""
 
     def __init__(self, config: Config, *, device: str = "cpu") -> None:
         super().__init__(config)
@@ -73,26 +75,38 @@ class TextEncoder(Encoder, TorchPlugin):
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Token ids of each text, cut to the model's length."""
+        """Token ids of each text; of one longer than `max_tokens` only its first `max_tokens` + 1, which tells the
+        harness to cut it between words."""
 
     @abstractmethod
     def forward(
-        self, ids: Int[Tensor, "batch len"], real: Bool[Tensor, "batch len"]
+        self,
+        ids: Int[Tensor, "batch len"],
+        real: Bool[Tensor, "batch len"],
+        seeds: Sequence[int] | None = None,
     ) -> Float[Tensor, "batch text_dim"]:
-        """Pooled by `real`, never by index; padding may stand on either side."""
+        """Pooled by `real`, never by index; padding may stand on either side.
+
+        `seeds` (SCFT gives one a text) drive what is random, so that a text with a seed has one vector, whatever
+        stands beside it; None: nothing is random.
+        """
 
     @abstractmethod
     def save_adapter(self, folder: Path) -> None:
-        """Write the trained weights (LoRA) as safetensors and JSON."""
+        """Write the trained weights as safetensors, and what they belong to as JSON."""
 
     @abstractmethod
     def load_adapter(self, folder: Path) -> None:
-        """Read them back; another base's or an empty adapter is an error."""
+        """Read them back; another base's or an empty adapter is a DataError."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the vectors come from (weights and their hash, dtype, pooling), for the manifest."""
+        return {}
 
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
-        from llmemb_bench.text.encoding import encode_texts
+        from llmemb_bench.text.encoding import encode_items
 
-        return encode_texts(self, items.texts())
+        return encode_items(self, items)
 
 
 class Augmentation(Plugin):
@@ -109,4 +123,15 @@ class Loss(TorchPlugin):
     """Pulls row i of `left` towards row i of `right` and away from the others; used by SCFT and by RAT."""
 
     @abstractmethod
-    def forward(self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]: ...
+    def forward(
+        self,
+        left: Float[Tensor, "batch dim"],
+        right: Float[Tensor, "batch dim"],
+        alike: Bool[Tensor, "batch batch"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """`alike[i, j]`: rows i and j are of one meaning (the same text), so neither is a negative of the other;
+        symmetric, False where i = j. None: every other row is a negative."""
+
+    def curves(self) -> dict[str, float]:
+        """What training moves in the loss itself, by name (a temperature), for the log."""
+        return {}

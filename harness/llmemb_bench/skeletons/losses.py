@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -26,6 +26,13 @@ class Skeleton(Loss):
 
     config: SkeletonConfig
 
-    def forward(self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
-        cosines = functional.normalize(left) @ functional.normalize(right).T  # [batch, batch]
-        return functional.cross_entropy(cosines / self.config.temperature, torch.arange(len(left), device=left.device))
+    def forward(
+        self,
+        left: Float[Tensor, "batch dim"],
+        right: Float[Tensor, "batch dim"],
+        alike: Bool[Tensor, "batch batch"] | None = None,
+    ) -> Float[Tensor, ""]:
+        logits = functional.normalize(left) @ functional.normalize(right).T / self.config.temperature  # [batch, batch]
+        if alike is not None:  # rows of one meaning are no negatives of each other
+            logits = logits.masked_fill(alike, -torch.inf)
+        return functional.cross_entropy(logits, torch.arange(len(left), device=left.device))

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from llmemb_bench.contracts import Dataset, Encoder, Method
 from llmemb_bench.errors import Problem, SpecError
 from llmemb_bench.registry import suggestion
-from llmemb_bench.spec.check import check, configure
-from llmemb_bench.spec.frame import Spec
+from llmemb_bench.spec.check import TextPart, check, configure, part_of
+from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.spec.resolve import digest, resolve
 from llmemb_bench.spec.source import Document, assign, override, read
 from llmemb_bench.training.settings import TrainConfig
@@ -89,6 +89,24 @@ def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) 
     return list(cells.values())
 
 
+def text_part(path: Path, sets: Sequence[str] = ()) -> TextPart:
+    """The dataset and embeddings of a spec; raises SpecError where the matrix leaves open which ones."""
+    document = read(path)
+    for assignment in sets:
+        override(document, assignment)
+    for key in document.value.get("matrix") or {}:
+        if str(key).partition(".")[0] in TextPart.model_fields:
+            raise SpecError(
+                f"the matrix varies '{key}': which of them is meant?",
+                where=document.place(("matrix", key)),
+                fix=f"--set {key}=..., and take it out of the matrix",
+            )
+    part = part_of(document, TextPart)
+    if problems := _untrainable(part.embeddings, document):
+        raise SpecError.of(problems)
+    return part
+
+
 def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
     """One document for each combination of the matrix, and what the matrix chose for it."""
     matrix = document.value.get("matrix")
@@ -135,19 +153,17 @@ def _lacks(spec: Spec, document: Document) -> list[Problem]:
         for need, (key, value) in wanted.items()
         if need in method.needs and value is None
     ]
-    if spec.embeddings is not None and spec.embeddings.scft is not None and "text" in method.needs:
-        problems += _untrainable(spec, document)
+    if spec.embeddings is not None and "text" in method.needs:
+        problems += _untrainable(spec.embeddings, document)
     return problems
 
 
-def _untrainable(spec: Spec, document: Document) -> list[Problem]:
-    if spec.embeddings is None:
-        return []
-    encoder, _ = configure(Encoder, spec.embeddings.encoder)
-    if encoder.trainable:
+def _untrainable(embeddings: Embeddings, document: Document) -> list[Problem]:
+    encoder, _ = configure(Encoder, embeddings.encoder)
+    if embeddings.scft is None or encoder.trainable:
         return []
     where = document.place(("embeddings", "scft"))
-    return [Problem(where, f"the encoder '{spec.embeddings.encoder.use}' has no weights to tune", "remove 'scft:'")]
+    return [Problem(where, f"the encoder '{embeddings.encoder.use}' has no weights to tune", "remove 'scft:'")]
 
 
 def _without_unused(spec: Spec) -> Spec:

@@ -24,7 +24,7 @@ from llmemb_bench.contracts import Plugin
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError
 from llmemb_bench.registry import find, suggestion
-from llmemb_bench.spec.frame import Spec
+from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.spec.source import Document, Loc
 
 P = TypeVar("P", bound=Plugin)
@@ -56,21 +56,33 @@ def check(document: Document) -> tuple[Spec | None, list[Problem]]:
     return (None, problems) if problems else (spec, problems)
 
 
-def dataset_of(document: Document) -> tuple[DatasetChoice, SplitConfig]:
-    """The dataset and split of a spec, checked without the rest of it; raises SpecError with all that is wrong."""
-    given = {key: value for key, value in document.value.items() if key in _DataPart.model_fields}
+C = TypeVar("C", bound=Config)
+
+
+def part_of(document: Document, part_type: type[C]) -> C:
+    """The keys of a spec that a part has, checked without the rest of it; raises SpecError with all that is wrong."""
+    given = {key: value for key, value in document.value.items() if key in part_type.model_fields}
     try:
-        part = _DataPart.model_validate(given)
+        part = part_type.model_validate(given)
     except ValidationError as error:
-        raise SpecError.of(list(_problems(error, _DataPart, document, ()))) from error
-    if problems := list(_check_choice(part.dataset, document, ("dataset",))):
+        raise SpecError.of(list(_problems(error, part_type, document, ()))) from error
+    if problems := list(_check_choices(part, document, ())):
         raise SpecError.of(problems)
-    return part.dataset, part.split
+    return part
 
 
-class _DataPart(Config):
+class DataPart(Config):
+    """What the verbs of `data` read of a spec."""
+
     dataset: DatasetChoice
     split: SplitConfig = SplitConfig()
+
+
+class TextPart(Config):
+    """What `embed` reads of a spec."""
+
+    dataset: DatasetChoice
+    embeddings: Embeddings
 
 
 CHOICES: dict[Loc, type[Choice]] = {

@@ -23,23 +23,27 @@ def settings_of(choice: Choice) -> Config:
     return find(choice.kind, choice.use).load().config_type().model_validate(dict(choice.settings))
 
 
-def resolve(value: object, *, machine: bool = True) -> Any:
-    """Plain values with every default filled in, those of plugins too; paths stay as written.
+def resolve(value: object, *, machine: bool = True, absolute: bool = False) -> Any:
+    """Plain values with every default filled in, those of plugins too; paths stay as written, or become `absolute`.
 
     Without `machine`, settings that no result depends on are left out: what is compared and hashed.
     """
+
+    def plain(inner: object) -> Any:
+        return resolve(inner, machine=machine, absolute=absolute)
+
     if isinstance(value, Choice):
-        return {"use": value.use, **resolve(settings_of(value), machine=machine)}
+        return {"use": value.use, **plain(settings_of(value))}
     if isinstance(value, BaseModel):
         fields = type(value).model_fields.items()
         kept = [name for name, about in fields if machine or MACHINE not in about.metadata]
-        return {name: resolve(getattr(value, name), machine=machine) for name in kept}
+        return {name: plain(getattr(value, name)) for name in kept}
     if isinstance(value, SpecPath):
-        return value.text
+        return str(value.resolve()) if absolute and value.is_path else value.text
     if isinstance(value, Mapping):
-        return {str(key): resolve(inner, machine=machine) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [resolve(inner, machine=machine) for inner in value]
+        return [plain(inner) for inner in value]
     return str(value) if isinstance(value, str) else value
 
 

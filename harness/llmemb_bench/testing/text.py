@@ -89,6 +89,26 @@ def padding_on_either_side_changes_no_vector(case: Case[Encoder]) -> None:
             assert torch.allclose(plain, padded, atol=1e-5), f"padding {sides} changes it"
 
 
+def a_seed_belongs_to_a_text_and_not_to_its_place(case: Case[Encoder]) -> None:
+    encoder = _text_encoder(case).train()
+    tokens = encoder.tokenize(small_items(6).texts())
+    rows, seeds = [4, 1, 0, 3, 5, 2], [11, 22, 33, 44, 55, 66]
+    with torch.no_grad():
+        together = encoder(*tokens.batch(rows), [seeds[row] for row in rows])
+        alone = torch.cat([encoder(*tokens.batch([row]), [seeds[row]]) for row in rows])
+        without = encoder(*tokens.batch(rows))
+        measured = encoder.eval()(*tokens.batch(rows))
+    assert torch.allclose(together, alone, atol=1e-5), "the draw depends on the batch"
+    assert torch.allclose(without, measured, atol=1e-5), "something is random without seeds"
+
+
+def a_text_that_is_too_long_is_reported_as_such(case: Case[Encoder]) -> None:
+    encoder = _text_encoder(case)
+    short, long = encoder.tokenize(["one two", "one two " * encoder.max_tokens]).lengths()
+    assert short <= encoder.max_tokens
+    assert long == encoder.max_tokens + 1
+
+
 def only_a_part_of_the_weights_is_trained(case: Case[Encoder]) -> None:
     weights = list(_text_encoder(case).parameters())
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
@@ -112,6 +132,8 @@ ENCODERS = (
     the_order_of_items_changes_no_vector,
     an_item_alone_has_the_vector_it_has_among_others,
     padding_on_either_side_changes_no_vector,
+    a_seed_belongs_to_a_text_and_not_to_its_place,
+    a_text_that_is_too_long_is_reported_as_such,
     only_a_part_of_the_weights_is_trained,
 )
 
@@ -173,6 +195,21 @@ def thirty_steps_pull_pairs_together(case: Case[Loss]) -> None:
     assert _margin(left, right) > before + 0.1, "pairs did not come closer than others"
 
 
+def a_row_alike_to_all_is_no_negative_and_has_none(case: Case[Loss]) -> None:
+    (left, right), loss = _pairs(), case.plugin(case.config)
+    alike = torch.zeros(12, 12, dtype=torch.bool)
+    alike[7] = alike[:, 7] = True
+    alike[7, 7] = False
+
+    def gradient(others: float) -> torch.Tensor:
+        scaled = right.clone()
+        scaled[torch.arange(12) != 7] *= others
+        [found] = torch.autograd.grad(loss(left, scaled.requires_grad_(), alike), scaled)
+        return found[7]
+
+    assert torch.allclose(gradient(1.0), gradient(-2.0), atol=1e-5), "rows of one meaning are pushed apart"
+
+
 def _margin(left: torch.Tensor, right: torch.Tensor) -> float:
     """Mean cosine of pairs minus that of the others."""
     cosines = functional.normalize(left) @ functional.normalize(right).T
@@ -185,4 +222,5 @@ LOSSES = (
     it_is_a_finite_scalar_with_finite_gradients,
     the_order_of_rows_does_not_matter,
     thirty_steps_pull_pairs_together,
+    a_row_alike_to_all_is_no_negative_and_has_none,
 )

@@ -1,54 +1,140 @@
-"""Texts to vectors in batches of equal length: no arithmetic is spent on padding."""
+"""Texts to vectors in batches of equal length: no arithmetic is spent on padding.
+
+Long work is done in blocks, each kept on disk as soon as it is there: a killed run goes on with what is missing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from llmemb_bench.contracts import TextEncoder, Tokens
+from llmemb_bench.config import EncoderChoice
+from llmemb_bench.contracts import Encoder, TextEncoder, Tokens
+from llmemb_bench.data.recdata import Attributes, Items
 from llmemb_bench.errors import DataError
-from llmemb_bench.progress import track
+from llmemb_bench.progress import Work, say, track
+from llmemb_bench.spec.check import build, configure
+from llmemb_bench.text.cutting import cut
+from llmemb_bench.text.memory import ChunkSize
+from llmemb_bench.world import World, world
 
-TOKENS_A_BATCH = 4096
-"""Padded tokens a batch holds at most (measured: no gain from more on a CPU)."""
+TOKENS_A_BATCH = {"cpu": 2048, "cuda": 32_768}
+"""Padded tokens a batch holds at most, by device: on a CPU more of them leave its caches (measured)."""
+TEXTS_A_BLOCK = 2048
+"""Texts that are kept on disk together."""
+
+Vectors = Float[np.ndarray, "texts text_dim"]
+E = TypeVar("E", bound=Encoder)
 
 
-def encode_texts(encoder: TextEncoder, texts: Sequence[str]) -> Float[np.ndarray, "texts text_dim"]:
-    """float32 vectors in the order of `texts`; identical texts are encoded once. Refuses non-finite vectors."""
-    distinct = list(dict.fromkeys(texts))
-    tokens = encoder.tokenize(distinct)
-    place = {text: row for row, text in enumerate(distinct)}
-    training = encoder.training
+def build_encoder(contract: type[E], choice: EncoderChoice) -> E:
+    """The encoder that a spec chooses, on this process's device."""
+    plugin, config = configure(contract, choice)
+    if not issubclass(plugin, TextEncoder):
+        return build(contract, choice)
+    return plugin(config, device=world().device)
+
+
+def encode(encoder: Encoder, items: Items, kept: Path | None = None) -> Vectors:
+    """float32 vectors of any encoder, item 1 first; of one with tokens, finished blocks lie in the folder `kept`."""
+    return encode_items(encoder, items, kept) if isinstance(encoder, TextEncoder) else encoder.encode(items)
+
+
+def encode_items(encoder: TextEncoder, items: Items, kept: Path | None = None) -> Vectors:
+    """float32 vectors of the items' full texts, item 1 first; finished blocks lie in the folder `kept`."""
+    return encode_views(encoder, items, list(items.attributes), kept)
+
+
+def encode_views(encoder: TextEncoder, items: Items, views: Sequence[Attributes], kept: Path | None = None) -> Vectors:
+    """float32 vectors of any views of items, cut to what the model takes, in their order; identical ones are encoded
+    once. Refuses non-finite vectors."""
+    distinct = list(dict.fromkeys(views))
+    shortened = cut(encoder, items, distinct)
+    if shortened.n_cut and kept:
+        say(f"{shortened.n_cut} of {len(distinct)} texts are longer than {encoder.max_tokens} tokens and were cut")
+    vectors = encode_tokens(encoder, shortened.tokens, kept)
+    _refuse_infinite(vectors, shortened.texts)
+    place = {view: row for row, view in enumerate(distinct)}
+    return vectors[[place[view] for view in views]]
+
+
+def encode_tokens(encoder: TextEncoder, tokens: Tokens, kept: Path | None = None) -> Vectors:
+    """float32 vectors in the order of `tokens`, the same in every process."""
+    here, training = world(), encoder.training
+    order = np.argsort(-tokens.lengths(), kind="stable").tolist()
+    blocks = [order[start : start + TEXTS_A_BLOCK] for start in range(0, len(order), TEXTS_A_BLOCK)]
+    found = torch.zeros(len(order), encoder.text_dim)
+    size = ChunkSize(tokens_a_batch(encoder))
     encoder.eval()
-    encoded: dict[int, np.ndarray] = {}
-    with torch.inference_mode(), track("encode", len(distinct), "texts") as work:
-        for rows in batches_by_length(tokens, TOKENS_A_BATCH):
-            vectors = encoder(*tokens.batch(rows)).float().cpu().numpy()
-            encoded.update(zip(rows, vectors, strict=True))
-            work.advance(len(rows))
+    with torch.inference_mode(), track("encode", len(order), "texts") as work:
+        for number, block in enumerate(blocks):
+            path = kept / f"{number:06}.npy" if kept else None
+            if here.agreed(path is not None and path.exists()):
+                found[block] = _read(path, len(block), encoder.text_dim, here)
+                work.advance(len(block))
+            else:
+                found[block] = here.total(_block(encoder, tokens, block, size, here, work))
+                _keep(found[block], path, here)
     encoder.train(training)
-    vectors = np.stack([encoded[row] for row in range(len(distinct))])
-    _refuse_infinite(vectors, distinct)
-    return vectors[[place[text] for text in texts]]
+    return found.numpy()
 
 
-def batches_by_length(tokens: Tokens, budget: int) -> Iterator[list[int]]:
-    """Rows sorted by length, longest first, in batches of at most `budget` padded tokens."""
+def tokens_a_batch(encoder: TextEncoder) -> int:
+    """Padded tokens that go through this encoder at once, unless memory says otherwise."""
+    return TOKENS_A_BATCH[encoder.device.type]
+
+
+def _block(
+    encoder: TextEncoder, tokens: Tokens, block: Sequence[int], size: ChunkSize, here: World, work: Work
+) -> torch.Tensor:
+    """[block, text_dim] vectors of this process's share of a block, zero elsewhere."""
+    place = {row: number for number, row in enumerate(block)}
+    found = torch.zeros(len(block), encoder.text_dim)
+
+    def encode(budget: int) -> None:
+        for rows in here.even(batches_by_length(tokens, here.own(block), budget)):
+            ids, real = tokens.batch(rows or block[-1:])
+            vectors = encoder(ids, real).float().cpu()
+            if rows:
+                found[[place[row] for row in rows]] = vectors
+
+    size.fitting(encode)
+    work.advance(len(block))
+    return found
+
+
+def _read(path: Path | None, n_texts: int, text_dim: int, here: World) -> torch.Tensor:
+    """A kept block; the first process has it and shares it."""
+    read = np.load(path) if path and here.is_first else np.zeros((n_texts, text_dim), dtype=np.float32)
+    return here.total(torch.from_numpy(read))
+
+
+def _keep(vectors: torch.Tensor, path: Path | None, here: World) -> None:
+    if path is not None and here.is_first:
+        temporary = path.with_suffix(".part")
+        with temporary.open("wb") as file:
+            np.save(file, vectors.numpy(), allow_pickle=False)
+        temporary.replace(path)
+
+
+def batches_by_length(tokens: Tokens, rows: Sequence[int], budget: int) -> list[list[int]]:
+    """Rows sorted by length, longest first, in batches of at most `budget` padded tokens (or of one text)."""
     lengths = tokens.lengths()
-    batch: list[int] = []
-    for row in np.argsort(-lengths, kind="stable").tolist():
-        if batch and (len(batch) + 1) * int(lengths[batch[0]]) > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+    batches: list[list[int]] = []
+    for row in sorted(rows, key=lambda row: -lengths[row]):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
 
 
-def _refuse_infinite(vectors: Float[np.ndarray, "texts text_dim"], texts: Sequence[str]) -> None:
+def _refuse_infinite(vectors: Vectors, texts: Sequence[str]) -> None:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise DataError(

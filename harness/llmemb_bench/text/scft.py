@@ -6,25 +6,35 @@ together and those of different items apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+import math
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
-from llmemb_bench.data.recdata import Attributes, Items
-from llmemb_bench.errors import DataError
-from llmemb_bench.progress import track
-from llmemb_bench.seeds import generator, torch_seed
-from llmemb_bench.text.encoding import batches_by_length, encode_texts
+from llmemb_bench.data.recdata import Items
+from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.progress import Work, say, track
+from llmemb_bench.seeds import generator
+from llmemb_bench.text import checkpoint
+from llmemb_bench.text.checkpoint import State
+from llmemb_bench.text.cutting import cut
+from llmemb_bench.text.gradients import backward
+from llmemb_bench.text.held_out import HeldOut, hold_out
+from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.settings import ScftConfig
+from llmemb_bench.text.views import alike, two_views
+from llmemb_bench.world import world
 
-TOKENS_A_CHUNK = 4096
-TRIES = 20
-"""Draws until the two views of an item differ; an item of one attribute has only one view."""
-PROBES = 16
+MEASUREMENTS = 5
+"""Measurements in a run whose settings do not say how many."""
+SHOWN = 3
+"""Texts that an error quotes."""
+LARGEST_SEED = 2**62
 
 
 def tune(
@@ -33,32 +43,147 @@ def tune(
     augmentations: Sequence[Augmentation],
     loss: Loss,
     config: ScftConfig,
+    kept: Path | None = None,
 ) -> list[dict[str, float]]:
-    """Tune the encoder's trainable weights in place; returns one log entry a step. NaN is a DataError."""
+    """Tune the encoder's trainable weights in place; returns one log entry a step, and one for the start (step 0).
+
+    A NaN is a DataError. With a folder `kept`, a killed run goes on where it was and ends with the same bytes.
+    """
     _refuse_small(items)
-    trained = [weight for weight in [*encoder.parameters(), *loss.parameters()] if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate)
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / config.steps)
-    rng = generator(config.seed, "scft")
-    log: list[dict[str, float]] = []
+    _refuse_frozen(encoder)
+    loss.to(encoder.device)
+    tuning = _Tuning(encoder, items, augmentations, loss, config, kept)
+    tuning.resume()
     encoder.train()
-    with torch_seed(config.seed, "scft dropout"), track("scft", config.steps, "steps") as work:
-        for step, rows in enumerate(_batches(len(items), config, rng), start=1):
-            texts = two_views(items, rows, augmentations, rng)
-            value = loss(*encode_views(encoder, texts).chunk(2))
-            _refuse_nan(value, step, texts)
-            optimizer.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(trained, config.clip)
-            optimizer.step()
-            decay.step()
-            log.append({"step": float(step), "loss": value.item()})
-            work.advance(note=f"loss {value.item():.4f}")
-    return log
+    with track("scft", config.steps, "steps") as work:
+        work.advance(tuning.state.step)
+        tuning.run(work)
+    return tuning.state.log
+
+
+class _Tuning:
+    """One run: what is tuned, on what, and how far it is."""
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        items: Items,
+        augmentations: Sequence[Augmentation],
+        loss: Loss,
+        config: ScftConfig,
+        kept: Path | None,
+    ) -> None:
+        self.encoder, self.items, self.augmentations = encoder, items, augmentations
+        self.loss, self.config, self.kept = loss, config, kept
+        self.held_out: HeldOut | None = hold_out(items, augmentations, config)
+        held = set(self.held_out.rows if self.held_out else ())
+        self.rows = [row for row in range(len(items)) if row not in held]
+        self.weights = dict([*checkpoint.trained(encoder, "encoder"), *checkpoint.trained(loss, "loss")])
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.size = ChunkSize(config.chunk_tokens)
+        self.masks = config.false_negatives == "mask"
+        self.every = config.held_out.every or math.ceil(config.steps / MEASUREMENTS)
+        self.state = State()
+        self.best: dict[str, Tensor] = {}
+        self.saved = time.monotonic()
+
+    def run(self, work: Work) -> None:
+        """Every step that is left, then the best weights if the settings ask for them."""
+        if self.state.step == 0:
+            self.state.log.append({"step": 0.0, **self._measured()})
+        while self.state.step < self.config.steps and not self._is_over():
+            entry = self._step(self.state.step)
+            self.state.step += 1
+            if self.state.step % self.every == 0 or self.state.step == self.config.steps:
+                entry |= self._measured()
+            self.state.log.append({"step": float(self.state.step), **entry})
+            self._keep()
+            work.advance(note=_note(self.state.log))
+        if self.best:
+            _put(self.best, self.weights)
+
+    def _step(self, step: int) -> dict[str, float]:
+        rows = _batch(self.rows, self.config, step)
+        views = two_views(self.items, rows, self.augmentations, generator(self.config.seed, "views", step))
+        shortened = cut(self.encoder, self.items, views)
+        seeds = generator(self.config.seed, "dropout", step).integers(LARGEST_SEED, size=len(views)).tolist()
+        same = alike(self.items, rows, views).to(self.encoder.device) if self.masks else None
+        rate = self.config.learning_rate * _share(step, self.config)
+        self.optimizer.zero_grad()
+        value, vectors = backward(
+            self.encoder,
+            shortened.tokens,
+            seeds,
+            lambda vectors: self.loss(*vectors.chunk(2), same),
+            self.size,
+        )
+        self._refuse_nan(value, vectors, step + 1, shortened.texts)
+        length = nn.utils.clip_grad_norm_(self.weights.values(), self.config.clip)
+        self._refuse_nan(length, vectors, step + 1, shortened.texts)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        gradient = {"gradient_norm": length.item(), "learning_rate": rate}
+        return {"loss": value.item(), **gradient, **self.loss.curves()}
+
+    def _measured(self) -> dict[str, float]:
+        """Held-out figures; keeps the best weights where the settings say so."""
+        if self.held_out is None:
+            return {}
+        found = self.held_out.measure(self.encoder)
+        if self.state.step == 0:
+            return found  # what tuning starts from is no result of it
+        self.state.measured_since_best += 1
+        if found["recall_at_1"] > self.state.best_recall:
+            self.state.best_recall, self.state.measured_since_best = found["recall_at_1"], 0
+            if self.config.held_out.patience is not None:
+                self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        return found
+
+    def _is_over(self) -> bool:
+        patience = self.config.held_out.patience
+        return patience is not None and self.state.measured_since_best >= patience
+
+    def _keep(self) -> None:
+        # By the first process's clock, so that all agree.
+        if self.kept is None or not world().agreed(time.monotonic() - self.saved >= self.config.checkpoint_seconds):
+            return
+        best = {f"best.{name}": weight for name, weight in self.best.items()}
+        tensors = {**self.weights, **best, **checkpoint.optimizer_tensors(self.optimizer)}
+        checkpoint.save(self.kept, self.state, tensors)
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from what a killed run left."""
+        found = checkpoint.load(self.kept) if self.kept else None
+        if found is None:
+            return
+        self.state, tensors = found
+        _put(tensors, self.weights)
+        self.best = {name: tensors[f"best.{name}"] for name in self.weights if f"best.{name}" in tensors}
+        checkpoint.restore_optimizer(self.optimizer, tensors)
+        say(f"scft: going on after step {self.state.step}")
+
+    def _refuse_nan(self, value: Tensor, vectors: Tensor, step: int, texts: Sequence[str]) -> None:
+        if torch.isfinite(value):
+            return
+        bad = (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        if self.kept:
+            (self.kept / "batch-of-nan.json").write_text(json.dumps(texts, ensure_ascii=False, indent=1))
+        quoted = "; ".join(repr(texts[row][:80]) for row in (bad or range(len(texts)))[:SHOWN])
+        raise DataError(
+            f"the loss or its gradient is {value.item()} at step {step}; {len(bad)} of {len(texts)} vectors of the "
+            f"batch are not finite; its texts: {quoted}, ...",
+            where="embeddings.scft",
+            fix="set a smaller embeddings.scft.learning_rate, or dtype: float32 for the encoder"
+            + (f"; all texts are in {self.kept / 'batch-of-nan.json'}" if self.kept else ""),
+        )
 
 
 def _refuse_small(items: Items) -> None:
-    if len(set(items.texts())) < 2:
+    if len(set(items.attributes)) < 2:
         raise DataError(
             f"contrastive tuning needs two items of different text; there are {len(items)} items, all alike",
             where="embeddings.scft",
@@ -66,87 +191,36 @@ def _refuse_small(items: Items) -> None:
         )
 
 
-def _refuse_nan(value: Tensor, step: int, texts: Sequence[str]) -> None:
-    if not torch.isfinite(value):
-        raise DataError(
-            f"the loss is {value.item()} at step {step}, in a batch with the text {texts[0][:80]!r}",
-            where="embeddings.scft",
-            fix="set a smaller embeddings.scft.learning_rate",
+def _refuse_frozen(encoder: TextEncoder) -> None:
+    if not any(weight.requires_grad for weight in encoder.parameters()):
+        raise SpecError(
+            "all weights of the encoder are frozen: there is nothing to tune",
+            where="embeddings.encoder",
+            fix="set lora: {rank: 8}, or full: true, or remove 'scft:'",
         )
 
 
-def _batches(n_items: int, config: ScftConfig, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Rows of each step: permutations cut into batches, so no item meets itself as a negative."""
-    size, step = min(config.batch_size, n_items), 0
-    while True:
-        order = rng.permutation(n_items)
-        for start in range(0, n_items - size + 1, size):
-            if step == config.steps:
-                return
-            step += 1
-            yield order[start : start + size].tolist()
+def _batch(rows: Sequence[int], config: ScftConfig, step: int) -> list[int]:
+    """Rows of a step (from 0): permutations cut into batches, so no item meets itself as a negative."""
+    size = min(config.batch_size, len(rows))
+    epoch, place = divmod(step, len(rows) // size)
+    order = generator(config.seed, "order", epoch).permutation(len(rows))
+    return [rows[number] for number in order[place * size : (place + 1) * size]]
 
 
-def two_views(
-    items: Items,
-    rows: Sequence[int],
-    augmentations: Sequence[Augmentation],
-    rng: np.random.Generator,
-) -> list[str]:
-    """Texts of the first views of all rows, then of the second views; drawn again where the two are equal."""
-
-    def view(row: int) -> str:
-        attributes: Attributes = items.attributes[row]
-        for augmentation in augmentations:
-            attributes = augmentation.view(attributes, rng)
-        return items.text(attributes)
-
-    first = [view(row) for row in rows]
-    second = []
-    for row, other in zip(rows, first, strict=True):
-        drawn = view(row)
-        for _ in range(TRIES if len(items.attributes[row]) > 1 else 0):
-            if drawn != other:
-                break
-            drawn = view(row)
-        second.append(drawn)
-    return first + second
+def _share(step: int, config: ScftConfig) -> float:
+    """Of the highest learning rate: up during warm-up, then down to zero behind the last step."""
+    if step < config.warmup:
+        return (step + 1) / (config.warmup + 1)
+    return (config.steps - step) / (config.steps - config.warmup)
 
 
-def encode_views(encoder: TextEncoder, texts: Sequence[str]) -> Tensor:
-    """Vectors with gradients, in the order of `texts`; batched by length."""
-    tokens = encoder.tokenize(texts)
-    order: list[int] = []
-    vectors = []
-    for rows in batches_by_length(tokens, TOKENS_A_CHUNK):
-        vectors.append(encoder(*tokens.batch(rows)).float())
-        order += rows
-    return torch.cat(vectors)[torch.tensor(order).argsort()]
+def _put(tensors: dict[str, Tensor], weights: dict[str, nn.Parameter]) -> None:
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(tensors[name])
 
 
-def tune_and_save(
-    fresh: Callable[[], TextEncoder],
-    items: Items,
-    augmentations: Sequence[Augmentation],
-    loss: Loss,
-    config: ScftConfig,
-    folder: Path,
-) -> list[dict[str, float]]:
-    """Tune a fresh encoder and save its adapter; what was saved must give the tuned vectors when read back.
-
-    Users of adapters elsewhere find them saved empty or loaded at random; here that is an error.
-    """
-    probes = items.texts()[:PROBES]
-    with torch_seed(config.seed, "adapter"):
-        encoder = fresh()
-    untuned = encode_texts(encoder, probes)
-    log = tune(encoder, items, augmentations, loss, config)
-    tuned = encode_texts(encoder, probes)
-    encoder.save_adapter(folder)
-    back = fresh()
-    back.load_adapter(folder)
-    if not np.allclose(encode_texts(back, probes), tuned, atol=1e-4):
-        raise DataError("the saved adapter does not give the tuned vectors", where=str(folder))
-    if np.allclose(untuned, tuned, atol=1e-7):
-        raise DataError("tuning changed nothing", where="embeddings.scft", fix="give the encoder 'lora: {rank: 8}'")
-    return log
+def _note(log: Sequence[dict[str, float]]) -> str:
+    recall = next((entry["recall_at_1"] for entry in reversed(log) if "recall_at_1" in entry), None)
+    return f"loss {log[-1]['loss']:.4f}" + (f", recall {recall:.3f}" if recall is not None else "")

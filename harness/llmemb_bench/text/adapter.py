@@ -1,0 +1,94 @@
+"""Tuned weights on disk, believed only after a fresh process has read them back.
+
+Users of adapters elsewhere find them saved empty, or loaded at random, or not at all: each gives vectors, and none of
+them the tuned ones.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from jaxtyping import Float
+
+from llmemb_bench.config import EncoderChoice
+from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
+from llmemb_bench.data.recdata import Items
+from llmemb_bench.errors import DataError
+from llmemb_bench.permissions import is_remote_code_allowed
+from llmemb_bench.seeds import torch_seed
+from llmemb_bench.spec.resolve import resolve
+from llmemb_bench.text.encoding import build_encoder, encode_items
+from llmemb_bench.text.scft import tune
+from llmemb_bench.text.settings import ScftConfig
+from llmemb_bench.world import world
+
+PROBES = 16
+LARGEST_ERROR = 0.1
+"""What a saved adapter may differ from the live one, as a share of what tuning changed."""
+LOG = "scft.jsonl"
+
+Vectors = Float[np.ndarray, "texts text_dim"]
+
+
+def tune_and_save(
+    choice: EncoderChoice,
+    items: Items,
+    augmentations: Sequence[Augmentation],
+    loss: Loss,
+    config: ScftConfig,
+    folder: Path,
+    kept: Path | None = None,
+) -> None:
+    """Tune a fresh encoder, save its adapter and log; a new process must get the tuned vectors from what was saved."""
+    with torch_seed(config.seed, "adapter"):
+        encoder = build_encoder(TextEncoder, choice)
+    probes = _first(items, PROBES)
+    untuned = encode_items(encoder, probes)
+    log = tune(encoder, items, augmentations, loss, config, kept)
+    tuned = encode_items(encoder, probes)
+    encoder.save_adapter(folder)
+    if not world().is_first:
+        return
+    (folder / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))
+    del encoder  # its memory is needed for the one in the fresh process
+    _verify(read_in_a_fresh_process(choice, folder, probes), tuned, untuned, folder)
+
+
+def _first(items: Items, count: int) -> Items:
+    return Items.of(items.ids[:count], items.attributes[:count], items.prompt)
+
+
+def _verify(read: Vectors, tuned: Vectors, untuned: Vectors, folder: Path) -> None:
+    moved = float(np.abs(tuned - untuned).max())
+    if moved == 0:
+        raise DataError("tuning changed nothing", where="embeddings.scft", fix="give the encoder 'lora: {rank: 8}'")
+    if float(np.abs(read - tuned).max()) > LARGEST_ERROR * moved:
+        raise DataError("the saved adapter does not give the tuned vectors", where=str(folder), fix="report this")
+
+
+def read_in_a_fresh_process(choice: EncoderChoice, adapter: Path, items: Items) -> Vectors:
+    """Vectors of a few items by an encoder that nobody but the files tells anything."""
+    with TemporaryDirectory() as room:
+        task = {
+            "encoder": resolve(choice, absolute=True),
+            "adapter": str(adapter.resolve()),
+            "ids": list(items.ids),
+            "attributes": list(items.attributes),
+            "prompt": asdict(items.prompt),
+            "vectors": f"{room}/vectors.npy",
+            "remote_code": is_remote_code_allowed(),
+        }
+        program = [sys.executable, "-m", "llmemb_bench.text.probe"]
+        ran = subprocess.run(program, input=json.dumps(task), capture_output=True, text=True, check=False)
+        if ran.returncode:
+            last = (ran.stderr.strip() or "no reason given").splitlines()[-1]
+            raise DataError(f"a fresh process cannot read the saved adapter: {last}", where=str(adapter))
+        read: Vectors = np.load(task["vectors"], allow_pickle=False)
+        return read

@@ -1,0 +1,61 @@
+"""Texts that are too long for the model lose whole attributes, the last first; the first one is cut between words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmemb_bench.contracts import TextEncoder, Tokens
+from llmemb_bench.data.recdata import Attributes, Items
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Texts as the model reads them."""
+
+    texts: list[str]
+    tokens: Tokens
+    n_cut: int
+    """Texts that were too long."""
+
+
+def cut(encoder: TextEncoder, items: Items, views: Sequence[Attributes]) -> Cut:
+    """The longest text of each view that fits into `max_tokens`, found by bisection for all long ones at once."""
+    texts = [items.text(view) for view in views]
+    whole = encoder.tokenize(texts)
+    ids = list(whole.ids)
+    long = [row for row, tokens in enumerate(ids) if len(tokens) > encoder.max_tokens]
+    shortened = {row: _versions(views[row] or (("", ""),)) for row in long}
+    fits, too_long = dict.fromkeys(long, 0), {row: len(shortened[row]) for row in long}
+    while open_rows := [row for row in long if too_long[row] - fits[row] > 1]:
+        middle = {row: (fits[row] + too_long[row]) // 2 for row in open_rows}
+        tried = [items.text(shortened[row].view(middle[row])) for row in open_rows]
+        for row, text, tokens in zip(open_rows, tried, encoder.tokenize(tried).ids, strict=True):
+            if len(tokens) <= encoder.max_tokens:
+                fits[row], texts[row], ids[row] = middle[row], text, tokens
+            else:
+                too_long[row] = middle[row]
+    for row in long:  # not even one word fits: cut inside it, behind it stands what closes every text
+        ids[row] = ids[row] if fits[row] else (*ids[row][: encoder.max_tokens - 1], ids[row][-1])
+    return Cut(texts, Tokens(tuple(ids), whole.pad), len(long))
+
+
+@dataclass(frozen=True)
+class _Versions:
+    """A view's shortened versions, numbered by length from 1: words of the first attribute, then whole attributes."""
+
+    attributes: Attributes
+    words: list[str]
+
+    def __len__(self) -> int:
+        return len(self.words) + len(self.attributes) - 1
+
+    def view(self, number: int) -> Attributes:
+        if number <= len(self.words):
+            name, _ = self.attributes[0]
+            return ((name, " ".join(self.words[:number])),)
+        return self.attributes[: number - len(self.words) + 1]
+
+
+def _versions(attributes: Attributes) -> _Versions:
+    return _Versions(attributes, attributes[0][1].split())

@@ -1,0 +1,39 @@
+"""Stage 1 alone: item vectors as a file for another system."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from llmemb_bench.cache import Shelf
+from llmemb_bench.data.stages import prepared
+from llmemb_bench.errors import SpecError
+from llmemb_bench.pipeline import text_vectors
+from llmemb_bench.spec.check import TextPart
+from llmemb_bench.text.files import write_vectors
+from llmemb_bench.text.manifest import MADE
+from llmemb_bench.world import world
+
+
+def embed(part: TextPart, shelf: Shelf, output: Path, *, untuned: bool, adapter: Path | None) -> tuple[int, int] | None:
+    """Write the vectors of a dataset's items; returns their shape, or None in a process that writes nothing.
+
+    With `untuned`, those of the encoder before SCFT stand beside them; the tuned weights are copied to `adapter`.
+    """
+    if adapter is not None and part.embeddings.scft is None:
+        raise SpecError("there is no adapter to write", where="--adapter", fix="add embeddings.scft to the spec")
+    data = prepared(part.dataset, shelf)
+    made = text_vectors(part.embeddings, data, part.dataset, shelf)
+    tables = {"vector": made.vectors.table[1:].numpy()}
+    if untuned and part.embeddings.scft is not None:
+        plain = part.embeddings.model_copy(update={"scft": None})
+        tables["untuned"] = text_vectors(plain, data, part.dataset, shelf).vectors.table[1:].numpy()
+    if not world().is_first:
+        return None
+    if adapter is not None and made.adapter is not None:
+        shutil.copytree(made.adapter, adapter, dirs_exist_ok=True)
+    items = data.catalogue
+    how = json.loads((made.folder / MADE).read_text())
+    write_vectors(output, list(items.ids), items.texts(), tables, how)
+    return tables["vector"].shape[0], tables["vector"].shape[1]

@@ -1,0 +1,89 @@
+"""Item vectors as one Parquet file for other systems: `item`, `text`, `vector`, and `untuned` beside it after SCFT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from llmemb_bench.errors import DataError, MissingError, SpecError
+
+SUFFIX = ".parquet"
+ROWS_A_BLOCK = 20_000
+
+Table = NDArray[np.float32]
+"""[items, dim]"""
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Before any work: a name that is no Parquet file, or a folder that is not there."""
+    if path.suffix != SUFFIX:
+        raise SpecError(f"'{path}' should end in {SUFFIX}", where="--output", fix=f"--output {path.stem}{SUFFIX}")
+    if not path.parent.is_dir():
+        raise MissingError(f"no folder {path.parent}", where="--output", fix=f"mkdir -p {path.parent}")
+
+
+def write_vectors(
+    path: Path, ids: Sequence[str], texts: Sequence[str], vectors: Mapping[str, Table], made: dict[str, Any]
+) -> None:
+    """One row an item and one column a table; `made` says how, in the file's metadata. Whole or absent."""
+    part = path.with_suffix(".part")
+    with duckdb.connect() as db:
+        widths = ", ".join(f"{name} float[{table.shape[1]}]" for name, table in vectors.items())
+        db.execute(f"create table vectors (item varchar, text varchar, {widths})")
+        for start in range(0, len(ids), ROWS_A_BLOCK):
+            block = slice(start, start + ROWS_A_BLOCK)
+            rows: dict[str, Any] = {
+                "item": np.array(ids[block], dtype=object),
+                "text": np.array(texts[block], dtype=object),
+            }
+            lists = []
+            for name, table in vectors.items():
+                by_column = np.ascontiguousarray(table[block].T)
+                columns = {f"{name}_{place}": column for place, column in enumerate(by_column)}
+                lists.append(f"[{', '.join(columns)}]")
+                rows |= columns
+            db.execute(f"insert into vectors select item, text, {', '.join(lists)} from rows")
+        metadata = _quoted(json.dumps(made, ensure_ascii=False))
+        db.execute(f"copy vectors to {_quoted(str(part))} (format parquet, kv_metadata {{made: {metadata}}})")
+    part.replace(path)
+
+
+def read_vectors(path: Path, column: str = "vector") -> tuple[list[str], Table]:
+    """Item ids and the vectors of a column, row by row; a broken file is a DataError."""
+    with duckdb.connect() as db:
+        try:
+            ids = db.execute("select item::varchar from read_parquet(?)", [str(path)]).fetchall()
+            widths = db.execute(
+                f"select distinct len({column}::float[]) from read_parquet(?) limit 3", [str(path)]
+            ).fetchall()
+            if len(widths) != 1 or not widths[0][0]:
+                raise DataError(f"has vectors of {len(widths)} different lengths", where=str(path))
+            flat = db.execute(f"select unnest({column}::float[]) as x from read_parquet(?)", [str(path)]).fetchnumpy()
+        except duckdb.Error as error:
+            raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
+    return [item for (item,) in ids], np.ma.filled(flat["x"], np.nan).astype(np.float32).reshape(len(ids), -1)
+
+
+def read_texts(path: Path) -> tuple[list[str], list[str], bool]:
+    """Items and texts of a file that `embed` wrote, and whether it holds untuned vectors too."""
+    if not path.is_file():
+        raise MissingError(f"no file {path}", fix="llmemb-bench embed SPEC --output " + path.name)
+    with duckdb.connect() as db:
+        try:
+            relation = db.read_parquet(str(path))
+            if "text" not in relation.columns:
+                raise DataError("has no column 'text'", where=str(path), fix="write it with: llmemb-bench embed")
+            rows, columns = relation.select("item::varchar, text").fetchall(), relation.columns
+        except duckdb.Error as error:
+            raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
+    return [item for item, _ in rows], [text for _, text in rows], "untuned" in columns
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

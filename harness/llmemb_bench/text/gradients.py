@@ -1,0 +1,105 @@
+"""The gradient of a contrastive loss over a batch of any size in bounded memory (GradCache, Gao et al. 2021).
+
+A contrastive loss needs all vectors of a batch at once, but not all graphs: vectors are made chunk by chunk without a
+graph, the loss gives each vector its gradient, and each chunk is then encoded again and pulls its own share back. The
+chunk that comes last in the first pass keeps its graph, so that a batch of one chunk costs nothing extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from llmemb_bench.contracts import TextEncoder, Tokens
+from llmemb_bench.text.encoding import batches_by_length
+from llmemb_bench.text.memory import ChunkSize
+from llmemb_bench.world import world
+
+
+def backward(
+    encoder: TextEncoder,
+    tokens: Tokens,
+    seeds: Sequence[int],
+    loss: Callable[[Tensor], Tensor],
+    size: ChunkSize,
+) -> tuple[Tensor, Tensor]:
+    """Loss and vectors [texts, text_dim] of a batch; leaves the loss's gradient in the trainable weights.
+
+    Neither the size of a chunk nor the number of processes changes the gradient: what is random belongs to a text
+    (`seeds`), and every process computes the loss of the whole batch. `loss` gets the vectors in the order of `tokens`.
+    """
+    batch = _Batch(encoder, tokens, seeds)
+    vectors, graph = size.fitting(batch.first_pass)
+    vectors = world().total(vectors).requires_grad_()
+    value = loss(vectors)
+    if torch.isfinite(value):
+        torch.autograd.backward(value)
+        graphs = [graph]  # its memory is freed by the first attempt, whatever becomes of it
+        size.fitting(lambda budget: batch.second_pass(budget, vectors.grad, graphs.pop() if graphs else None))
+        _add_up(encoder)
+    return value.detach(), vectors.detach()
+
+
+Graph = tuple[list[int] | None, Tensor]
+"""A chunk's rows and their vectors with gradients."""
+
+
+class _Batch:
+    """This process's share of a batch, as passes over it."""
+
+    def __init__(self, encoder: TextEncoder, tokens: Tokens, seeds: Sequence[int]) -> None:
+        self.encoder, self.tokens, self.seeds = encoder, tokens, seeds
+        by_length = sorted(range(len(tokens.ids)), key=lambda row: -len(tokens.ids[row]))
+        self.own = world().own(by_length)
+
+    def first_pass(self, budget: int) -> tuple[Tensor, Graph]:
+        """[texts, text_dim] own vectors, zero elsewhere, and the graph of the chunk that came last."""
+        found = torch.zeros(len(self.tokens.ids), self.encoder.text_dim, device=self.encoder.device)
+        kept, *others = self.chunks(budget)
+        with torch.no_grad():
+            for rows in others:
+                self.place(found, rows, self.encode(rows))
+        vectors = self.encode(kept)
+        self.place(found, kept, vectors.detach())
+        return found, (kept, vectors)
+
+    def second_pass(self, budget: int, gradient: Tensor | None, graph: Graph | None) -> None:
+        """Pull each vector's gradient back into the weights."""
+        self.encoder.zero_grad()
+        kept, *others = self.chunks(budget)
+        if graph is None:
+            graph = kept, self.encode(kept)
+        self.pull(graph, gradient)
+        del graph
+        for rows in others:
+            self.pull((rows, self.encode(rows)), gradient)
+
+    def chunks(self, budget: int) -> list[list[int] | None]:
+        return list(world().even(batches_by_length(self.tokens, self.own, budget))) or [None]
+
+    def encode(self, rows: list[int] | None) -> Tensor:
+        chosen = rows or [0]  # a process without a chunk takes part in a sharded forward all the same
+        vectors: Tensor = self.encoder(*self.tokens.batch(chosen), [self.seeds[row] for row in chosen])
+        return vectors.float()
+
+    @staticmethod
+    def place(found: Tensor, rows: list[int] | None, vectors: Tensor) -> None:
+        if rows:
+            found[rows] = vectors
+
+    @staticmethod
+    def pull(graph: Graph, gradient: Tensor | None) -> None:
+        rows, vectors = graph
+        if gradient is not None:
+            torch.autograd.backward(vectors, gradient[rows] if rows else torch.zeros_like(vectors))
+
+
+def _add_up(encoder: TextEncoder) -> None:
+    """Sum of all processes' shares; sharded weights have theirs already."""
+    from torch.distributed.tensor import DTensor
+
+    for weight in encoder.parameters():
+        if weight.grad is not None and not isinstance(weight, DTensor):
+            weight.grad = world().total(weight.grad)

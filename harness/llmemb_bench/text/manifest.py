@@ -1,0 +1,58 @@
+"""What vectors were made of, beside them: whoever finds the file can tell, and make it again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmemb_bench.contracts import Encoder, TextEncoder
+from llmemb_bench.data.recdata import Items
+from llmemb_bench.spec.resolve import digest
+from llmemb_bench.text.encoding import tokens_a_batch
+from llmemb_bench.world import world
+
+MADE = "made.json"
+PACKAGES = ("llmemb-bench", "torch", "transformers", "tokenizers", "peft", "scikit-learn")
+
+
+def how_made(encoder: Encoder, items: Items, text_dim: int, dim: int, adapter: Path | None) -> dict[str, Any]:
+    """The manifest of a table of item vectors."""
+    return {
+        "encoder": type(encoder).__name__,
+        "items": len(items),
+        "text_dim": text_dim,
+        "dim": dim,
+        "texts_sha256": items.key,
+        "prompt": asdict(items.prompt),
+        "prompt_sha256": digest(asdict(items.prompt)),
+        "adapter_sha256": None if adapter is None else _hash_of_weights(adapter),
+        **(_model(encoder) if isinstance(encoder, TextEncoder) else {}),
+        "versions": versions(PACKAGES),
+    }
+
+
+def _model(encoder: TextEncoder) -> dict[str, Any]:
+    return {
+        "model": encoder.facts(),
+        "batch_tokens": tokens_a_batch(encoder),
+        "device": world().device,
+        "processes": world().size,
+    }
+
+
+def _hash_of_weights(folder: Path) -> str:
+    """One sha256 over the files of weights in a folder."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """The installed version of each package that is installed."""
+    installed = {distribution.name.lower(): distribution.version for distribution in importlib.metadata.distributions()}
+    return {package: installed[package] for package in packages if package in installed}

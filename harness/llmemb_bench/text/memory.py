@@ -1,0 +1,47 @@
+"""Out of memory: the same work in smaller chunks; what a chunk holds cannot change a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from llmemb_bench import progress
+from llmemb_bench.errors import DataError
+
+T = TypeVar("T")
+CPU_SAYS = "can't allocate memory"
+"""torch has no exception type for a CPU that is out of memory."""
+
+
+@dataclass
+class ChunkSize:
+    """Padded tokens that go through the encoder at once; halved for good where memory does not suffice."""
+
+    tokens: int
+
+    def fitting(self, work: Callable[[int], T]) -> T:
+        """`work(tokens)`, repeated with half as many until it fits; work must start afresh each time."""
+        while True:
+            try:
+                return work(self.tokens)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if self.tokens == 1:
+                    raise DataError(
+                        "one text alone does not fit into memory",
+                        where="embeddings",
+                        fix="set a smaller embeddings.encoder.max_tokens, gradient_checkpointing: true, or bfloat16",
+                    ) from error
+            # Outside of the handler: the exception would keep the failed attempt's tensors alive.
+            self.tokens = max(1, self.tokens // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            progress.alert(f"out of memory: going on with chunks of {self.tokens:,} tokens (the result is the same)")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or CPU_SAYS in str(error)

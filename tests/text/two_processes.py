@@ -1,0 +1,56 @@
+"""What a process of several does in test_processes.py: `python two_processes.py TASK FOLDER [sharded]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from llmemb_bench.cache import Shelf
+from llmemb_bench.testing.case import small_items
+from llmemb_bench.text.encoding import encode_items
+from llmemb_bench.text.gradients import backward
+from llmemb_bench.text.memory import ChunkSize
+from llmemb_bench.text.scft import tune
+from llmemb_bench.text.views import two_views
+from llmemb_bench.world import world
+from small_models import SCFT, augmentation, loss, shared_encoder
+
+
+def gradient(folder: Path) -> dict[str, torch.Tensor]:
+    """Of one batch with dropout, in small chunks."""
+    made, items = shared_encoder(folder), small_items(11)
+    views = two_views(items, range(11), [augmentation()], np.random.default_rng(0))
+    tokens, objective = made.tokenize([items.text(view) for view in views]), loss("soft_clip")
+    backward(made.train(), tokens, range(22), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(60))
+    found = {name: weight.grad for name, weight in made.named_parameters() if weight.requires_grad}
+    return found | {"temperature": objective.temperature.grad}
+
+
+def tuned(folder: Path) -> dict[str, torch.Tensor]:
+    """Vectors after a few steps."""
+    made, items = shared_encoder(folder), small_items(40)
+    tune(made, items, [augmentation()], loss(), SCFT)
+    return {"vectors": torch.from_numpy(encode_items(made, items))}
+
+
+def main() -> None:
+    """Do the task; each process writes what it has."""
+    task, folder = sys.argv[1], Path(sys.argv[2])
+    here = world()
+    found = {"gradient": gradient, "tuned": tuned}[task](folder / "model")
+    save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"{task}-{here.rank}.safetensors")
+
+    def make(place: Path) -> None:
+        (place / "who.json").write_text(json.dumps(here.rank))
+
+    made = here.make(Shelf(folder / "shelf"), "stage", "0" * 64, make)
+    assert json.loads((made / "who.json").read_text()) == 0
+
+
+if __name__ == "__main__":
+    main()
