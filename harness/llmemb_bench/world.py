@@ -94,6 +94,16 @@ def world() -> World:
 
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
-    atexit.register(state.destroy_process_group)  # torch aborts a process that ends with its group open
+    atexit.register(state.destroy_process_group)  # a process that ends with its group open is aborted
     sharded = parse_flag_from_env("ACCELERATE_USE_FSDP")
     return World(state.process_index, state.num_processes, str(state.device), sharded)
+
+
+def leave() -> None:
+    """Part from the other processes when the work is done: nobody goes before all have arrived."""
+    if world().size > 1:
+        from accelerate import PartialState
+
+        world().agreed(True)
+        PartialState().destroy_process_group()
+        world.cache_clear()

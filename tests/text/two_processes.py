@@ -9,21 +9,32 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 
 from llmemb_bench.cache import Shelf
+from llmemb_bench.contracts import TextEncoder
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import backward
 from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.views import two_views
-from llmemb_bench.world import world
+from llmemb_bench.world import leave, world
 from small_models import SCFT, augmentation, loss, shared_encoder
+
+
+def assert_is_spread(made: TextEncoder) -> None:
+    """Of every frozen weight this process holds its half only."""
+    frozen = [weight for weight in made.parameters() if not weight.requires_grad]
+    assert frozen
+    assert all(isinstance(weight, DTensor) and weight.to_local().numel() < weight.numel() for weight in frozen)
 
 
 def gradient(folder: Path) -> dict[str, torch.Tensor]:
     """Of one batch with dropout, in small chunks."""
     made, items = shared_encoder(folder), small_items(11)
+    if world().sharded:
+        assert_is_spread(made)
     views = two_views(items, range(11), [augmentation()], np.random.default_rng(0))
     tokens, objective = made.tokenize([items.text(view) for view in views]), loss("soft_clip")
     backward(made.train(), tokens, range(22), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(60))
@@ -54,3 +65,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

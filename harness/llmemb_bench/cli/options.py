@@ -45,8 +45,11 @@ def begin(remote_code: bool, accelerate_config: Path | None) -> Iterator[None]:
     allow_remote_code(remote_code)
     if accelerate_config is not None:
         raise typer.Exit(_launch(accelerate_config))
+    from llmemb_bench.world import leave
+
     try:
         yield
+        leave()
     except KeyboardInterrupt as stopped:
         sys.stderr.write("interrupted; run the same command again and it does only what is missing\n")
         raise typer.Exit(int(Exit.INTERRUPTED)) from stopped
@@ -60,5 +63,14 @@ def _launch(config: Path) -> int:
     if ACCELERATE in words:
         place = words.index(ACCELERATE)
         del words[place : place + 2]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    return subprocess.run([*launcher, "-m", "llmemb_bench", *words], check=False).returncode
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    launch = launch_command_parser().parse_args(["--config_file", str(config), "-m", "llmemb_bench", *words])
+    try:
+        launch_command(launch)
+    except subprocess.CalledProcessError as error:  # of one process
+        return error.returncode
+    except ChildFailedError as error:  # of several: that of the first to fail
+        return min(error.failures.values(), key=lambda failure: failure.timestamp).exitcode
+    return int(Exit.DONE)

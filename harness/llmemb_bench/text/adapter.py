@@ -7,6 +7,7 @@ them the tuned ones.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -73,6 +74,12 @@ def _verify(read: Vectors, tuned: Vectors, untuned: Vectors, folder: Path) -> No
         raise DataError("the saved adapter does not give the tuned vectors", where=str(folder), fix="report this")
 
 
+def _alone() -> dict[str, str]:
+    """The environment of a process that joins no other; a base that is sharded because of its size runs on the CPU."""
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if world().sharded else {}
+    return os.environ | {"WORLD_SIZE": "1", "RANK": "0"} | hidden
+
+
 def read_in_a_fresh_process(choice: EncoderChoice, adapter: Path, items: Items) -> Vectors:
     """Vectors of a few items by an encoder that nobody but the files tells anything."""
     with TemporaryDirectory() as room:
@@ -86,7 +93,7 @@ def read_in_a_fresh_process(choice: EncoderChoice, adapter: Path, items: Items) 
             "remote_code": is_remote_code_allowed(),
         }
         program = [sys.executable, "-m", "llmemb_bench.text.probe"]
-        ran = subprocess.run(program, input=json.dumps(task), capture_output=True, text=True, check=False)
+        ran = subprocess.run(program, input=json.dumps(task), env=_alone(), capture_output=True, text=True, check=False)
         if ran.returncode:
             last = (ran.stderr.strip() or "no reason given").splitlines()[-1]
             raise DataError(f"a fresh process cannot read the saved adapter: {last}", where=str(adapter))

@@ -71,7 +71,7 @@ def encode_tokens(encoder: TextEncoder, tokens: Tokens, kept: Path | None = None
     found = torch.zeros(len(order), encoder.text_dim)
     size = ChunkSize(tokens_a_batch(encoder))
     encoder.eval()
-    with torch.inference_mode(), track("encode", len(order), "texts") as work:
+    with torch.no_grad(), track("encode", len(order), "texts") as work:
         for number, block in enumerate(blocks):
             path = kept / f"{number:06}.npy" if kept else None
             if here.agreed(path is not None and path.exists()):

@@ -10,6 +10,7 @@ import torch
 
 from llmemb_bench import progress
 from llmemb_bench.errors import DataError
+from llmemb_bench.world import world
 
 T = TypeVar("T")
 CPU_SAYS = "can't allocate memory"
@@ -28,7 +29,7 @@ class ChunkSize:
             try:
                 return work(self.tokens)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not _is_out_of_memory(error) or world().sharded:  # others wait for this forward and its like
                     raise
                 if self.tokens == 1:
                     raise DataError(

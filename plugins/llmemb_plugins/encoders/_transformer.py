@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmemb_bench.config import MACHINE, Checkpoint, Config, SpecPath
 from llmemb_bench.contracts import TextEncoder, Tokens
 from llmemb_bench.errors import SpecError
+from llmemb_bench.text.sharding import shard
+from llmemb_bench.world import world
 from llmemb_plugins.encoders import _tuning
 from llmemb_plugins.encoders._checkpoints import facts_of, load
 from llmemb_plugins.encoders._dropout import replace_dropout
@@ -83,7 +85,9 @@ class TransformerEncoder(TextEncoder):
                 model.gradient_checkpointing_enable({"use_reentrant": False})
         self.model = _tuning.with_lora(model, config.lora) if config.lora else model
         self._draws = replace_dropout(self.model, _tuning.NAME)
-        if not config.four_bit:
+        if world().sharded:
+            shard(self.model, _layers(self.model), device)
+        elif not config.four_bit:
             self.to(self.device)
         if config.adapter:
             self.load_adapter(config.adapter.resolve())
@@ -134,6 +138,12 @@ class TransformerEncoder(TextEncoder):
 
     def load_adapter(self, folder: Path) -> None:
         _tuning.load(self.model, self.config.lora is not None, self._base_facts, folder)
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """The model's repeated blocks: lists of modules of one type."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return [block for blocks in lists for block in blocks if any(True for _ in block.parameters())]
 
 
 def _refuse_too_long(config: TransformerConfig, model: Any) -> None:
