@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -262,6 +263,22 @@ def test_four_bits_need_their_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(MissingError, match=r"needs the package 'bitsandbytes'.*pip install 'llmemb-bench\[four_bit\]'"):
         encoder("causal_lm", tmp_path, four_bit=True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="pip install 'llmemb-bench[four_bit]'")
+def test_a_base_of_four_bits_is_near_its_original_and_not_tuned_on_a_cpu(tmp_path):
+    from transformers import LlamaConfig, LlamaModel
+
+    encoder("causal_lm", tmp_path)  # for its tokenizer; bitsandbytes needs rows of 64
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    LlamaModel(LlamaConfig(vocab_size=17, **sizes, **heads)).save_pretrained(tmp_path)
+    given = {"checkpoint": str(tmp_path), "lora": None}
+    exact, coarse = (encode(encoder("causal_lm", None, **given, four_bit=bits), TEXTS) for bits in (False, True))
+    cosines = (exact * coarse).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(coarse, axis=1)
+    assert 0.9 < cosines.min() < 0.9999
+    with pytest.raises(MissingError, match="tuning a base of four bits needs a GPU"):
+        encoder("causal_lm", None, checkpoint=str(tmp_path), lora={"rank": 2}, four_bit=True)
 
 
 def with_own_code(folder):

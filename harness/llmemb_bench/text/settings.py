@@ -36,7 +36,7 @@ class ScftConfig(Config):
     """Optimiser steps (paper: 4000)."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Items a step over all processes, each with two views (paper: 64 a device on 4 devices)."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """AdamW's highest step size (paper: 2e-4)."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps in which the step size rises to its highest (code: 0)."""

@@ -78,11 +78,11 @@ def load(config: TransformerConfig, dtype: torch.dtype, device: torch.device) ->
     if config.attention:
         how["attn_implementation"] = config.attention
     if config.four_bit:
-        how |= _four_bit(dtype, device)
+        how |= _four_bit(dtype, device, config.lora is not None)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
         model = transformers.AutoModel.from_pretrained(source, **options, **how)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # files of any origin: whatever reading them raises is one finding
         raise _unloadable(config, error) from error
     return tokenizer, model
 
@@ -97,12 +97,18 @@ def _remote_code(config: TransformerConfig) -> bool:
     return config.trust_remote_code
 
 
-def _four_bit(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+def _four_bit(dtype: torch.dtype, device: torch.device, tuned: bool) -> dict[str, Any]:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingError(
             "four_bit needs the package 'bitsandbytes', which is not installed",
             where=WHERE,
             fix="pip install 'llmemb-bench[four_bit]'",
+        )
+    if tuned and device.type == "cpu":
+        raise MissingError(
+            "tuning a base of four bits needs a GPU: bitsandbytes' gradients on a CPU are not to be trusted",
+            where=WHERE,
+            fix="four_bit: false, or a machine with a GPU",
         )
     from transformers import BitsAndBytesConfig
 
