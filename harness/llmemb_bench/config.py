@@ -57,7 +57,12 @@ class SpecPath:
 
     def resolve(self) -> Path:
         """The absolute path; a variable that is not set is an error that names it (exit code 4)."""
-        return (self.folder / re.sub(r"\$\{env:(\w+)\}", _variable, self.text)).expanduser().resolve()
+        try:
+            path = (self.folder / re.sub(r"\$\{env:(\w+)\}", _variable, self.text)).expanduser().resolve()
+            path.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a NUL, a name that is too long
+            raise MissingError(f"'{self.text}' cannot be a path: {error}", fix="check the name") from error
+        return path
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:

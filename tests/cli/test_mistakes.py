@@ -217,7 +217,7 @@ def test_a_mistake_in_set_is_told_like_one_in_the_file(assignment, message, cli,
     ("lines", "message"),
     [
         ("user,item,time\n", "holds no events -> is it the right file?"),
-        ("", "no column 'user'"),
+        ("", "is empty -> is it the right file?"),
         ("user,item,time\nu1,i1,1\n", "none of 1 users has three events"),
         ("user,item,time\nu1,i1,soon\nu1,i2,2\n", "1 of 2 events have no usable time, the first is event 1"),
         ("user,item,time\nu1,i1,-5\n", "1 of 1 events have no usable time"),

@@ -9,11 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from pydantic import ValidationError
 
+from llmemb_bench.contracts import UNFILTERED
 from llmemb_bench.data.prepare import prepare
 from llmemb_bench.data.recdata import RecData
-from llmemb_bench.errors import BenchError, DataError, MissingError
+from llmemb_bench.data.zstandard import is_whole
+from llmemb_bench.errors import BenchError, DataError, MissingError, SpecError
 from llmemb_bench.registry import find
 
 EVENTS = [
@@ -61,8 +65,16 @@ NOT_JSON = "is no JSON object of the expected form"
         (b"<html>Not found</html>\n", ":1", NOT_JSON),
         (lines(EVENTS) + b"[1, 2]\n", ":33", f"{NOT_JSON}: Expected OBJECT"),
         (lines(EVENTS) + b'{"asin":"a","asin":"b"}\n', ":33", f"{NOT_JSON}: Object"),
-        (lines([*EVENTS, event(unixReviewTime=10**30)]), ":33", f"{NOT_JSON}: Failed to cast"),
-        (lines([*EVENTS, event(unixReviewTime="yesterday")]), ":33", f"{NOT_JSON}: Failed to cast"),
+        (
+            lines([*EVENTS, event(unixReviewTime=10**30)]),
+            "",
+            "1 of 33 events have no usable time, the first is event 33",
+        ),
+        (
+            lines([*EVENTS, event(unixReviewTime="yesterday")]),
+            "",
+            "1 of 33 events have no usable time, the first is event 33",
+        ),
         (lines(EVENTS) + b"null\n", "", "1 of 33 events have no usable user, the first is event 33"),
         (lines([*EVENTS, event(reviewerID="")]), "", "1 of 33 events have no usable user, the first is event 33"),
         (lines([{"asin": "B1", "unixReviewTime": 5}] * 3), "", "3 of 3 events have no usable user"),
@@ -223,3 +235,192 @@ def test_a_remote_file_is_read_only_when_asked_for(url, tmp_path):
         prepared(tmp_path, "table", events=url)
     with pytest.raises(MissingError):  # no such host, or no way to get DuckDB's httpfs: both say so
         prepared(tmp_path, "table", events=url, remote=True)
+
+
+# --- what DuckDB would guess, round or read past without a word ---
+
+
+def table(folder: Path, content: str, name: str = "e.csv", **settings: Any) -> RecData:
+    (folder / name).write_text(content)
+    return prepared(folder, "table", events=str(folder / name), **settings)
+
+
+def order(data: RecData) -> list[str]:
+    return [data.catalogue.ids[item - 1] for item in data.items]
+
+
+def test_a_second_header_in_the_middle_loses_no_row(tmp_path):
+    content = "user,item,time\nu,a,1\nu,b,2\nuser,item,time,rating\nv,a,3,5\nv,b,4,5\n"
+    with pytest.raises(DataError, match=r"e\.csv:4: cannot be read as a table: Expected Number of Columns: 3 Found: 4"):
+        table(tmp_path, content)
+
+
+@pytest.mark.parametrize("content", ["user,item,time\nu,a\nu,b,2\n", "user,item,time\nu,a,1,9\n"])
+def test_a_row_of_another_width_names_its_line(content, tmp_path):
+    with pytest.raises(DataError, match=r"e\.csv:2: cannot be read as a table: Expected Number of Columns: 3"):
+        table(tmp_path, content)
+
+
+def test_columns_are_named_by_the_first_line_alone(tmp_path):
+    with pytest.raises(DataError, match=r"no column 'user'"):
+        table(tmp_path, "made by a tool\nuser,item,time\nu,a,1\n")
+    with pytest.raises(DataError, match=r"e\.csv:1: has two columns called 'item'"):
+        table(tmp_path, "user,item,item,time\nu,a,b,1\n")
+    with pytest.raises(DataError, match=r"e\.csv: is empty"):
+        table(tmp_path, "")
+    assert order(table(tmp_path, "\ufeffuser;item;time\nu;a,1;1\n")) == ["a,1"]
+    assert order(table(tmp_path, 'user|"item"|time\nu|"a|b"|1\n')) == ["a|b"]
+
+
+def test_part_files_of_other_columns_are_named(tmp_path):
+    (tmp_path / "p-1.csv").write_text("user,item,time\nu,a,1\n")
+    (tmp_path / "p-2.csv").write_text("user,time,item\nu,2,b\n")
+    with pytest.raises(DataError, match=r"p-2\.csv:1: has the columns user, time, item, the part before it user, item"):
+        prepared(tmp_path, "table", events=str(tmp_path / "p-*.csv"))
+
+
+@pytest.mark.parametrize(("unit", "times"), [("s", ("1.9", "1.6", "1.51")), ("ms", ("2.0", "1.999", "1.5"))])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_fractions_of_a_unit_keep_their_order(unit, times, form, tmp_path):
+    rows = list(zip("abc", times, strict=True))
+    if form == "csv":
+        content = "user,item,time\n" + "".join(f"u,{item},{time}\n" for item, time in rows)
+    else:
+        content = "".join(f'{{"user":"u","item":"{item}","time":{time}}}\n' for item, time in rows)
+    data = table(tmp_path, content, f"e.{form}", time_unit=unit)
+    assert (order(data), data.time_unit) == (["c", "b", "a"], "us")
+
+
+def test_json_lines_rewrite_no_id_and_no_text(tmp_path):
+    users = ["2020-1-1", "2020-01-01", 12345678901234567890123, 12345678901234567890124, 1.5, True]
+    rows = [{"user": user, "item": f"i{place}", "time": place} for place, user in enumerate(users)]
+    (tmp_path / "i.jsonl").write_text(
+        '{"item":"i0","title":"1984-6-8","price":2}\n{"item":"i1","title":"x","price":"$5","tags":["a",1]}\n'
+    )
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    data = table(tmp_path, content, "e.jsonl", items=str(tmp_path / "i.jsonl"))
+    assert list(data.user_ids) == [
+        "2020-1-1",
+        "2020-01-01",
+        "12345678901234567890123",
+        "12345678901234567890124",
+        "1.5",
+        "true",
+    ]
+    assert data.catalogue.attributes[0] == (("title", "1984-6-8"), ("price", "2"))
+    assert data.catalogue.attributes[1] == (("title", "x"), ("price", "$5"), ("tags", "a, 1"))
+
+
+def test_a_rating_that_is_no_number_is_not_high_enough(tmp_path):
+    content = "user,item,time,stars\nu,a,1,5\nu,b,2,nan\nu,c,3,1\n"
+    with pytest.raises(DataError, match="1 of 3 events have no usable rating, the first is event 2"):
+        table(tmp_path, content, rating="stars", min_rating=3.0)
+    data = table(tmp_path, content, rating="stars", min_rating=3.0, broken_rows="drop")
+    assert (order(data), data.tally["events_without_rating"]) == (["a"], 1)
+
+
+def zstd(folder: Path, rows: int) -> Path:
+    path = folder / "e.csv.zst"
+    with duckdb.connect() as db:
+        db.execute(
+            f"copy (select 'u' || i % 7 as \"user\", 'i' || i as item, i as time from range({rows}) r(i)) "
+            f"to '{path}' (format csv, header, compression zstd)"
+        )
+    return path
+
+
+@pytest.mark.parametrize("lost", [1, 2, 5, 59, 1_000])
+def test_a_zstd_file_that_is_cut_off_is_found_out(lost, tmp_path):
+    path = zstd(tmp_path, 60_000)
+    assert is_whole(path)
+    assert len(prepared(tmp_path, "table", events=str(path)).items) == 60_000
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(DataError, match=r"e\.csv\.zst: cannot be read: the zstd stream is cut off or broken"):
+        prepared(tmp_path, "table", events=str(path))
+
+
+def test_several_zstd_frames_are_one_file_and_anything_behind_them_is_none(tmp_path):
+    path = zstd(tmp_path, 100)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole)
+    assert is_whole(path)
+    for broken in (whole + b"x", b"plain", b""):
+        path.write_bytes(broken)
+        assert not is_whole(path)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "finding"),
+    [
+        ("1,2,4.0,1000\n", r"ratings\.csv:1: begins with 1,2,4\.0,1000, should begin with userId,movieId"),
+        ("movieId,userId,rating,timestamp\n1,2,4.0,1000\n", "begins with movieId,userId"),
+    ],
+)
+def test_movielens_without_its_header_or_with_another_is_refused(ratings, finding, tmp_path):
+    (tmp_path / "ratings.csv").write_text(ratings)
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n2,A,War\n")
+    with pytest.raises(DataError, match=finding):
+        prepared(tmp_path, "movielens", path=str(tmp_path), release="25m")
+
+
+def test_a_yelp_date_that_is_none_is_counted_with_its_event(tmp_path):
+    given = find("datasets", "yelp").load().example(tmp_path)
+    path = tmp_path / "yelp_academic_dataset_review.json"
+    path.write_text(path.read_text() + '{"user_id":"u","business_id":"b1","date":"2019-13-45"}\n')
+    with pytest.raises(DataError, match="1 of 33 events have no usable time, the first is event 33"):
+        prepared(tmp_path, "yelp", **given)
+    assert prepared(tmp_path, "yelp", **given, broken_rows="drop").tally["events_without_time"] == 1
+
+
+@pytest.mark.parametrize("name", ["/abs/file.gz", "*", "**x", "a\0b", "x" * 300, "../../etc/passwd"])
+@pytest.mark.parametrize(
+    ("plugin", "setting"), [("amazon_2014", "reviews"), ("table", "events"), ("interactions", "file")]
+)
+def test_a_name_of_any_kind_is_a_file_or_none(plugin, setting, name, tmp_path):
+    given = {"path": str(tmp_path), "category": "Beauty"} if plugin == "amazon_2014" else {}
+    with pytest.raises(BenchError):
+        prepared(tmp_path, plugin, **given, **{setting: name})
+
+
+def test_a_circle_of_links_is_no_file(tmp_path):
+    (tmp_path / "x.csv").symlink_to(tmp_path / "x.csv")
+    with pytest.raises(MissingError, match=r"x\.csv"):
+        prepared(tmp_path, "table", events=str(tmp_path / "x.csv"))
+
+
+@pytest.mark.parametrize("literal", ["[" * 5_000 + "]" * 5_000, "'\\Uffffffff'", "'\\U00110000'"])
+def test_a_literal_that_means_harm_is_an_error_with_its_line(literal, tmp_path):
+    given = find("datasets", "steam").load().example(tmp_path)
+    path = next(path for path in sorted(tmp_path.iterdir()) if "review" in path.name.lower())
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content + f"{{'username': {literal}, 'product_id': '1'}}\n".encode()))
+    with pytest.raises(DataError, match=r":\d+: is neither JSON nor a Python literal"):
+        prepared(tmp_path, "steam", **given)
+
+
+def test_the_papers_figures_are_not_expected_under_other_filters(tmp_path):
+    plugin = find("datasets", "interactions").load()
+    (tmp_path / "inter.txt").write_text("1 1\n")
+    for given, expected in (({}, True), ({"min_user_events": 5}, False), ({"repeats": "drop"}, False)):
+        made = plugin(plugin.config_type().model_validate({"file": str(tmp_path / "inter.txt")} | given))
+        assert made._has(UNFILTERED) is expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"min_user_events": -5},
+        {"min_user_events": 10**44},
+        {"min_rating": float("inf")},
+        {"memory_limit": "999999999999999TB"},
+        {"attributes": ["title", "title"]},
+    ],
+)
+def test_settings_beyond_all_reason_are_refused(given, tmp_path):
+    with pytest.raises(ValidationError):
+        table(tmp_path, "user,item,time\nu,a,1\n", **given)
+
+
+def test_attributes_without_items_are_refused(tmp_path):
+    with pytest.raises(SpecError, match="there are no texts of items to take them from"):
+        table(tmp_path, "user,item,time\nu,a,1\n", attributes=["title"])

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmemb_bench.contracts.dataset import UNFILTERED as UNFILTERED
     from llmemb_bench.contracts.dataset import Dataset as Dataset
     from llmemb_bench.contracts.dataset import DatasetConfig as DatasetConfig
     from llmemb_bench.contracts.dataset import Download as Download
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "dataset": (
+        "UNFILTERED",
         "Dataset",
         "DatasetConfig",
         "Download",

@@ -24,6 +24,13 @@ def _holds_value(phrase: str) -> str:
     return phrase
 
 
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("should name each attribute once")
+    return names
+
+
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Phrase = Annotated[str, AfterValidator(_holds_value)]
 
 
@@ -38,19 +45,19 @@ class DatasetConfig(Config):
     """Attributes that are written in another way, for example `{title: "called {value}"}`."""
     separator: str = ";"
     """What stands between attributes (paper's); inside a value it becomes a full stop."""
-    attributes: list[str] | None = None
+    attributes: Annotated[list[str], AfterValidator(_distinct)] | None = None
     """Attributes that go into the text, in this order; when absent all but those that tell an item's popularity."""
     attribute_chars: Annotated[int, Field(ge=1)] | None = 4096
     """Longest attribute value in characters; longer ones are cut and counted (LLM-ESR's cap of a prompt)."""
-    min_rating: float | None = None
+    min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Keep events rated at least this high; absent: all (the paper keeps every rating above 0)."""
-    min_user_events: int = 1
+    min_user_events: Count = 1
     """Keep users with at least this many events, counted once on the raw events (single-pass core)."""
-    min_item_events: int = 1
+    min_item_events: Count = 1
     """Keep items with at least this many events, counted once on the raw events (single-pass core)."""
     iterate_core: bool = False
     """Repeat the two cuts above until nothing changes (k-core) instead of counting once."""
-    min_history: int = 1
+    min_history: Count = 1
     """After the cuts, drop users with fewer events than this."""
     repeats: Literal["keep", "drop_simultaneous", "drop"] = "keep"
     """What happens to a later event of the same user with the same item: nothing, dropped if its time is the same
@@ -59,7 +66,7 @@ class DatasetConfig(Config):
     """An event without user, item or usable time: an error, or dropped and counted."""
     textless: Literal["refuse", "keep"] = "refuse"
     """An item without any attribute: an error, or encoded as the bare instruction."""
-    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?([KMGT]i?B)$"), MACHINE] = "400MB"
+    memory_limit: Annotated[str, Field(pattern=r"^\d{1,6}(\.\d+)? ?([KMGT]i?B)$"), MACHINE] = "400MB"
     """What DuckDB may hold in memory while preparing; the rest spills to disk, beside the cache."""
 
     def prompt(self) -> Prompt:
@@ -106,6 +113,15 @@ FILTERS = (
     "broken_rows",
 )
 """Settings that decide which events are left."""
+UNFILTERED = {name: DatasetConfig.model_fields[name].default for name in FILTERS}
+"""All events are left."""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 class Dataset(Plugin):
@@ -157,16 +173,18 @@ class Dataset(Plugin):
 
     def known(self) -> Figures | None:
         """The figures to expect, if these are a known version under known settings."""
-        defaults = {name: DatasetConfig.model_fields[name].default for name in FILTERS}
-        return next((known for known in self.figures if self._has(defaults | dict(known.settings))), None)
+        return next((known for known in self.figures if self._has(UNFILTERED | dict(known.settings))), None)
 
     def _has(self, settings: Mapping[str, Any]) -> bool:
         return all(getattr(self.config, name) == value for name, value in settings.items())
 
     def raw(self, folder: Path, *names: str) -> Path:
         """The first of these files that exists in `folder` (or, as `*/NAME`, in one below); else how to get it."""
+        below = sorted(folder.iterdir()) if folder.is_dir() else []
         for name in names:
-            found = sorted(folder.glob(name))
-            if found and found[0].is_file():
-                return found[0]
+            inside = name.removeprefix("*/")
+            places = [part / inside for part in below] if name.startswith("*/") else [folder / inside]
+            for place in places:
+                if _is_file(place):
+                    return place
         raise MissingError(f"no {' or '.join(names)} in {folder}", where="dataset", fix=self.obtain)

@@ -18,6 +18,7 @@ from llmemb_bench.errors import DataError
 from llmemb_bench.registry import suggestion
 
 LATEST = 4_102_444_800  # 2100-01-01 in seconds: a later event is a wrong unit, not a date
+WHOLE_NUMBERS = frozenset({"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT"})
 FOLDS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "test": 2}
 
 
@@ -109,8 +110,10 @@ def _columns(relation: DuckDBPyRelation, unit: TimeUnit) -> tuple[str, TimeUnit]
         unit = "order"
     elif columns["time"].startswith(("TIMESTAMP", "DATE")):
         time, unit = 'epoch_us("time"::timestamp)', "us"
-    else:
-        time = 'try_cast("time" as bigint)'
+    elif columns["time"] in WHOLE_NUMBERS:
+        time = '"time"::bigint'
+    else:  # text or fractions: rounding to the unit would lose an order that the file has
+        time, unit = f'try_cast(try_cast("time" as decimal(38, 6)) * {TICKS["us"] // TICKS[unit]} as bigint)', "us"
     if "rating" in columns:
         rating = "try_cast(rating as double)"
     if "fold" in columns:
@@ -127,7 +130,7 @@ def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, unit: TimeUnit, tal
     if unit != "order":
         faults["time"] = f'"time" is null or "time" not between 0 and {LATEST * TICKS[unit]}'
     if config.min_rating is not None:
-        faults["rating"] = "rating is null"
+        faults["rating"] = "rating is null or isnan(rating)"
     counts = ", ".join(
         f"count(*) filter ({fault}), coalesce(min(rowid) filter ({fault}), 0) + 1" for fault in faults.values()
     )

@@ -19,11 +19,13 @@ from duckdb import DuckDBPyConnection
 from llmemb_bench import progress
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.events import Ordered, order_events
-from llmemb_bench.data.faults import explained
+from llmemb_bench.data.faults import AGAIN, explained
 from llmemb_bench.data.fetch import hash_of
 from llmemb_bench.data.recdata import AttributeTable, Items, Prompt, RecData
 from llmemb_bench.data.strings import ArrayWriter, Strings, StringsWriter
 from llmemb_bench.data.texts import write_texts
+from llmemb_bench.data.zstandard import is_whole
+from llmemb_bench.errors import DataError
 
 ROWS_A_BLOCK = 1_000_000
 NAMES_A_BLOCK = 100_000
@@ -32,6 +34,7 @@ META = "meta.json"
 
 def prepare(dataset: Dataset, folder: Path) -> RecData:
     """Read, filter, order and number into an empty folder; raises DataError where the raw data cannot be used."""
+    _refuse_cut_off(dataset)
     spill = folder / "spill"
     settings: dict[str, Any] = {
         "autoinstall_known_extensions": False,
@@ -55,6 +58,12 @@ def prepare(dataset: Dataset, folder: Path) -> RecData:
     }
     (folder / META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
     return load(folder)
+
+
+def _refuse_cut_off(dataset: Dataset) -> None:
+    for path in dataset.files():
+        if path.suffix == ".zst" and not is_whole(path):
+            raise DataError("cannot be read: the zstd stream is cut off or broken", where=str(path), fix=AGAIN)
 
 
 def _write_histories(db: DuckDBPyConnection, ordered: Ordered, folder: Path) -> int:

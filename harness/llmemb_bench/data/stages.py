@@ -15,7 +15,7 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import Facts, describe
 from llmemb_bench.spec.check import build
 
-DATA, FACTS = 2, 1
+DATA, FACTS = 3, 1
 """Schema version of each stage's result."""
 
 

@@ -27,6 +27,8 @@ def write_texts(
 ) -> tuple[list[str], dict[str, int]]:
     """Write `texts`, item by item and attribute by attribute; returns the attributes' names and what was mended."""
     relation = dataset.items(db)
+    if relation is None and dataset.config.attributes:
+        raise SpecError("there are no texts of items to take them from", where="dataset.attributes", fix="leave it out")
     names = [] if relation is None else _wanted(relation, dataset)
     tally = {"items_described_twice": 0, "values_cut": 0}
     writer = StringsWriter(folder, "texts")

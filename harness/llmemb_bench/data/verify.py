@@ -11,6 +11,7 @@ from pathlib import Path
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.fetch import hash_of, read_sums
 from llmemb_bench.data.prepare import META
+from llmemb_bench.data.zstandard import is_whole
 
 BLOCK = 1 << 20
 
@@ -37,6 +38,8 @@ def _raw(path: Path) -> Verdict:
                     pass
         except (OSError, EOFError, zlib.error) as error:
             return Verdict(path, False, f"is broken: {error}")
+    if path.suffix == ".zst" and not is_whole(path):
+        return Verdict(path, False, "is broken: the zstd stream is cut off")
     found = hash_of(path)
     recorded = next((sums[name] for sums, name in _sums_above(path) if name in sums), None)
     if recorded is None:

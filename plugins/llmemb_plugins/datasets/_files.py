@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import re
@@ -21,7 +22,7 @@ COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
 _TOKEN = re.compile(rf"{_STRING}|\b(True|False|None)\b", re.DOTALL)
 _WORDS = {"True": "true", "False": "false", "None": "null"}
-_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "'": "'", '"': '"', "\\": "\\", "b": "\b", "f": "\f", "/": "/"}
 
 
@@ -40,6 +41,40 @@ def json_lines(db: DuckDBPyConnection, paths: Sequence[Path], columns: dict[str,
         f"compression = ?, maximum_object_size = {LARGEST_LINE})",
         params=[named(paths), columns, COMPRESSION.get(paths[0].suffix, "none")],
     )
+
+
+def first_line(db: DuckDBPyConnection, file: str) -> str | None:
+    """The first line of a text file, here or remote, plain or compressed; None of an empty one."""
+    found = db.execute(
+        "select line from read_csv(?, columns = {'line': 'VARCHAR'}, delim = '\x1f', header = false, quote = '', "
+        "escape = '', auto_detect = false) limit 1",
+        [[file]],
+    ).fetchall()
+    return found[0][0] if found else None
+
+
+def header(db: DuckDBPyConnection, files: Sequence[str], delimiter: str) -> list[str]:
+    """The column names that all these tables have in their first line; nothing is guessed.
+
+    DuckDB's own detection takes the line that looks most like a header and drops what stands before it.
+    """
+    found: list[str] | None = None
+    for file in files:
+        line = first_line(db, file)
+        if line is None:
+            raise DataError("is empty", where=file, fix="is it the right file? its first line names the columns")
+        names = next(csv.reader([line.lstrip("\ufeff")], delimiter=delimiter), [])
+        if len(set(names)) < len(names):
+            double = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"has two columns called '{double}'", where=f"{file}:1", fix="rename one of them")
+        if found not in (None, names):
+            raise DataError(
+                f"has the columns {', '.join(names)}, the part before it {', '.join(found or [])}",
+                where=f"{file}:1",
+                fix="give all parts the same columns in the same order",
+            )
+        found = names
+    return found or []
 
 
 def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
@@ -70,7 +105,7 @@ def loose_json_lines(db: DuckDBPyConnection, path: Path, columns: dict[str, str]
     typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     db.execute(f"create table {table} ({typed})")
     structure = json.dumps({name: _in_json(kind) for name, kind in columns.items()})
-    numbered = lines(path)
+    numbered = ((number, line) for number, line in lines(path) if line.strip())
     while block := list(islice(numbered, LINES_A_BLOCK)):
         rewritten = np.array([as_json(line, f"{path}:{number}") for number, line in block], dtype=object)
         rows = {"line": rewritten}  # noqa: F841  # DuckDB reads the name out of the query
@@ -87,10 +122,11 @@ def _in_json(kind: str) -> object:
 
 def as_json(literal: str, where: str) -> str:
     """A line with a Python dict as the JSON of it: strings are rewritten one by one, the rest must be JSON."""
-    text = _TOKEN.sub(_token, literal)
+    text = ""
     try:
+        text = _TOKEN.sub(_token, literal)
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, OverflowError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise DataError("is neither JSON nor a Python literal", where=where, fix="download it again, or mend the line")
@@ -109,6 +145,8 @@ def _token(match: re.Match[str]) -> str:
 
 def _unescaped(match: re.Match[str]) -> str:
     code = match[1]
+    if code[0] in "01234567":
+        return chr(int(code, 8))
     if len(code) > 1:
         return chr(int(code[1:], 16))
     return _ESCAPED.get(code, match[0])

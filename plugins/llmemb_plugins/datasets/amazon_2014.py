@@ -13,7 +13,7 @@ from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
 from llmemb_plugins.datasets._files import example_lines, loose_json_lines
 
-REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "BIGINT", "overall": "DOUBLE"}
+REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "VARCHAR", "overall": "VARCHAR"}
 ITEM = {
     "asin": "VARCHAR",
     "title": "VARCHAR",
@@ -61,7 +61,7 @@ class Amazon2014(Dataset):
         Figures("official Beauty 5-core", {"category": "Beauty", "core5": True}, 22_363, 12_101, 198_502),
         Figures(
             "LLMEmb's Beauty (its interaction file)",
-            {"category": "Beauty", "core5": False, "min_user_events": 5, "min_item_events": 5},
+            {"category": "Beauty", "core5": False, "reviews": None, "min_user_events": 5, "min_item_events": 5},
             52_204,
             57_289,
             394_908,
@@ -86,7 +86,7 @@ class Amazon2014(Dataset):
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return loose_json_lines(db, self.files()[0], REVIEW).select(
-            'reviewerID as "user", asin as item, unixReviewTime as "time", overall as rating'
+            'reviewerID as "user", asin as item, try_cast(unixReviewTime as bigint) as "time", overall as rating'
         )
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:

@@ -12,7 +12,7 @@ from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
 from llmemb_plugins.datasets._files import example_lines, json_lines
 
-REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "BIGINT", "overall": "DOUBLE"}
+REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "VARCHAR", "overall": "VARCHAR"}
 ITEM = {
     "asin": "VARCHAR",
     "title": "VARCHAR",
@@ -83,7 +83,7 @@ class Amazon2018(Dataset):
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return json_lines(db, self.files()[:1], REVIEW).select(
-            'reviewerID as "user", asin as item, unixReviewTime as "time", overall as rating'
+            'reviewerID as "user", asin as item, try_cast(unixReviewTime as bigint) as "time", overall as rating'
         )
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:

@@ -13,7 +13,7 @@ from llmemb_bench.contracts import Dataset, Download, FilesConfig
 from llmemb_bench.data.recdata import TimeUnit
 from llmemb_plugins.datasets._files import example_lines, json_lines
 
-REVIEW = {"user_id": "VARCHAR", "parent_asin": "VARCHAR", "timestamp": "BIGINT", "rating": "DOUBLE"}
+REVIEW = {"user_id": "VARCHAR", "parent_asin": "VARCHAR", "timestamp": "VARCHAR", "rating": "VARCHAR"}
 ITEM = {
     "parent_asin": "VARCHAR",
     "title": "VARCHAR",
@@ -75,7 +75,7 @@ class Amazon2023(Dataset):
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return json_lines(db, self.files()[:1], REVIEW).select(
-            'user_id as "user", parent_asin as item, "timestamp" as "time", rating'
+            'user_id as "user", parent_asin as item, try_cast("timestamp" as bigint) as "time", rating'
         )
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:

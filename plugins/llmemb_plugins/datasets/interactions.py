@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config, SpecPath
-from llmemb_bench.contracts import Dataset, DatasetConfig, Figures
+from llmemb_bench.contracts import UNFILTERED, Dataset, DatasetConfig, Figures
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_plugins.datasets._files import named
 
@@ -102,6 +102,8 @@ class Interactions(Dataset):
         return None
 
     def known(self) -> Figures | None:
+        if not self._has(UNFILTERED):
+            return None
         [path] = self.files()
         opened = gzip.open if path.suffix == ".gz" else open
         try:

@@ -11,7 +11,8 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
-from llmemb_plugins.datasets._files import named
+from llmemb_bench.errors import DataError
+from llmemb_plugins.datasets._files import header, named
 
 GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -93,7 +94,7 @@ class MovieLens(Dataset):
         ]
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        rating = 'userId as "user", movieId as item, timestamp as "time", rating'
+        rating = 'userId as "user", movieId as item, try_cast(timestamp as bigint) as "time", rating'
         return self._table(db, self.files()[0], ["userId", "movieId", "rating", "timestamp"]).select(rating)
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
@@ -112,6 +113,8 @@ class MovieLens(Dataset):
     def _table(self, db: DuckDBPyConnection, path: Path, columns: list[str]) -> DuckDBPyRelation:
         """A file's columns as text; the older releases quote nothing, the newer ones like a spreadsheet."""
         csv = self._release.separator == ","
+        if csv:
+            _refuse_other_columns(db, path, ["movieId" if column == "item" else column for column in columns])
         separator = "|" if path.name.startswith("u.item") else self._release.separator
         return db.sql(
             "select * from read_csv(?, columns = ?, delim = ?, encoding = ?, header = ?, quote = ?, escape = ?, "
@@ -133,3 +136,14 @@ class MovieLens(Dataset):
         lines = [f'{i}|Caf\xe9; "Part {i}" (1995)|01-Jan-1995|||{flags}\n' for i in range(1, 13)]
         (folder / "u.item").write_text("".join(lines), encoding="latin-1")
         return {"path": str(folder)}
+
+
+def _refuse_other_columns(db: DuckDBPyConnection, path: Path, wanted: list[str]) -> None:
+    """Without its first line a file would lose a rating, and with columns in another order mix users and items."""
+    found = header(db, named([path]), ",")
+    if found != wanted:
+        raise DataError(
+            f"begins with {','.join(found)[:60]}, should begin with {','.join(wanted)}",
+            where=f"{path}:1",
+            fix="is it the file of this release? unpack it again",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,14 +16,11 @@ from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.recdata import TimeUnit
 from llmemb_bench.data.texts import quoted
 from llmemb_bench.errors import MissingError, SpecError
-from llmemb_plugins.datasets._files import named
+from llmemb_plugins.datasets._files import first_line, header, named
 
-READERS = {
-    ".csv": "read_csv(?, header = true, all_varchar = true)",
-    ".tsv": "read_csv(?, header = true, all_varchar = true, delim = '\t')",
-    ".parquet": "read_parquet(?)",
-    ".jsonl": "read_json(?, format = 'newline_delimited')",
-}
+DELIMITERS = {".csv": ",;|\t", ".tsv": "\t"}
+"""What may stand between values; where several may, the one that the first line holds most of."""
+FORMATS = (*DELIMITERS, ".parquet", ".jsonl")
 
 
 class TableConfig(DatasetConfig):
@@ -73,7 +71,9 @@ class Table(Dataset):
 
     def _parts(self, path: SpecPath) -> list[Path]:
         whole = path.resolve()
-        found = [whole] if whole.is_file() else sorted(part for part in whole.parent.glob(whole.name) if part.is_file())
+        beside = sorted(whole.parent.iterdir()) if "*" in whole.name and whole.parent.is_dir() else []
+        parts = [part for part in beside if fnmatch.fnmatchcase(part.name, whole.name) and part.is_file()]
+        found = [whole] if whole.is_file() else parts
         if not found:
             raise MissingError(f"no file {whole}", where="dataset", fix=self.obtain)
         return found
@@ -129,11 +129,16 @@ class Table(Dataset):
     def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[str]) -> DuckDBPyRelation:
         name = Path(path.text).name.split("?")[0].removesuffix(".gz").removesuffix(".zst")
         suffix = Path(name).suffix
-        if suffix not in READERS:
-            raise SpecError(f"'{suffix}' is no known format", where=path.text, fix=f"use one of {', '.join(READERS)}")
+        if suffix not in FORMATS:
+            raise SpecError(f"'{suffix}' is no known format", where=path.text, fix=f"use one of {', '.join(FORMATS)}")
         if _is_url(path):
             self._allow_remote(db, path)
-        return db.sql(f"select * from {READERS[suffix]}", params=[files])
+        match suffix:
+            case ".parquet":
+                return db.sql("select * from read_parquet(?)", params=[files])
+            case ".jsonl":
+                return _read_lines(db, files)
+        return _read_table(db, files, DELIMITERS[suffix])
 
     def _allow_remote(self, db: DuckDBPyConnection, path: SpecPath) -> None:
         if not self.config.remote:
@@ -160,3 +165,23 @@ class Table(Dataset):
 
 def _is_url(path: SpecPath) -> bool:
     return "://" in path.text
+
+
+def _read_table(db: DuckDBPyConnection, files: list[str], delimiters: str) -> DuckDBPyRelation:
+    """Every value as the text it is; a row of another width is an error with its line."""
+    delimiter = max(delimiters, key=(first_line(db, files[0]) or "").count)
+    columns = dict.fromkeys(header(db, files, delimiter), "VARCHAR")
+    return db.sql(
+        "select * from read_csv(?, columns = ?, delim = ?, header = true, quote = '\"', escape = '\"', "
+        "auto_detect = false, strict_mode = true, null_padding = false)",
+        params=[files, columns, delimiter],
+    )
+
+
+def _read_lines(db: DuckDBPyConnection, files: list[str]) -> DuckDBPyRelation:
+    """Every value as the text it is: an id that looks like a date or a number must not be rewritten as one."""
+    reader = "read_json(?, format = 'newline_delimited'"
+    found = db.sql(f"select * from {reader}, sample_size = -1)", params=[files])
+    types = zip(found.columns, map(str, found.types), strict=True)
+    columns = {name: "VARCHAR[]" if kind.endswith("[]") else "VARCHAR" for name, kind in types}
+    return db.sql(f"select * from {reader}, columns = ?)", params=[files, columns])

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
+from pydantic import BeforeValidator
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Figures, FilesConfig
 from llmemb_plugins.datasets._files import json_lines
 
-REVIEW = {"user_id": "VARCHAR", "business_id": "VARCHAR", "date": "TIMESTAMP", "stars": "DOUBLE"}
+REVIEW = {"user_id": "VARCHAR", "business_id": "VARCHAR", "date": "VARCHAR", "stars": "VARCHAR"}
 # Categories are one string in the open dataset and a list in the dump of 2013.
 BUSINESS = {
     "open": {"business_id": "VARCHAR", "name": "VARCHAR", "categories": "VARCHAR", "city": "VARCHAR"},
@@ -29,10 +30,14 @@ BUSINESS = {
 EVERY_BUSINESS = {"state": "VARCHAR", "review_count": "VARCHAR", "stars": "VARCHAR"}
 
 
+def _year(value: object) -> object:
+    return str(value) if type(value) is int else value  # 2013 without quotes is a number in YAML
+
+
 class YelpConfig(FilesConfig):
     """Settings of `yelp`."""
 
-    release: Literal["open", "2013"] = "open"
+    release: Annotated[Literal["open", "2013"], BeforeValidator(_year)] = "open"
     """The open dataset, or the challenge dump (the paper's: 15,720 users after its filters)."""
     reviews: str | None = None
     """File name of the reviews, if not the official one."""
@@ -83,7 +88,8 @@ class Yelp(Dataset):
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return json_lines(db, self.files()[:1], REVIEW).select(
-            'user_id as "user", business_id as item, epoch("date")::bigint as "time", stars as rating'
+            'user_id as "user", business_id as item, stars as rating, '
+            'epoch(try_cast("date" as timestamp))::bigint as "time"'
         )
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
