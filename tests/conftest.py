@@ -80,6 +80,11 @@ def cli(capsys, monkeypatch) -> Callable[..., Ran]:
     return call
 
 
+def title_of(item: int) -> str:
+    """Two words that the miniature tokenizer knows, so that its models can tell the items apart."""
+    return f"{('red', 'blue', 'soap', 'film', 'one')[item % 5]} {('two', 'kind', 'title', 'thing')[item // 5]}"
+
+
 @pytest.fixture
 def events_csv(tmp_path) -> Path:
     """Thirty users over twenty items with texts, as a user's own files."""
@@ -91,6 +96,6 @@ def events_csv(tmp_path) -> Path:
     ]
     (tmp_path / "events.csv").write_text("user,item,time\n" + "".join(lines))
     (tmp_path / "items.csv").write_text(
-        "item,title\n" + "".join(f"i{item},Thing number {item}\n" for item in range(20))
+        "item,title\n" + "".join(f"i{item},Thing number {item} {title_of(item)}\n" for item in range(20))
     )
     return tmp_path / "events.csv"

@@ -94,6 +94,11 @@ class Checkpoint(SpecPath):
     def is_path(self) -> bool:
         return re.match(r"[./~]|\$\{env:", self.text) is not None
 
+    @property
+    def is_hub_id(self) -> bool:
+        """Whether it names a model on the hub."""
+        return not self.is_path and not self.text.startswith("package:")
+
 
 def _variable(match: re.Match[str]) -> str:
     name = match[1]

@@ -62,6 +62,8 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
         try:
             fresh = run_cell(cell, results)
         except BenchError as error:
+            if world().size > 1:
+                raise  # the others wait in the middle of this cell; who started them all ends them
             outcome.failed += 1
             outcome.error = outcome.error or error
             for line in map(str, error.problems):

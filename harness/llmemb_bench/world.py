@@ -74,29 +74,43 @@ class World:
         """`Shelf.get`, made by all processes together; `make` writes in the first one only."""
         if self.size == 1:
             return shelf.get(stage, key, make)
-        if self.agreed(not shelf.has(stage, key)):
-            if self.is_first:
-                shelf.get(stage, key, make)
-            else:
-                with TemporaryDirectory() as unused:
-                    make(Path(unused))
+        if self.is_first:
+            self._lead(shelf, stage, key, make)
+        elif self.agreed(False):
+            with TemporaryDirectory() as unused:
+                make(Path(unused))
         self.agreed(True)  # nobody goes on before the files are there
         return shelf.place(stage, key)
+
+    def _lead(self, shelf: Shelf, stage: str, key: str, make: Callable[[Path], object]) -> None:
+        """Call the others once the result's lock is held and it still is missing; else tell them that it is there."""
+        called = False
+
+        def make_together(folder: Path) -> None:
+            nonlocal called
+            called = self.agreed(True)
+            make(folder)
+
+        shelf.get(stage, key, make_together)
+        if not called:
+            self.agreed(False)
 
 
 @cache
 def world() -> World:
     """The world of this process; joins the others at the first call."""
+    on_cpu = _is_set("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return World(device="cuda" if torch.cuda.is_available() else "cpu")
+        return World(device="cpu" if on_cpu else "cuda")
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
     atexit.register(state.destroy_process_group)  # a process that ends with its group open is aborted
-    sharded = parse_flag_from_env("ACCELERATE_USE_FSDP")
-    return World(state.process_index, state.num_processes, str(state.device), sharded)
+    return World(state.process_index, state.num_processes, str(state.device), _is_set("ACCELERATE_USE_FSDP"))
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true", "yes")
 
 
 def leave() -> None:

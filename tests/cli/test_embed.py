@@ -41,7 +41,9 @@ def embed(cli, spec, tmp_path):
 
 def test_embed_writes_ids_texts_and_both_kinds_of_vectors(embed, tmp_path):
     ran = embed("--adapter", tmp_path / "adapter")
-    assert (ran.code, ran.out.partition(";")[0]) == (0, f"20 items x 32 dimensions in {tmp_path / 'v.parquet'}")
+    assert (ran.code, ran.out.partition(";")[0]) == (0, f"20 items x 32 dimensions in {tmp_path / 'v.parquet'}"), (
+        ran.err
+    )
     ids, tuned = read_vectors(tmp_path / "v.parquet")
     untuned = read_vectors(tmp_path / "v.parquet", "untuned")[1]
     assert sorted(ids) == sorted(f"i{place}" for place in range(20))
@@ -52,7 +54,7 @@ def test_embed_writes_ids_texts_and_both_kinds_of_vectors(embed, tmp_path):
         [(made,)] = db.execute(
             "select decode(value) from parquet_kv_metadata(?) where decode(key) = 'made'", [str(tmp_path / "v.parquet")]
         ).fetchall()
-    assert texts["i3"] == "The item has the following attributes: \n title is Thing number 3"
+    assert texts["i3"] == "The item has the following attributes: \n title is Thing number 3 film two"
     how = json.loads(made)
     assert how["model"]["checkpoint"] == "./model"
     assert len(how["model"]["weights_sha256"]) == len(how["adapter_sha256"]) == len(how["prompt_sha256"]) == 64
@@ -142,6 +144,13 @@ def poison(path, name: str = "layers.0.mlp.up_proj.weight") -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
+def lose(path, name: str = "layers.0.mlp.up_proj.weight") -> None:
+    """One matrix less in a checkpoint."""
+    weights = load_file(path)
+    del weights[name]
+    save_file(weights, path, metadata={"format": "pt"})
+
+
 HOSTILE = {
     "no weights": (lambda here: (here / "model" / "model.safetensors").unlink(), 4, "'./model' cannot be loaded"),
     "no folder": ("embeddings.encoder.checkpoint=./nowhere", 4, "no model at"),
@@ -150,6 +159,12 @@ HOSTILE = {
         4,
         "'./model' cannot be loaded",
     ),
+    "a checkpoint that lacks a matrix": (
+        lambda here: lose(here / "model" / "model.safetensors"),
+        4,
+        "lacks 1 weights, the first is layers.0.mlp.up_proj.weight",
+    ),
+    "a hub id without revision": ("embeddings.encoder.checkpoint=some/model", 2, "should have a revision beside a hub"),
     "no config": (lambda here: (here / "model" / "config.json").write_text("{"), 4, "'./model' cannot be loaded"),
     "no tokenizer": (
         lambda here: [path.unlink() for path in (here / "model").glob("tokenizer*")],
@@ -213,6 +228,77 @@ def test_what_is_not_as_it_should_be_is_one_clear_line(what, embed, tmp_path):
     assert "Traceback" not in ran.err
     assert not (tmp_path / "v.parquet").exists()
     assert not list((tmp_path / "results").glob(".cache/*/[!.]*/vectors.safetensors"))
+
+
+def double(path) -> None:
+    weights = load_file(path)
+    save_file({name: 2 * weight for name, weight in weights.items()}, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        (None, ("embeddings.encoder.lora.rank=4",), "was tuned with r 2, the spec has 4"),
+        (None, ("embeddings.encoder.lora.alpha=16",), "was tuned with lora_alpha 32, the spec has 16"),
+        (None, ("embeddings.encoder.lora.dora=true",), "was tuned with use_dora False, the spec has True"),
+        (
+            lambda here: double(here / "model" / "model.safetensors"),
+            (),
+            "belongs to another base: it was tuned on ./model",
+        ),
+        (lambda here: cut_off(here / "adapter" / "adapter_model.safetensors"), (), "cannot be read"),
+        (lambda here: (here / "adapter" / "base.json").write_text("{"), (), "base.json: cannot be read"),
+        (lambda here: (here / "adapter" / "adapter_config.json").unlink(), (), "has no adapter_config.json"),
+    ],
+)
+def test_an_adapter_of_something_else_is_refused(change, words, message, embed, tmp_path):
+    embed("--adapter", tmp_path / "adapter")
+    (tmp_path / "v.parquet").unlink()
+    if change:
+        change(tmp_path)
+    given = ("embeddings.scft=null", f"embeddings.encoder.adapter={tmp_path / 'adapter'}", *words)
+    ran = embed(*(word for assignment in given for word in ("--set", assignment)))
+    assert (ran.code, message in ran.err, "Traceback" in ran.err) == (1, True, False), ran.err
+    assert not (tmp_path / "v.parquet").exists()
+
+
+def cut_off(path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def test_an_adapter_is_never_written_over_something(embed, tmp_path):
+    (tmp_path / "adapter").mkdir()
+    ran = embed("--adapter", tmp_path / "adapter")
+    assert (ran.code, "exists already -> name a new folder" in ran.err) == (2, True)
+
+
+def test_a_folder_is_no_parquet_file(embed, tmp_path):
+    (tmp_path / "v.parquet").mkdir()
+    ran = embed()
+    assert (ran.code, "is a folder -> name a file" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"\xff\xfe"])
+def test_precomputed_files_that_are_none_are_one_line(content, embed, tmp_path):
+    (tmp_path / "x.npy").write_bytes(content)
+    (tmp_path / "x.txt").write_bytes(b"i0\n\xff\n")
+    x = tmp_path / "x"
+    ran = embed(
+        *("--set", "embeddings.scft=null"),
+        *("--set", f"embeddings.encoder={{use: precomputed, vectors: {x}.npy, ids: {x}.txt}}"),
+    )
+    assert (ran.code, "cannot be read" in ran.err, "Traceback" in ran.err) == (1, True, False), ran.err
+
+
+def test_precomputed_vectors_may_be_bfloat16(embed, tmp_path):
+    save_file({"x": torch.ones(20, 4, dtype=torch.bfloat16)}, tmp_path / "x.safetensors")
+    (tmp_path / "x.txt").write_text("".join(f"i{place}\n" for place in range(20)))
+    x = tmp_path / "x"
+    ran = embed(
+        *("--set", "embeddings.scft=null"),
+        *("--set", f"embeddings.encoder={{use: precomputed, vectors: {x}.safetensors, ids: {x}.txt}}"),
+    )
+    assert ran.code == 0, ran.err
 
 
 def test_texts_that_are_long_or_empty_are_embedded_when_that_is_wanted(embed, tmp_path):

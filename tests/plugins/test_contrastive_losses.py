@@ -20,27 +20,40 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def soft_clip(x: np.ndarray, y: np.ndarray, t: float) -> float:
-    logits = x @ y.T / t
-    targets = softmax(t * (x @ x.T + y @ y.T) / 2)
-    rows = -(targets * np.log(softmax(logits))).sum(1)
-    columns = -(targets.T * np.log(softmax(logits.T))).sum(1)
-    return float(((rows + columns) / 2).mean())
+Matrix = np.ndarray
 
 
-def info_nce(x: np.ndarray, y: np.ndarray, t: float) -> float:
-    return float(-np.log(np.diag(softmax(unit(x) @ unit(y).T / t))).mean())
+def without(logits: Matrix, alike: Matrix) -> Matrix:
+    return np.where(alike, -np.inf, logits)
 
 
-def symmetric_info_nce(x: np.ndarray, y: np.ndarray, t: float) -> float:
-    return (info_nce(x, y, t) + info_nce(y, x, t)) / 2
+def cross(targets: Matrix, logits: Matrix) -> Matrix:
+    shifted = logits - logits.max(1, keepdims=True)
+    logarithms = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return -(targets * np.where(targets > 0, logarithms, 0)).sum(1)
 
 
-def supcon(x: np.ndarray, y: np.ndarray, t: float) -> float:
+def soft_clip(x: Matrix, y: Matrix, t: float, alike: Matrix, normalize: bool = False, divide: bool = False) -> float:
+    x, y = (unit(x), unit(y)) if normalize else (x, y)
+    sharpness = 1 / max(t, 1e-3) if divide else t
+    logits = without(x @ y.T / t, alike)
+    targets = softmax(without(sharpness * (x @ x.T + y @ y.T) / 2, alike))
+    return float(((cross(targets, logits) + cross(targets.T, logits.T)) / 2).mean())
+
+
+def info_nce(x: Matrix, y: Matrix, t: float, alike: Matrix) -> float:
+    return float(-np.log(np.diag(softmax(without(unit(x) @ unit(y).T / t, alike)))).mean())
+
+
+def symmetric_info_nce(x: Matrix, y: Matrix, t: float, alike: Matrix) -> float:
+    return (info_nce(x, y, t, alike) + info_nce(y, x, t, alike)) / 2
+
+
+def supcon(x: Matrix, y: Matrix, t: float, alike: Matrix) -> float:
     views = unit(np.concatenate([x, y]))
     n, total = len(x), 0.0
     for anchor in range(2 * n):
-        others = [other for other in range(2 * n) if other != anchor]
+        others = [other for other in range(2 * n) if other != anchor and not alike[anchor % n, other % n]]
         scores = np.exp(views[others] @ views[anchor] / t)
         total -= np.log(np.exp(views[(anchor + n) % (2 * n)] @ views[anchor] / t) / scores.sum())
     return total / (2 * n)
@@ -49,15 +62,64 @@ def supcon(x: np.ndarray, y: np.ndarray, t: float) -> float:
 ORACLES = {"soft_clip": soft_clip, "info_nce": info_nce, "symmetric_info_nce": symmetric_info_nce, "supcon": supcon}
 
 
-@pytest.mark.parametrize("name", ORACLES)
-@settings(deadline=None, max_examples=15)
-@given(seed=st.integers(0, 999), batch=st.integers(2, 9), t=st.floats(0.5, 3.0))
-def test_a_loss_is_its_formula(name, seed, batch, t):
-    x, y = np.random.default_rng(seed).standard_normal((2, batch, 5))
+def loss(name: str, **settings):
     plugin = find("losses", name).load()
-    loss = plugin(plugin.config_type().model_validate({"temperature": t}))
-    found = loss(torch.from_numpy(x).float(), torch.from_numpy(y).float()).item()
-    assert found == pytest.approx(ORACLES[name](x, y, t), rel=1e-4)
+    return plugin(plugin.config_type().model_validate(settings))
+
+
+def drawn(seed: int, batch: int, masked: bool) -> tuple[Matrix, Matrix, Matrix]:
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((2, batch, 5))
+    alike = np.triu(rng.random((batch, batch)) < 0.3 * masked, 1)
+    return x, y, alike | alike.T
+
+
+def value(made, x: Matrix, y: Matrix, alike: Matrix) -> float:
+    found = made(torch.from_numpy(x).float(), torch.from_numpy(y).float(), torch.from_numpy(alike))
+    return found.item()
+
+
+@pytest.mark.parametrize("name", ORACLES)
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 999), batch=st.integers(2, 9), t=st.floats(0.5, 3.0), masked=st.booleans())
+def test_a_loss_is_its_formula_masked_or_not(name, seed, batch, t, masked):
+    x, y, alike = drawn(seed, batch, masked)
+    made = loss(name, temperature=t)
+    assert value(made, x, y, alike) == pytest.approx(ORACLES[name](x, y, t, alike), rel=1e-4, abs=1e-6)
+    if not masked:
+        plain = made(torch.from_numpy(x).float(), torch.from_numpy(y).float()).item()
+        assert plain == pytest.approx(ORACLES[name](x, y, t, alike), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("divide", [False, True])
+@pytest.mark.parametrize("t", [1e-4, 0.5, 3.0])
+def test_every_departure_of_soft_clip_is_its_formula(normalize, divide, t):
+    if t < 1e-3 and not (normalize and divide):
+        pytest.skip("logits of 10^5 leave float32")
+    x, y, alike = drawn(5, 8, masked=True)
+    made = loss("soft_clip", temperature=t, normalize=normalize, divide_targets=divide)
+    expected = soft_clip(x, y, t, alike, normalize, divide)
+    assert value(made, x, y, alike) == pytest.approx(expected, rel=2e-4)
+
+
+def test_detached_targets_change_the_gradient_and_not_the_value():
+    x, y = (torch.from_numpy(part).float().requires_grad_() for part in drawn(5, 8, masked=False)[:2])
+    found = []
+    for detach in (False, True):
+        made = loss("soft_clip", temperature=0.7, detach_targets=detach)
+        scores = made(x, y)
+        [gradient] = torch.autograd.grad(scores, x)
+        found.append((scores.item(), gradient))
+    assert found[0][0] == found[1][0]
+    assert not torch.allclose(found[0][1], found[1][1], atol=1e-3)
+    # The gradient through the logits alone, with targets held as numbers.
+    moved = x.detach().clone().requires_grad_()
+    targets = (0.7 * (x @ x.T + y @ y.T) / 2).softmax(-1).detach()
+    logits = moved @ y.T / 0.7
+    rows, columns = targets * logits.log_softmax(-1), targets.T * logits.T.log_softmax(-1)
+    [expected] = torch.autograd.grad(-(rows + columns).sum(-1).mean() / 2, moved)
+    torch.testing.assert_close(found[1][1], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_every_contrastive_loss_has_an_oracle():

@@ -255,8 +255,8 @@ def test_a_hub_id_is_pinned_by_its_revision(hub, tmp_path):
 
 
 def test_no_hub_and_no_folder_is_an_error_with_a_way_out(hub, tmp_path):
-    with pytest.raises(MissingError, match=r"the checkpoint 'nobody/nothing' cannot be loaded"):
-        encoder("causal_lm", tmp_path, checkpoint="nobody/nothing")
+    with pytest.raises(MissingError, match=r"the checkpoint 'nobody/nothing at main' cannot be loaded"):
+        encoder("causal_lm", tmp_path, checkpoint="nobody/nothing", revision="main")
 
 
 def test_four_bits_need_their_package(tmp_path, monkeypatch):

@@ -61,6 +61,13 @@ def items_of(texts: list[str]) -> Items:
     return Items.of([f"i{place}" for place in range(len(texts))], [(("title", text),) for text in texts], Prompt(""))
 
 
+def telling_items() -> Items:
+    """Forty items that differ in words of the miniature vocabulary."""
+    words = ("red", "blue", "soap", "film", "one", "two", "kind", "thing")
+    pairs = [(first, second) for first in words for second in words if first != second][:40]
+    return Items.of([f"i{place}" for place in range(40)], [(("title", one), ("kind", two)) for one, two in pairs])
+
+
 def encode(model: TextEncoder, texts: list[str]) -> np.ndarray:
     return encode_items(model, items_of(texts))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llmemb_bench.data.recdata import Items, Prompt
-from llmemb_bench.errors import DataError
+from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.encoding import batches_by_length, encode_items
@@ -65,11 +65,20 @@ def test_a_text_of_very_many_tokens_is_cut(length, tmp_path):
     assert np.isfinite(encode_items(made, items)).all()
 
 
-def test_a_word_that_is_too_long_is_cut_inside(tmp_path):
-    items = described(title="(" * 500)  # the small tokenizer makes 500 tokens of it, a real one of any long word
-    made = encoder("sentence_encoder", tmp_path, max_tokens=8, prefix="( " * 9)
-    [ids] = cut(made, items, list(items.attributes)).tokens.ids
-    assert len(ids) == 8
+def test_a_word_that_is_too_long_is_cut_inside(model):
+    items = described(title="a(" * 300)  # one word, 600 tokens
+    shortened = cut(model, items, list(items.attributes))
+    shown = shortened.texts[0].partition("title is ")[2]
+    assert ("a(" * 300).startswith(shown)
+    assert shortened.tokens.ids == model.tokenize(shortened.texts).ids
+    assert len(shortened.tokens.ids[0]) == 24
+
+
+def test_an_instruction_that_leaves_no_room_is_refused(tmp_path):
+    made = encoder("sentence_encoder", tmp_path, max_tokens=8, prefix="one " * 9)
+    for items in (described(title="soap"), Items.of(["a"], [()], Prompt("The item"))):
+        with pytest.raises(SpecError, match="max_tokens 8 leaves no room for a text: 'The item"):
+            cut(made, items, list(items.attributes))
 
 
 def test_texts_that_fit_are_left_alone(model):
@@ -110,8 +119,17 @@ def test_out_of_memory_halves_the_batch_and_changes_no_vector(model, monkeypatch
     np.testing.assert_allclose(encode(model, TEXTS * 3), whole, atol=1e-6)
     assert "out of memory: going on with chunks of 1,024 tokens (the result is the same)" in capsys.readouterr().err
     monkeypatch.setattr(model, "forward", lambda *_: (_ for _ in ()).throw(MemoryError()))
-    with pytest.raises(DataError, match="one text alone does not fit into memory"):
+    with pytest.raises(DataError, match="one text of 24 tokens does not fit into memory alone"):
         encode(model, TEXTS)
+
+
+def test_vectors_that_are_not_finite_are_not_kept(model, tmp_path):
+    with torch.no_grad():
+        next(model.parameters())[:] = float("nan")
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(DataError, match="not finite"):
+        encode_items(model, small_items(3), tmp_path / "kept")
+    assert not list((tmp_path / "kept").iterdir())
 
 
 def test_an_error_that_is_no_lack_of_memory_is_not_hidden(model, monkeypatch):

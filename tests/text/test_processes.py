@@ -111,7 +111,22 @@ def test_an_accelerate_file_starts_the_command_and_its_exit_code_is_kept(spec, f
     ran = run("run", spec, "--accelerate-config", "a.yaml", folder=folder)
     assert (ran.returncode, ran.stdout.count("1 of 1 cells done")) == (0, 1), ran.stderr
     spec.write_text(spec.read_text().replace(str(folder / "model"), str(folder / "nowhere")))
-    ran = run("run", spec, "--accelerate-config=a.yaml", folder=folder)
+    ran = run("run", spec, "--accelerate-config=./a.yaml", folder=folder)
     assert (ran.returncode, "Traceback" in ran.stderr) == (4, False), ran.stderr
     ran = run("run", spec, "--accelerate-config", "no.yaml", folder=folder)
     assert (ran.returncode, "accelerate config --config_file no.yaml" in ran.stderr) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("num_processes: 1", "num_processes: 2"), "torchrun --nproc-per-node 2 -m llmemb_bench"),
+        (("mixed_precision: 'no'", "mixed_precision: bf16"), "dtype: bfloat16 in the spec"),
+        (("distributed_type: 'NO'", "distributed_type: DEEPSPEED"), "distributed_type: is not supported"),
+        (("compute_environment", "- ["), "cannot be read"),
+    ],
+)
+def test_an_accelerate_file_that_would_not_do_what_it_says_is_refused(change, message, spec, folder):
+    (folder / "a.yaml").write_text(ACCELERATE.replace(*change))
+    ran = run("run", spec, "--accelerate-config", "a.yaml", folder=folder)
+    assert (ran.returncode, message in ran.stderr, "Traceback" in ran.stderr) == (2, True, False), ran.stderr

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from llmemb_bench.config import Config, EncoderChoice, LossChoice
-from llmemb_bench.contracts import Loss
+from llmemb_bench.contracts import Loss, Tokens
 from llmemb_bench.data.recdata import Items, Prompt
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.registry import find
@@ -99,10 +99,10 @@ def test_dropout_is_drawn_anew_for_other_seeds_at_its_share(tmp_path):
     [dropout, *_] = [module for module in made.modules() if type(module).__name__ == "TextDropout"]
     x = torch.ones(2, 400, 32)
     real = torch.ones(2, 400, dtype=torch.bool)
-    with made._draws.of([1, 2], real):
-        first, again = dropout(x), dropout(x)
-    with made._draws.of([3, 2], real):
-        other = dropout(x)
+    made._draws.set([1, 2], real)
+    first, again = dropout(x), dropout(x)
+    made._draws.set([3, 2], real)
+    other = dropout(x)
     torch.testing.assert_close(first, again)
     torch.testing.assert_close(first[1], other[1])
     assert not torch.equal(first[0], other[0])
@@ -151,10 +151,46 @@ def test_dropping_leaves_out_the_papers_share():
 def test_items_of_one_text_and_views_in_common_are_alike():
     title, brand, other = ("title", "Soap"), ("brand", "X"), ("brand", "Y")
     items = Items.of("abcd", [(title, brand), (title, other), (title, brand), (("title", "Film"),)])
-    views = [(title,), (title,), (brand, title), (("title", "Film"),), (brand,), (other,), (title, brand), ()]
+    views = Tokens(((1,), (1,), (2, 1), (4,), (2,), (3,), (1, 2), (5,)), pad=0)
     found = alike(items, [0, 1, 2, 3], views)
     expected = torch.tensor([[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
     assert torch.equal(found, expected)
+
+
+def test_items_of_a_held_out_text_are_not_tuned_on_either(tmp_path, monkeypatch):
+    items, drawn = Items.of([f"i{place}" for place in range(40)], [*small_items(20).attributes] * 2), set()
+    held = hold_out(items, [augmentation()], SCFT)
+    assert held is not None
+    monkeypatch.setattr(
+        "llmemb_bench.text.scft.two_views",
+        lambda items, rows, *rest: (drawn.update(rows), two_views(items, rows, *rest))[1],
+    )
+    tune(encoder("causal_lm", tmp_path), items, [augmentation()], loss(), SCFT)
+    assert {items.attributes[row] for row in drawn}.isdisjoint(items.attributes[row] for row in held.rows)
+    two = Items.of(["a", "b"] * 10, [(("title", "x"),), (("title", "y"),)] * 10)
+    with pytest.raises(DataError, match="there are not two items to tune on"):
+        tune(encoder("causal_lm", tmp_path), two, [augmentation()], loss(), SCFT)
+
+
+def test_a_base_with_dropout_of_its_own_kind_is_silenced_or_refused(tmp_path):
+    from transformers import OPTConfig, OPTModel
+
+    encoder("causal_lm", tmp_path)  # for its tokenizer
+    sizes = {
+        "hidden_size": 32,
+        "ffn_dim": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "word_embed_proj_dim": 32,
+    }
+    OPTModel(OPTConfig(vocab_size=17, max_position_embeddings=256, dropout=0.5, **sizes)).save_pretrained(tmp_path)
+    made = encoder("causal_lm", None, checkpoint=str(tmp_path), lora={"rank": 2})
+    tune(made, small_items(), [augmentation()], loss(), SCFT)
+    decoder = made.model.base_model.model.decoder.layers[0]
+    assert decoder.dropout == 0
+    decoder.dropout = 0.5
+    with pytest.raises(SpecError, match="gives one text with one seed two vectors"):
+        tune(made, small_items(), [augmentation()], loss(), SCFT)
 
 
 def test_false_negatives_are_masked_unless_the_published_code_is_wanted(tmp_path):
@@ -351,7 +387,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from llmemb_bench.config import Config, EncoderChoice, LossChoice
-from llmemb_bench.contracts import Loss
+from llmemb_bench.contracts import Loss, Tokens
 from llmemb_bench.registry import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.adapter import tune_and_save

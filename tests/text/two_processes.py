@@ -1,4 +1,4 @@
-"""What a process of several does in test_processes.py: `python two_processes.py TASK FOLDER [sharded]`."""
+"""What a process of several does in test_processes.py: `python two_processes.py TASK FOLDER`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.views import two_views
 from llmemb_bench.world import leave, world
-from small_models import SCFT, augmentation, loss, shared_encoder
+from small_models import SCFT, augmentation, loss, shared_encoder, telling_items
 
 
 def assert_is_spread(made: TextEncoder) -> None:
@@ -44,7 +44,7 @@ def gradient(folder: Path) -> dict[str, torch.Tensor]:
 
 def tuned(folder: Path) -> dict[str, torch.Tensor]:
     """Vectors after a few steps."""
-    made, items = shared_encoder(folder), small_items(40)
+    made, items = shared_encoder(folder), telling_items()
     tune(made, items, [augmentation()], loss(), SCFT)
     return {"vectors": torch.from_numpy(encode_items(made, items))}
 

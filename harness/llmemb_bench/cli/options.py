@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmemb_bench.errors import Exit, MissingError
+from llmemb_bench.errors import Exit, MissingError, SpecError
 from llmemb_bench.permissions import allow_remote_code
 
 Results = Annotated[Path, typer.Option(help="Folder of runs, cache and store.", envvar="LLMEMB_BENCH_RESULTS")]
@@ -55,11 +56,36 @@ def begin(remote_code: bool, accelerate_config: Path | None) -> Iterator[None]:
         raise typer.Exit(int(Exit.INTERRUPTED)) from stopped
 
 
+def _refuse_unusable(config: Path) -> None:
+    """What accelerate would do in another way than its file says, or we than it says."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        given = YAML(typ="safe", pure=True).load(config.read_text(encoding="utf-8"))
+    except (YAMLError, ValueError) as error:
+        raise SpecError(f"cannot be read: {str(error).splitlines()[0]}", where=str(config)) from error
+    if not isinstance(given, dict):
+        raise SpecError("is no accelerate file", where=str(config), fix=f"accelerate config --config_file {config}")
+    count = given.get("num_processes", 1)
+    if given.get("use_cpu") and count != 1 and "mpirun_config" not in given:
+        fix = f"torchrun --nproc-per-node {count} -m llmemb_bench ... in place of the option, or an mpirun_config"
+        raise SpecError("accelerate starts one process only where there is no GPU", where=str(config), fix=fix)
+    if str(given.get("distributed_type")) in ("DEEPSPEED", "MEGATRON_LM"):
+        raise SpecError("is not supported", where=f"{config}: distributed_type", fix="MULTI_GPU, or FSDP")
+    if str(given.get("mixed_precision", "no")) not in ("no", "False"):
+        fix = "mixed_precision: 'no', and dtype: bfloat16 in the spec"
+        raise SpecError("precision is the spec's to say", where=f"{config}: mixed_precision", fix=fix)
+
+
 def _launch(config: Path) -> int:
     """This very command under `accelerate launch`, without the option that brought us here."""
     if not config.is_file():
         raise MissingError(f"no file {config}", where=ACCELERATE, fix=f"accelerate config --config_file {config}")
-    words = [word for word in sys.argv[1:] if word != f"{ACCELERATE}={config}"]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SpecError("several processes are running already", where=ACCELERATE, fix="leave the option out")
+    _refuse_unusable(config)
+    words = [word for word in sys.argv[1:] if not word.startswith(f"{ACCELERATE}=")]
     if ACCELERATE in words:
         place = words.index(ACCELERATE)
         del words[place : place + 2]

@@ -45,7 +45,7 @@ def order_events(db: DuckDBPyConnection, dataset: Dataset) -> Ordered:
     unit = _read(db, relations, dataset.time_unit())
     tally = {"events_read": _count(db, "raw")}
     _refuse_broken(db, dataset, unit, tally)
-    _code(db)
+    _code(db, len(relations))
     _drop_repeats(db, config, tally)
     _drop_rare(db, config, tally)
     if not tally["events_read"]:
@@ -68,7 +68,7 @@ def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> 
 
 
 def _read(db: DuckDBPyConnection, relations: Sequence[DuckDBPyRelation], unit: TimeUnit) -> TimeUnit:
-    """Table `raw(name_u, name_i, time, rating, fold)`; its rowid is the order of the file."""
+    """View `raw(line, name_u, name_i, time, rating, fold)`; returns the unit of the times."""
     queries: list[str] = []
     units: set[TimeUnit] = set()
     for place, relation in enumerate(relations):
@@ -78,15 +78,14 @@ def _read(db: DuckDBPyConnection, relations: Sequence[DuckDBPyRelation], unit: T
         units.add(unit_here)
     if len(units) > 1:
         raise DataError("time is of one kind in a file and of another in the next", where="the dataset's events")
-    if len(queries) == 1:
-        db.execute(f"create table raw as {queries[0]}")
-    else:
-        _read_side_by_side(db, queries)
+    _read_side_by_side(db, queries)
+    _number_lines(db, len(queries))
     return units.pop()
 
 
 def _read_side_by_side(db: DuckDBPyConnection, queries: Sequence[str]) -> None:
-    """DuckDB reads one gzip stream after another; a cursor each lets them use all its threads."""
+    """Tables `raw_0`, `raw_1`, ... DuckDB reads one gzip stream after another; a cursor each lets them use all its
+    threads."""
     row = db.execute("select current_setting('threads')").fetchone()
     with ThreadPoolExecutor(row[0] if row else 1) as pool:
         made = [
@@ -95,11 +94,15 @@ def _read_side_by_side(db: DuckDBPyConnection, queries: Sequence[str]) -> None:
         ]
         for future in made:
             future.result()
-    db.execute("create table raw as from raw_0")
-    for place in range(1, len(queries)):
-        db.execute(f"insert into raw from raw_{place}")
-    for place in range(len(queries)):
-        db.execute(f"drop table raw_{place}")
+
+
+def _number_lines(db: DuckDBPyConnection, parts: int) -> None:
+    """View `raw(line, ...)` over the parts, numbered from 0 in the order of the files."""
+    first, selected = 0, []
+    for place in range(parts):
+        selected.append(f"select rowid + {first} as line, * from raw_{place}")
+        first += _count(db, f"raw_{place}")
+    db.execute(f"create view raw as {' union all '.join(selected)}")
 
 
 def _columns(relation: DuckDBPyRelation, unit: TimeUnit) -> tuple[str, TimeUnit]:
@@ -132,7 +135,7 @@ def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, unit: TimeUnit, tal
     if config.min_rating is not None:
         faults["rating"] = "rating is null or isnan(rating)"
     counts = ", ".join(
-        f"count(*) filter ({fault}), coalesce(min(rowid) filter ({fault}), 0) + 1" for fault in faults.values()
+        f"count(*) filter ({fault}), coalesce(min(line) filter ({fault}), 0) + 1" for fault in faults.values()
     )
     found = db.execute(f"select {counts} from raw").fetchone() or ()
     for name, count, first in zip(faults, found[::2], found[1::2], strict=True):
@@ -145,10 +148,9 @@ def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, unit: TimeUnit, tal
         tally[f"events_without_{name}"] = count
     bad = " or ".join(f"({fault})" for fault in faults.values())
     rated = "" if config.min_rating is None else f" and rating >= {config.min_rating}"
-    time = "rowid" if unit == "order" else '"time"'
+    time = "line" if unit == "order" else '"time"'
     db.execute(
-        f'create view usable as select rowid as line, name_u, name_i, {time} as "time", fold from raw '
-        f"where not ({bad}){rated}"
+        f'create view usable as select line, name_u, name_i, {time} as "time", fold from raw where not ({bad}){rated}'
     )
     if config.min_rating is not None:
         row = db.execute(f"select count(*) from raw where not ({bad}) and rating < {config.min_rating}").fetchone()
@@ -170,7 +172,7 @@ def _way_out(name: str) -> str:
     return "is the column missing or misnamed? mend the rows, or set dataset.broken_rows: drop (they are counted)"
 
 
-def _code(db: DuckDBPyConnection) -> None:
+def _code(db: DuckDBPyConnection, parts: int) -> None:
     """Table `event(line, user, item, time, fold)` of integers; `name_u` and `name_i` hold what the codes mean."""
     for name in ("name_u", "name_i"):
         db.execute(f"create table {name} as select {name} as name from usable group by all")
@@ -180,7 +182,9 @@ def _code(db: DuckDBPyConnection) -> None:
         from usable join name_u u on usable.name_u = u.name join name_i i on usable.name_i = i.name"""
     )
     db.execute("drop view usable")
-    db.execute("drop table raw")
+    db.execute("drop view raw")
+    for place in range(parts):
+        db.execute(f"drop table raw_{place}")
 
 
 def _drop_repeats(db: DuckDBPyConnection, config: DatasetConfig, tally: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Texts that are too long for the model lose whole attributes, the last first; the first one is cut between words."""
+"""Texts that are too long for the model lose whole attributes, the last first; the first is cut between words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from llmemb_bench.contracts import TextEncoder, Tokens
 from llmemb_bench.data.recdata import Attributes, Items
+from llmemb_bench.errors import SpecError
+
+NOTHING: Attributes = (("", "-"),)
+"""What an item without attributes is cut to, in vain: its instruction alone is too long."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ def cut(encoder: TextEncoder, items: Items, views: Sequence[Attributes]) -> Cut:
     whole = encoder.tokenize(texts)
     ids = list(whole.ids)
     long = [row for row, tokens in enumerate(ids) if len(tokens) > encoder.max_tokens]
-    shortened = {row: _versions(views[row] or (("", ""),)) for row in long}
+    shortened = {row: _versions(views[row] or NOTHING) for row in long}
     fits, too_long = dict.fromkeys(long, 0), {row: len(shortened[row]) for row in long}
     while open_rows := [row for row in long if too_long[row] - fits[row] > 1]:
         middle = {row: (fits[row] + too_long[row]) // 2 for row in open_rows}
@@ -35,24 +39,36 @@ def cut(encoder: TextEncoder, items: Items, views: Sequence[Attributes]) -> Cut:
                 fits[row], texts[row], ids[row] = middle[row], text, tokens
             else:
                 too_long[row] = middle[row]
-    for row in long:  # not even one word fits: cut inside it, behind it stands what closes every text
-        ids[row] = ids[row] if fits[row] else (*ids[row][: encoder.max_tokens - 1], ids[row][-1])
+    if hopeless := [row for row in long if not fits[row]]:
+        raise SpecError(
+            f"max_tokens {encoder.max_tokens} leaves no room for a text: {texts[hopeless[0]][:60]!r}",
+            where="embeddings.encoder.max_tokens",
+            fix="set more, or a shorter dataset.instruction",
+        )
     return Cut(texts, Tokens(tuple(ids), whole.pad), len(long))
 
 
 @dataclass(frozen=True)
 class _Versions:
-    """A view's shortened versions, numbered by length from 1: words of the first attribute, then whole attributes."""
+    """A view's shortened versions, numbered by length from 1: characters of the first word (some languages put no
+    blank between words, and some words are links), words of the first attribute, then whole attributes."""
 
     attributes: Attributes
     words: list[str]
 
+    @property
+    def characters(self) -> int:
+        return len(self.words[0]) - 1
+
     def __len__(self) -> int:
-        return len(self.words) + len(self.attributes) - 1
+        return self.characters + len(self.words) + len(self.attributes) - 1
 
     def view(self, number: int) -> Attributes:
+        name, _ = self.attributes[0]
+        if number <= self.characters:
+            return ((name, self.words[0][:number]),)
+        number -= self.characters
         if number <= len(self.words):
-            name, _ = self.attributes[0]
             return ((name, " ".join(self.words[:number])),)
         return self.attributes[: number - len(self.words) + 1]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
-from llmemb_bench.cache import Shelf
+from llmemb_bench.cache import Shelf, write_folder
 from llmemb_bench.data.stages import prepared
 from llmemb_bench.errors import SpecError
 from llmemb_bench.pipeline import text_vectors
@@ -23,6 +24,8 @@ def embed(part: TextPart, shelf: Shelf, output: Path, *, untuned: bool, adapter:
     """
     if adapter is not None and part.embeddings.scft is None:
         raise SpecError("there is no adapter to write", where="--adapter", fix="add embeddings.scft to the spec")
+    if adapter is not None and adapter.exists():
+        raise SpecError("exists already", where=f"--adapter {adapter}", fix="name a new folder, or remove it")
     data = prepared(part.dataset, shelf)
     made = text_vectors(part.embeddings, data, part.dataset, shelf)
     tables = {"vector": made.vectors.table[1:].numpy()}
@@ -32,7 +35,7 @@ def embed(part: TextPart, shelf: Shelf, output: Path, *, untuned: bool, adapter:
     if not world().is_first:
         return None
     if adapter is not None and made.adapter is not None:
-        shutil.copytree(made.adapter, adapter, dirs_exist_ok=True)
+        write_folder(adapter, partial(shutil.copytree, made.adapter, dirs_exist_ok=True), adapter.exists)
     items = data.catalogue
     how = json.loads((made.folder / MADE).read_text())
     write_vectors(output, list(items.ids), items.texts(), tables, how)

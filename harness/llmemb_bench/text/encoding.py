@@ -57,14 +57,13 @@ def encode_views(encoder: TextEncoder, items: Items, views: Sequence[Attributes]
     shortened = cut(encoder, items, distinct)
     if shortened.n_cut and kept:
         say(f"{shortened.n_cut} of {len(distinct)} texts are longer than {encoder.max_tokens} tokens and were cut")
-    vectors = encode_tokens(encoder, shortened.tokens, kept)
-    _refuse_infinite(vectors, shortened.texts)
+    vectors = encode_tokens(encoder, shortened.tokens, shortened.texts, kept)
     place = {view: row for row, view in enumerate(distinct)}
     return vectors[[place[view] for view in views]]
 
 
-def encode_tokens(encoder: TextEncoder, tokens: Tokens, kept: Path | None = None) -> Vectors:
-    """float32 vectors in the order of `tokens`, the same in every process."""
+def encode_tokens(encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], kept: Path | None = None) -> Vectors:
+    """float32 vectors in the order of `tokens`, the same in every process; an error quotes one of `texts`."""
     here, training = world(), encoder.training
     order = np.argsort(-tokens.lengths(), kind="stable").tolist()
     blocks = [order[start : start + TEXTS_A_BLOCK] for start in range(0, len(order), TEXTS_A_BLOCK)]
@@ -79,6 +78,7 @@ def encode_tokens(encoder: TextEncoder, tokens: Tokens, kept: Path | None = None
                 work.advance(len(block))
             else:
                 found[block] = here.total(_block(encoder, tokens, block, size, here, work))
+                _refuse_infinite(found[block], [texts[row] for row in block])
                 _keep(found[block], path, here)
     encoder.train(training)
     return found.numpy()
@@ -103,7 +103,7 @@ def _block(
             if rows:
                 found[[place[row] for row in rows]] = vectors
 
-    size.fitting(encode)
+    size.fitting(encode, int(tokens.lengths()[list(block)].max()))
     work.advance(len(block))
     return found
 
@@ -134,8 +134,8 @@ def batches_by_length(tokens: Tokens, rows: Sequence[int], budget: int) -> list[
     return batches
 
 
-def _refuse_infinite(vectors: Vectors, texts: Sequence[str]) -> None:
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+def _refuse_infinite(vectors: torch.Tensor, texts: Sequence[str]) -> None:
+    bad = (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if len(bad):
         raise DataError(
             f"the vectors of {len(bad)} texts are not finite numbers, the first is of: {texts[bad[0]][:80]!r}",

@@ -24,6 +24,8 @@ def refuse_unwritable(path: Path) -> None:
     """Before any work: a name that is no Parquet file, or a folder that is not there."""
     if path.suffix != SUFFIX:
         raise SpecError(f"'{path}' should end in {SUFFIX}", where="--output", fix=f"--output {path.stem}{SUFFIX}")
+    if path.is_dir():
+        raise SpecError(f"'{path}' is a folder", where="--output", fix="name a file")
     if not path.parent.is_dir():
         raise MissingError(f"no folder {path.parent}", where="--output", fix=f"mkdir -p {path.parent}")
 
@@ -33,6 +35,18 @@ def write_vectors(
 ) -> None:
     """One row an item and one column a table; `made` says how, in the file's metadata. Whole or absent."""
     part = path.with_suffix(".part")
+    try:
+        _write(part, ids, texts, vectors, made)
+        part.replace(path)
+    except (OSError, duckdb.Error) as error:
+        raise MissingError(f"cannot be written: {str(error).splitlines()[0]}", where=str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(
+    part: Path, ids: Sequence[str], texts: Sequence[str], vectors: Mapping[str, Table], made: dict[str, Any]
+) -> None:
     with duckdb.connect() as db:
         widths = ", ".join(f"{name} float[{table.shape[1]}]" for name, table in vectors.items())
         db.execute(f"create table vectors (item varchar, text varchar, {widths})")
@@ -51,7 +65,6 @@ def write_vectors(
             db.execute(f"insert into vectors select item, text, {', '.join(lists)} from rows")
         metadata = _quoted(json.dumps(made, ensure_ascii=False))
         db.execute(f"copy vectors to {_quoted(str(part))} (format parquet, kv_metadata {{made: {metadata}}})")
-    part.replace(path)
 
 
 def read_vectors(path: Path, column: str = "vector") -> tuple[list[str], Table]:

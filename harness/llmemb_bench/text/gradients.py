@@ -31,13 +31,15 @@ def backward(
     (`seeds`), and every process computes the loss of the whole batch. `loss` gets the vectors in the order of `tokens`.
     """
     batch = _Batch(encoder, tokens, seeds)
-    vectors, graph = size.fitting(batch.first_pass)
+    vectors, *graphs = size.fitting(batch.first_pass, batch.longest)
     vectors = world().total(vectors).requires_grad_()
     value = loss(vectors)
     if torch.isfinite(value):
         torch.autograd.backward(value)
-        graphs = [graph]  # its memory is freed by the first attempt, whatever becomes of it
-        size.fitting(lambda budget: batch.second_pass(budget, vectors.grad, graphs.pop() if graphs else None))
+        pull: Callable[[int], None] = lambda budget: batch.second_pass(  # noqa: E731
+            budget, vectors.grad, graphs.pop() if graphs else None
+        )
+        size.fitting(pull, batch.longest)  # the kept graph is gone after the first attempt, whatever becomes of it
         _add_up(encoder)
     return value.detach(), vectors.detach()
 
@@ -53,6 +55,7 @@ class _Batch:
         self.encoder, self.tokens, self.seeds = encoder, tokens, seeds
         by_length = sorted(range(len(tokens.ids)), key=lambda row: -len(tokens.ids[row]))
         self.own = world().own(by_length)
+        self.longest = int(tokens.lengths().max())
 
     def first_pass(self, budget: int) -> tuple[Tensor, Graph]:
         """[texts, text_dim] own vectors, zero elsewhere, and the graph of the chunk that came last."""
@@ -101,5 +104,6 @@ def _add_up(encoder: TextEncoder) -> None:
     from torch.distributed.tensor import DTensor
 
     for weight in encoder.parameters():
-        if weight.grad is not None and not isinstance(weight, DTensor):
-            weight.grad = world().total(weight.grad)
+        if weight.requires_grad and not isinstance(weight, DTensor):
+            # Without a gradient in this process (an expert that no text went to) it may have one in another.
+            weight.grad = world().total(torch.zeros_like(weight) if weight.grad is None else weight.grad)

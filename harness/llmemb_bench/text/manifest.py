@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from llmemb_bench.cache import fingerprint
 from llmemb_bench.contracts import Encoder, TextEncoder
 from llmemb_bench.data.recdata import Items
 from llmemb_bench.spec.resolve import digest
@@ -28,7 +28,9 @@ def how_made(encoder: Encoder, items: Items, text_dim: int, dim: int, adapter: P
         "texts_sha256": items.key,
         "prompt": asdict(items.prompt),
         "prompt_sha256": digest(asdict(items.prompt)),
-        "adapter_sha256": None if adapter is None else _hash_of_weights(adapter),
+        "adapter_sha256": None
+        if adapter is None
+        else digest([fingerprint(path) for path in sorted(adapter.glob("*.safetensors"))]),
         **(_model(encoder) if isinstance(encoder, TextEncoder) else {}),
         "versions": versions(PACKAGES),
     }
@@ -41,15 +43,6 @@ def _model(encoder: TextEncoder) -> dict[str, Any]:
         "device": world().device,
         "processes": world().size,
     }
-
-
-def _hash_of_weights(folder: Path) -> str:
-    """One sha256 over the files of weights in a folder."""
-    found = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:

@@ -23,25 +23,35 @@ class ChunkSize:
 
     tokens: int
 
-    def fitting(self, work: Callable[[int], T]) -> T:
-        """`work(tokens)`, repeated with half as many until it fits; work must start afresh each time."""
+    def fitting(self, work: Callable[[int], T], longest: int) -> T:
+        """`work(tokens)`, repeated with half as many until it fits; work must start afresh each time. `longest`: the
+        longest text in tokens, below which no chunk gets smaller."""
         while True:
             try:
                 return work(self.tokens)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error) or world().sharded:  # others wait for this forward and its like
+                if not _is_out_of_memory(error):
                     raise
-                if self.tokens == 1:
-                    raise DataError(
-                        "one text alone does not fit into memory",
-                        where="embeddings",
-                        fix="set a smaller embeddings.encoder.max_tokens, gradient_checkpointing: true, or bfloat16",
-                    ) from error
+                self._refuse_hopeless(error, longest)
             # Outside of the handler: the exception would keep the failed attempt's tensors alive.
             self.tokens = max(1, self.tokens // 2)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             progress.alert(f"out of memory: going on with chunks of {self.tokens:,} tokens (the result is the same)")
+
+    def _refuse_hopeless(self, error: BaseException, longest: int) -> None:
+        if world().sharded:  # the others wait for this forward pass and its like
+            raise DataError(
+                f"out of memory with chunks of {self.tokens:,} tokens over a sharded base",
+                where="embeddings.scft",
+                fix=f"chunk_tokens: {max(1, self.tokens // 2)}",
+            ) from error
+        if self.tokens <= longest:
+            raise DataError(
+                f"one text of {longest} tokens does not fit into memory alone",
+                where="embeddings",
+                fix="set a smaller embeddings.encoder.max_tokens, gradient_checkpointing: true, or dtype: bfloat16",
+            ) from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from llmemb_bench.errors import SpecError
-from llmemb_bench.registry import suggestion
 from llmemb_bench.text.files import read_texts, read_vectors
 from llmemb_bench.text.geometry import unit
 
 COLUMNS = {"untuned": "before SCFT", "vector": "after SCFT"}
 SHOWN = 5
 """Items that an error suggests."""
+IDS_COMPARED = 20_000
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,13 @@ def _row(wanted: str, items: Sequence[str], texts: Sequence[str], place: dict[st
     if len(holding) == 1:
         return holding[0]
     some = ", ".join(f"{items[row]} ({_short(texts[row], 40)})" for row in holding[:SHOWN])
-    fix = f"{len(holding)} texts hold it: {some}" if holding else suggestion(wanted, list(items[:1000]))
+    fix = f"{len(holding)} texts hold it: {some}" if holding else _near(wanted, items)
     raise SpecError(f"no item has the id '{wanted}'", fix=fix)
+
+
+def _near(wanted: str, items: Sequence[str]) -> str:
+    close = difflib.get_close_matches(wanted, items[:IDS_COMPARED], n=1)
+    return f"did you mean '{close[0]}'?" if close else f"ids look like: {', '.join(items[:SHOWN])}"
 
 
 def _nearest(vectors: NDArray[np.float32], rows: Sequence[int], count: int) -> list[list[tuple[int, float]]]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
-from llmemb_bench.data.recdata import Items
+from llmemb_bench.data.recdata import Attributes, Items
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.progress import Work, say, track
 from llmemb_bench.seeds import generator
@@ -55,6 +55,7 @@ def tune(
     tuning = _Tuning(encoder, items, augmentations, loss, config, kept)
     tuning.resume()
     encoder.train()
+    _refuse_unsteady(encoder, items)
     with track("scft", config.steps, "steps") as work:
         work.advance(tuning.state.step)
         tuning.run(work)
@@ -76,8 +77,9 @@ class _Tuning:
         self.encoder, self.items, self.augmentations = encoder, items, augmentations
         self.loss, self.config, self.kept = loss, config, kept
         self.held_out: HeldOut | None = hold_out(items, augmentations, config)
-        held = set(self.held_out.rows if self.held_out else ())
-        self.rows = [row for row in range(len(items)) if row not in held]
+        held = {items.attributes[row] for row in self.held_out.rows} if self.held_out else set()
+        self.rows = [row for row in range(len(items)) if items.attributes[row] not in held]
+        _refuse_few({items.attributes[row] for row in self.rows})
         self.weights = dict([*checkpoint.trained(encoder, "encoder"), *checkpoint.trained(loss, "loss")])
         self.optimizer = torch.optim.AdamW(
             self.weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -109,7 +111,7 @@ class _Tuning:
         views = two_views(self.items, rows, self.augmentations, generator(self.config.seed, "views", step))
         shortened = cut(self.encoder, self.items, views)
         seeds = generator(self.config.seed, "dropout", step).integers(LARGEST_SEED, size=len(views)).tolist()
-        same = alike(self.items, rows, views).to(self.encoder.device) if self.masks else None
+        same = alike(self.items, rows, shortened.tokens).to(self.encoder.device) if self.masks else None
         rate = self.config.learning_rate * _share(step, self.config)
         self.optimizer.zero_grad()
         value, vectors = backward(
@@ -188,6 +190,28 @@ def _refuse_small(items: Items) -> None:
             f"contrastive tuning needs two items of different text; there are {len(items)} items, all alike",
             where="embeddings.scft",
             fix="remove 'scft:', or name more dataset.attributes",
+        )
+
+
+def _refuse_few(texts: Collection[Attributes]) -> None:
+    if len(texts) < 2:
+        raise DataError(
+            "but for the held-out items and those of their texts there are not two items to tune on",
+            where="embeddings.scft",
+            fix="held_out: {items: 0}",
+        )
+
+
+def _refuse_unsteady(encoder: TextEncoder, items: Items) -> None:
+    """A base with dropout outside of torch's modules gives another vector each time: no gradient would be true."""
+    tokens = encoder.tokenize([items.text(items.attributes[0])])
+    with torch.no_grad():
+        first, second = (encoder(*tokens.batch([0]), [1]) for _ in range(2))
+    if not torch.allclose(first, second, atol=1e-5, rtol=1e-3, equal_nan=True):
+        raise SpecError(
+            "the encoder gives one text with one seed two vectors: its base drops activations in a way of its own",
+            where="embeddings.encoder.checkpoint",
+            fix="use another base",
         )
 
 

@@ -22,6 +22,12 @@ class HeldOutConfig(Config):
     """Stop after so many measurements without a better recall, and keep the best weights; absent: run to the end and
     keep the last (paper)."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> HeldOutConfig:
+        if self.patience is not None and self.items == 0:
+            raise ValueError("should have items to be patient about: patience measures on held-out items")
+        return self
+
 
 class ScftConfig(Config):
     """AdamW with linear decay to zero (LLMEmb reference code, llm/ds.config)."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool
+from numpy.typing import NDArray
 from torch import Tensor
 
-from llmemb_bench.contracts import Augmentation
+from llmemb_bench.contracts import Augmentation, Tokens
 from llmemb_bench.data.recdata import Attributes, Items
 
 TRIES = 20
-"""Draws until the two views of an item differ; an item of one attribute has only one view."""
+"""Draws until the two views of an item differ; some items have only one view."""
 
 
 def view_of(items: Items, row: int, augmentations: Sequence[Augmentation], rng: np.random.Generator) -> Attributes:
@@ -35,7 +36,7 @@ def two_views(
     second = []
     for row, other in zip(rows, first, strict=True):
         drawn = view_of(items, row, augmentations, rng)
-        for _ in range(TRIES if len(items.attributes[row]) > 1 else 0):
+        for _ in range(TRIES):
             if drawn != other:
                 break
             drawn = view_of(items, row, augmentations, rng)
@@ -43,15 +44,20 @@ def two_views(
     return first + second
 
 
-def alike(items: Items, rows: Sequence[int], views: Sequence[Attributes]) -> Bool[Tensor, "batch batch"]:
+def alike(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor, "batch batch"]:
     """Which items of a batch must not count as each other's negatives: those of the same full text, or with a view
-    in common; `views` as `two_views` gives them."""
-    texts = [*(items.attributes[row] for row in rows), *views]
-    number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    codes = np.array([number[text] for text in texts]).reshape(3, len(rows))  # full text, first view, second view
-    same = np.zeros((len(rows), len(rows)), dtype=bool)
-    for one in codes:
-        for other in codes:
+    that reads the same once it is cut; `tokens` of the views, in the order of `two_views`."""
+    full = _numbered([items.attributes[row] for row in rows])
+    same = full[:, None] == full
+    views = _numbered(tokens.ids).reshape(2, len(rows))
+    for one in views:
+        for other in views:
             same |= one[:, None] == other
     np.fill_diagonal(same, False)
     return torch.from_numpy(same)
+
+
+def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Equal values have equal numbers."""
+    number = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    return np.array([number[value] for value in values])

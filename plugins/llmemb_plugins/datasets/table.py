@@ -20,6 +20,8 @@ from llmemb_plugins.datasets._files import first_line, header, named
 
 DELIMITERS = {".csv": ",;|\t", ".tsv": "\t"}
 """What may stand between values; where several may, the one that the first line holds most of."""
+SAMPLE = 20_480
+"""Lines of events that are looked at for the names of columns; of items all, since any may hold another attribute."""
 FORMATS = (*DELIMITERS, ".parquet", ".jsonl")
 
 
@@ -91,7 +93,7 @@ class Table(Dataset):
         """One relation for each gzip file; DuckDB reads files of any other kind side by side by itself."""
         files = self._files_of(path)
         groups = [[file] for file in files] if path.text.endswith(".gz") else [files]
-        return [self._selected(self._read(db, path, group), path, fold) for group in groups]
+        return [self._selected(self._read(db, path, group, SAMPLE), path, fold) for group in groups]
 
     def _selected(self, read: DuckDBPyRelation, path: SpecPath, fold: str | None) -> DuckDBPyRelation:
         columns = {"user": self.config.user, "item": self.config.item, "rating": self.config.rating}
@@ -118,7 +120,7 @@ class Table(Dataset):
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation | None:
         if self.config.items is None:
             return None
-        read = self._read(db, self.config.items, self._files_of(self.config.items))
+        read = self._read(db, self.config.items, self._files_of(self.config.items), sample=-1)
         require_columns(read.columns, [self.config.item], self.config.items.text)
         others = [quoted(column) for column in read.columns if column != self.config.item]
         return read.select(", ".join([f"{quoted(self.config.item)} as item", *others]))
@@ -126,7 +128,7 @@ class Table(Dataset):
     def _files_of(self, path: SpecPath) -> list[str]:
         return [path.text] if _is_url(path) else named(self._parts(path))
 
-    def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[str]) -> DuckDBPyRelation:
+    def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[str], sample: int) -> DuckDBPyRelation:
         name = Path(path.text).name.split("?")[0].removesuffix(".gz").removesuffix(".zst")
         suffix = Path(name).suffix
         if suffix not in FORMATS:
@@ -137,7 +139,7 @@ class Table(Dataset):
             case ".parquet":
                 return db.sql("select * from read_parquet(?)", params=[files])
             case ".jsonl":
-                return _read_lines(db, files)
+                return _read_lines(db, files, sample)
         return _read_table(db, files, DELIMITERS[suffix])
 
     def _allow_remote(self, db: DuckDBPyConnection, path: SpecPath) -> None:
@@ -178,10 +180,11 @@ def _read_table(db: DuckDBPyConnection, files: list[str], delimiters: str) -> Du
     )
 
 
-def _read_lines(db: DuckDBPyConnection, files: list[str]) -> DuckDBPyRelation:
-    """Every value as the text it is: an id that looks like a date or a number must not be rewritten as one."""
+def _read_lines(db: DuckDBPyConnection, files: list[str], sample: int) -> DuckDBPyRelation:
+    """Every value as the text it is: an id that looks like a date or a number must not be rewritten as one. The keys
+    are those of the first `sample` lines, -1: of all."""
     reader = "read_json(?, format = 'newline_delimited'"
-    found = db.sql(f"select * from {reader}, sample_size = -1)", params=[files])
+    found = db.sql(f"select * from {reader}, sample_size = {sample})", params=[files])
     types = zip(found.columns, map(str, found.types), strict=True)
     columns = {name: "VARCHAR[]" if kind.endswith("[]") else "VARCHAR" for name, kind in types}
     return db.sql(f"select * from {reader}, columns = ?)", params=[files, columns])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from llmemb_bench.cache import fingerprint
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.permissions import is_remote_code_allowed
 from llmemb_bench.registry import extra_of
+from llmemb_bench.world import world
 
 if TYPE_CHECKING:
     from llmemb_plugins.encoders._transformer import TransformerConfig
@@ -79,12 +84,37 @@ def load(config: TransformerConfig, dtype: torch.dtype, device: torch.device) ->
         how["attn_implementation"] = config.attention
     if config.four_bit:
         how |= _four_bit(dtype, device, config.lora is not None)
+    # Unpacking a .gguf file draws a bar of its own, whatever --progress says.
+    quiet = contextlib.redirect_stderr(io.StringIO()) if "gguf_file" in options else contextlib.nullcontext()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-        model = transformers.AutoModel.from_pretrained(source, **options, **how)
+        with quiet:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+            how["config"] = _without_dropout(transformers.AutoConfig.from_pretrained(source, **options))
+            model, found = transformers.AutoModel.from_pretrained(source, **options, **how, output_loading_info=True)
     except Exception as error:  # files of any origin: whatever reading them raises is one finding
         raise _unloadable(config, error) from error
+    _refuse_incomplete(config, found)
     return tokenizer, model
+
+
+def _without_dropout(settings: Any) -> Any:
+    """Dropout of the base (LLaMA has none) would belong to no text; SCFT's own is LoRA's."""
+    for name, value in settings.to_dict().items():
+        if "drop" in name and type(value) in (int, float):
+            setattr(settings, name, 0.0)
+    return settings
+
+
+def _refuse_incomplete(config: TransformerConfig, found: Mapping[str, Any]) -> None:
+    """transformers fills what a checkpoint lacks with random numbers; no vector depends on a pooler."""
+    lacking = [name for name in found["missing_keys"] if "pooler" not in name]
+    lacking += [str(name) for name in found["mismatched_keys"]]
+    if lacking:
+        raise MissingError(
+            f"the checkpoint '{config.checkpoint.text}' lacks {len(lacking)} weights, the first is {lacking[0]}",
+            where=WHERE,
+            fix="it is not whole, or of another kind of model: download it again, or name another",
+        )
 
 
 def _remote_code(config: TransformerConfig) -> bool:
@@ -104,6 +134,8 @@ def _four_bit(dtype: torch.dtype, device: torch.device, tuned: bool) -> dict[str
             where=WHERE,
             fix="pip install 'llmemb-bench[four_bit]'",
         )
+    if world().sharded:
+        raise SpecError("a base of four bits cannot be sharded", where=WHERE, fix="four_bit: false, or no FSDP")
     if tuned and device.type == "cpu":
         raise MissingError(
             "tuning a base of four bits needs a GPU: bitsandbytes' gradients on a CPU are not to be trusted",
@@ -153,5 +185,4 @@ def _hash_of(path: Path) -> str:
     stored = path.resolve()
     if BLOB.fullmatch(stored.name):
         return stored.name
-    with stored.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return fingerprint(stored)

@@ -5,8 +5,7 @@ So a text has one vector a seed, in chunks of any size, on any number of process
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,13 +23,12 @@ class Draws:
     def __init__(self) -> None:
         self.seeds: Sequence[int] | None = None
         self.lengths: list[int] = []
+        self.width = 0
 
-    @contextmanager
-    def of(self, seeds: Sequence[int] | None, real: Bool[Tensor, "batch len"]) -> Iterator[None]:
-        """Texts with these seeds, padded on the right. What was set stays set: recomputation in a backward pass needs
-        it, and nothing else runs the model in between."""
-        self.seeds, self.lengths = seeds, real.sum(1).tolist() if seeds is not None else []
-        yield
+    def set(self, seeds: Sequence[int] | None, real: Bool[Tensor, "batch len"]) -> None:
+        """Texts with these seeds, padded on the right. It stays set: a backward pass that recomputes needs it."""
+        self.seeds, self.width = seeds, real.shape[1]
+        self.lengths = real.sum(1).tolist() if seeds is not None else []
 
 
 class TextDropout(nn.Module):
@@ -40,21 +38,23 @@ class TextDropout(nn.Module):
         super().__init__()
         self.p, self.number, self._draws = share, number, draws
 
-    def forward(self, x: Float[Tensor, "batch *len dim"]) -> Float[Tensor, "batch *len dim"]:
-        seeds, lengths = self._draws.seeds, self._draws.lengths
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        seeds = self._draws.seeds
         if seeds is None:
             return x
-        if len(x) != len(seeds):
+        count, width = len(seeds), self._draws.width
+        if tuple(x.shape[:-1]) not in ((count, width), (count * width,), (count,)):
             raise SpecError(
                 "this model mixes texts inside a layer, so that no dropout can belong to one text",
                 where="embeddings.encoder.lora",
                 fix="dropout: 0.0",
             )
         dropped = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+        by_text = dropped.view(count, -1, x.shape[-1])  # some layers see all tokens in a row, a pooler one a text
         generator = torch.Generator(x.device)
-        for row, (seed, length) in enumerate(zip(seeds, lengths, strict=True)):
+        for row, (seed, length) in enumerate(zip(seeds, self._draws.lengths, strict=True)):
             generator.manual_seed((seed + self.number * SPREAD) % LARGEST_SEED)
-            real = dropped[row, :length] if x.dim() == 3 else dropped[row]  # a pooler sees one state a text
+            real = by_text[row, :length]
             real.copy_(_drawn(real.numel(), self.p, generator).view_as(real))
         return x.masked_fill(dropped, 0.0) * (1 / (1 - self.p))
 

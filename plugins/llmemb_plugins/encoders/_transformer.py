@@ -34,7 +34,7 @@ class TransformerConfig(Config):
     """Hub id; `package:NAME` for weights inside an installed package; a path (starting with `.`, `/`, `~` or
     `${env:NAME}`) of a model folder or a .gguf file."""
     revision: str | None = None
-    """Revision of a hub id; pin it, because authors move branches."""
+    """Commit of a hub id, which needs one, because authors move branches."""
     max_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest text in tokens; a longer one loses its last attributes, then words of the first."""
     prefix: str = ""
@@ -53,11 +53,17 @@ class TransformerConfig(Config):
     """SCFT trains every weight instead."""
     adapter: SpecPath | None = None
     """Folder of weights that were tuned before (`llmemb-bench embed --adapter`); SCFT goes on from there."""
+    pooling: str = "mean"
+    """How the states of a text become one vector."""
     trust_remote_code: bool = False
     """Run the checkpoint's own code; takes --trust-remote-code on the command line too."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TransformerConfig:
+        if self.checkpoint.is_hub_id and self.revision is None:
+            raise ValueError("should have a revision beside a hub id: a commit, because branches move (main does)")
+        if self.revision is not None and not self.checkpoint.is_hub_id:
+            raise ValueError("should have no revision: the checkpoint is no hub id")
         if self.full and (self.lora or self.four_bit):
             raise ValueError("should have one of full, or lora (with or without four_bit)")
         if self.adapter and not (self.full or self.lora):
@@ -75,8 +81,8 @@ class TransformerEncoder(TextEncoder):
         stored = torch.float32 if config.full else getattr(torch, config.dtype)  # small steps are lost in bfloat16
         self.tokenizer, model = load(config, stored, self.device)
         self._base_facts = facts_of(config)
-        self.text_dim, self.max_tokens = model.config.hidden_size, config.max_tokens
-        _refuse_too_long(config, model)
+        self.text_dim, self.max_tokens = model.config.get_text_config().hidden_size, config.max_tokens
+        _refuse_too_long(config, model, self.tokenizer)
         model.config.use_cache = False  # keys and values of the past serve generation only
         model.requires_grad_(config.full)
         if config.gradient_checkpointing:
@@ -109,7 +115,8 @@ class TransformerEncoder(TextEncoder):
     def hidden(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> States:
         """float32 last hidden states of texts that are padded on the right."""
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed)
-        with self._draws.of(seeds, real), autocast:
+        self._draws.set(seeds, real)
+        with autocast:
             out = self.model(input_ids=ids.to(self.device), attention_mask=self.attention_mask(real))
         states: Tensor = out.last_hidden_state
         return states.float()
@@ -131,6 +138,10 @@ class TransformerEncoder(TextEncoder):
             "prefix": config.prefix,
             "padding": "right",
             "attention": self.model.config._attn_implementation,
+            "pooling": config.pooling,
+            "lora": config.lora and config.lora.model_dump(),
+            "full": config.full,
+            "adapter_sha256": config.adapter and _tuning.hash_of(config.adapter.resolve()),
         }
 
     def save_adapter(self, folder: Path) -> None:
@@ -146,9 +157,10 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return [block for blocks in lists for block in blocks if any(True for _ in block.parameters())]
 
 
-def _refuse_too_long(config: TransformerConfig, model: Any) -> None:
-    limit = model.config.to_dict().get("max_position_embeddings")
-    if limit is not None and config.max_tokens > limit:
+def _refuse_too_long(config: TransformerConfig, model: Any, tokenizer: Any) -> None:
+    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some models have no limit
+    limit = min(places or config.max_tokens, tokenizer.model_max_length)  # RoBERTa has two places more than it takes
+    if config.max_tokens > limit:
         raise SpecError(
             f"the model takes {limit} tokens at most, not {config.max_tokens}",
             where="embeddings.encoder.max_tokens",

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from llmemb_bench.cache import fingerprint
 from llmemb_bench.config import Config
 from llmemb_bench.errors import DataError
+from llmemb_bench.spec.resolve import digest
 from llmemb_bench.world import world
 
 ADAPTER, ALL, BASE = "adapter_model.safetensors", "weights.safetensors", "base.json"
+SETTINGS = "adapter_config.json"
+DECISIVE = ("r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
 NAME = "default"
 """What peft calls an adapter."""
 
@@ -80,27 +85,58 @@ def load(model: Any, is_lora: bool, facts: dict[str, Any], folder: Path) -> None
             "is no adapter of this encoder", where=str(folder), fix="does it have the same 'lora:' or 'full:'?"
         )
     _refuse_other_base(folder, facts)
-    weights = load_file(path)
-    if is_lora:
-        from peft import set_peft_model_state_dict
-
-        _refuse_empty(weights, path)
-        outcome = set_peft_model_state_dict(model, weights)
-        missing = [name for name in outcome.missing_keys if "lora_" in name]
-    else:
-        outcome = model.load_state_dict(weights, strict=False)
-        missing = list(outcome.missing_keys)
-    lost = missing + list(outcome.unexpected_keys)
+    try:
+        weights = load_file(path)
+        if is_lora:
+            _refuse_empty(weights, path)
+            _refuse_other_settings(model, folder)
+        lost = _put(model, weights, is_lora)
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()
+        raise DataError(f"cannot be read: {reason[-1] if reason else error!r}", where=str(path)) from error
     if lost:
         raise DataError(
             f"belongs to another base: {len(lost)} weights do not fit, the first is {lost[0]}", where=str(path)
         )
 
 
+def _put(model: Any, weights: dict[str, Tensor], is_lora: bool) -> list[str]:
+    """Load weights; returns the names of those that do not fit."""
+    if not is_lora:
+        outcome = model.load_state_dict(weights, strict=False)
+        return [*outcome.missing_keys, *outcome.unexpected_keys]
+    from peft import set_peft_model_state_dict
+
+    outcome = set_peft_model_state_dict(model, weights)
+    return [name for name in outcome.missing_keys if "lora_" in name] + list(outcome.unexpected_keys)
+
+
+def _refuse_other_settings(model: Any, folder: Path) -> None:
+    """The scale of an update stands in its settings, not in its weights."""
+    if not (folder / SETTINGS).is_file():
+        raise DataError(f"has no {SETTINGS}", where=str(folder), fix="copy the whole folder")
+    given, here = json.loads((folder / SETTINGS).read_text()), model.peft_config[NAME].to_dict()
+    for name in DECISIVE:
+        if given.get(name) != here[name]:
+            raise DataError(
+                f"was tuned with {name} {given.get(name)}, the spec has {here[name]}",
+                where=str(folder / SETTINGS),
+                fix="give embeddings.encoder.lora the settings that it was tuned with",
+            )
+
+
+def hash_of(folder: Path) -> str:
+    """One sha256 over the files of weights in a folder."""
+    return digest([fingerprint(path) for path in sorted(folder.glob("*.safetensors"))])
+
+
 def _refuse_other_base(folder: Path, facts: dict[str, Any]) -> None:
     if not (folder / BASE).is_file():
         return  # made elsewhere: the names and shapes of its weights must do
-    base = json.loads((folder / BASE).read_text())
+    try:
+        base = json.loads((folder / BASE).read_text())
+    except ValueError as error:
+        raise DataError("cannot be read", where=str(folder / BASE), fix="copy the whole folder again") from error
     if base["weights_sha256"] != facts["weights_sha256"]:
         raise DataError(
             f"belongs to another base: it was tuned on {base['checkpoint']} ({base['weights_sha256'][:12]}), this is "

@@ -60,9 +60,6 @@ class CausalLm(TransformerEncoder):
         pool = mean_of_real if self.config.pooling == "mean" else at_last_real
         return pool(states, real)
 
-    def facts(self) -> dict[str, Any]:
-        return super().facts() | {"pooling": self.config.pooling}
-
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         return {"checkpoint": str(write_llama(folder)), "lora": {"rank": 2}}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import Encoder
@@ -67,11 +67,13 @@ def _read(path: Path, ids: Path | None) -> tuple[list[str], Float[np.ndarray, "r
         if path.suffix == ".parquet":
             return read_vectors(path)
         vectors = _read_array(path)
-    except (ValueError, SafetensorError) as error:
+        names = ids.read_text(encoding="utf-8").splitlines() if ids else []
+    except (ValueError, TypeError, EOFError, OSError, SafetensorError) as error:
         raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
     if ids is None:
         raise SpecError(f"{path.name} carries no item ids", where="embeddings.encoder", fix="ids: IDS.txt")
-    names = ids.read_text(encoding="utf-8").splitlines()
+    if vectors.dtype.kind not in "fiu":
+        raise DataError(f"holds {vectors.dtype}, should hold numbers", where=str(path))
     if vectors.ndim != 2 or len(names) != len(vectors):
         raise DataError(f"has shape {list(vectors.shape)}, but {ids.name} has {len(names)} ids", where=str(path))
     return names, vectors
@@ -85,7 +87,8 @@ def _read_array(path: Path) -> np.ndarray:
         tensors = load_file(path)
         if len(tensors) != 1:
             raise DataError(f"holds {len(tensors)} tensors, should hold one", where=str(path))
-        return next(iter(tensors.values()))
+        floats: np.ndarray = next(iter(tensors.values())).float().numpy()
+        return floats
     raise SpecError(f"'{path.suffix}' is no known format", where=str(path), fix="use .npy, .parquet or .safetensors")
 
 

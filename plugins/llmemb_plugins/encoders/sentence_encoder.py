@@ -41,9 +41,6 @@ class SentenceEncoder(TransformerEncoder):
         states = self.hidden(ids, real, seeds)
         return mean_of_real(states, real) if self.config.pooling == "mean" else states[:, 0]
 
-    def facts(self) -> dict[str, Any]:
-        return super().facts() | {"pooling": self.config.pooling}
-
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         return {"checkpoint": str(write_bert(folder)), "lora": {"rank": 2}}
