@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from llmemb_bench.spec.cells import load_cells
+from llmemb_bench.spec.cells import load_cells, text_part
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -45,10 +45,12 @@ def test_every_verb_that_is_named_exists(cli):
     assert {"run", "report", "validate", "data", "list", "new", "schema"} <= named
 
 
-def test_the_first_spec_is_valid(tmp_path):
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(block)
+def test_the_specs_are_valid(tmp_path):
+    first, embeddings = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(first)
     assert len(load_cells(tmp_path / "mine.yaml")) == 8
+    (tmp_path / "vectors.yaml").write_text("dataset: {use: synthetic}\n" + embeddings)
+    assert text_part(tmp_path / "vectors.yaml").embeddings.encoder.use == "causal_lm"
 
 
 def test_the_exit_codes_are_the_documented_ones():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from llmemb_bench.text.gradients import backward
 from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.views import two_views
-from llmemb_bench.world import leave, world
+from llmemb_bench.world import end, leave, world
 from small_models import SCFT, augmentation, loss, shared_encoder, telling_items
 
 
@@ -66,3 +67,5 @@ def main() -> None:
 if __name__ == "__main__":
     main()
     leave()
+    if int(os.environ["WORLD_SIZE"]) > 1:
+        end(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from llmemb_bench.cli.app import app
@@ -15,4 +16,14 @@ def main() -> None:
     except BenchError as error:
         for problem in error.problems:
             sys.stderr.write(f"error: {problem}\n")
-        sys.exit(int(error.exit_code))
+        _end(int(error.exit_code))
+    except SystemExit as ended:
+        _end(ended.code if isinstance(ended.code, int) else int(bool(ended.code)))
+
+
+def _end(code: int) -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from llmemb_bench.world import end
+
+        end(code)
+    sys.exit(code)
