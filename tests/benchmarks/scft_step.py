@@ -19,6 +19,7 @@ from llmemb_bench.registry import find
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.gradients import backward
 from llmemb_bench.text.memory import ChunkSize
+from llmemb_bench.text.scft import TOKENS_A_CHUNK
 from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.text.views import two_views
 from prepare_files import peak_megabytes
@@ -47,7 +48,7 @@ def ours(items: Items, views: list[Attributes], dtype: str) -> Callable[[], obje
 
 
 def _chunk() -> ChunkSize:
-    return ChunkSize(ScftConfig.model_fields["chunk_tokens"].default)
+    return ChunkSize(TOKENS_A_CHUNK["cpu"], ScftConfig.model_fields["graphs"].default)
 
 
 def plain(items: Items, views: list[Attributes], dtype: str) -> Callable[[], object]:

@@ -117,7 +117,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_vector(model, monkeypatch
 
     monkeypatch.setattr(model, "forward", small_only)
     np.testing.assert_allclose(encode(model, TEXTS * 3), whole, atol=1e-6)
-    assert "out of memory: going on with chunks of 1,024 tokens (the result is the same)" in capsys.readouterr().err
+    assert "out of memory: chunks of 1,024 tokens from now on (the result is the same)" in capsys.readouterr().err
     monkeypatch.setattr(model, "forward", lambda *_: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(DataError, match="one text of 24 tokens does not fit into memory alone"):
         encode(model, TEXTS)

@@ -1,8 +1,8 @@
 """The gradient of a contrastive loss over a batch of any size in bounded memory (GradCache, Gao et al. 2021).
 
 A contrastive loss needs all vectors of a batch at once, but not all graphs: vectors are made chunk by chunk without a
-graph, the loss gives each vector its gradient, and each chunk is then encoded again and pulls its own share back. The
-chunk that comes last in the first pass keeps its graph, so that a batch of one chunk costs nothing extra.
+graph, the loss gives each vector its gradient, and each chunk is then encoded again and pulls its own share back. As
+many chunks as memory may hold keep their graphs from the first pass, and are not encoded again.
 """
 
 from __future__ import annotations
@@ -30,16 +30,14 @@ def backward(
     Neither the size of a chunk nor the number of processes changes the gradient: what is random belongs to a text
     (`seeds`), and every process computes the loss of the whole batch. `loss` gets the vectors in the order of `tokens`.
     """
-    batch = _Batch(encoder, tokens, seeds)
-    vectors, *graphs = size.fitting(batch.first_pass, batch.longest)
+    batch = _Batch(encoder, tokens, seeds, size)
+    vectors, graphs = size.fitting(batch.first_pass, batch.longest)
     vectors = world().total(vectors).requires_grad_()
     value = loss(vectors)
     if torch.isfinite(value):
         torch.autograd.backward(value)
-        pull: Callable[[int], None] = lambda budget: batch.second_pass(  # noqa: E731
-            budget, vectors.grad, graphs.pop() if graphs else None
-        )
-        size.fitting(pull, batch.longest)  # the kept graph is gone after the first attempt, whatever becomes of it
+        gradient = vectors.grad
+        size.fitting(lambda budget: batch.second_pass(budget, gradient, graphs), batch.longest)
         _add_up(encoder)
     return value.detach(), vectors.detach()
 
@@ -51,36 +49,40 @@ Graph = tuple[list[int] | None, Tensor]
 class _Batch:
     """This process's share of a batch, as passes over it."""
 
-    def __init__(self, encoder: TextEncoder, tokens: Tokens, seeds: Sequence[int]) -> None:
-        self.encoder, self.tokens, self.seeds = encoder, tokens, seeds
+    def __init__(self, encoder: TextEncoder, tokens: Tokens, seeds: Sequence[int], size: ChunkSize) -> None:
+        self.encoder, self.tokens, self.seeds, self.size = encoder, tokens, seeds, size
         by_length = sorted(range(len(tokens.ids)), key=lambda row: -len(tokens.ids[row]))
         self.own = world().own(by_length)
         self.longest = int(tokens.lengths().max())
 
-    def first_pass(self, budget: int) -> tuple[Tensor, Graph]:
-        """[texts, text_dim] own vectors, zero elsewhere, and the graph of the chunk that came last."""
+    def first_pass(self, budget: int) -> tuple[Tensor, list[Graph]]:
+        """[texts, text_dim] own vectors, zero elsewhere, and the graphs of as many chunks as may be kept."""
         found = torch.zeros(len(self.tokens.ids), self.encoder.text_dim, device=self.encoder.device)
-        kept, *others = self.chunks(budget)
+        kept, others = self.chunks(budget)
         with torch.no_grad():
             for rows in others:
                 self.place(found, rows, self.encode(rows))
-        vectors = self.encode(kept)
-        self.place(found, kept, vectors.detach())
-        return found, (kept, vectors)
+        graphs = [(rows, self.encode(rows)) for rows in kept]
+        for rows, vectors in graphs:
+            self.place(found, rows, vectors.detach())
+        return found, graphs
 
-    def second_pass(self, budget: int, gradient: Tensor | None, graph: Graph | None) -> None:
-        """Pull each vector's gradient back into the weights."""
+    def second_pass(self, budget: int, gradient: Tensor | None, graphs: list[Graph]) -> None:
+        """Pull each vector's gradient back into the weights; `graphs` is emptied, and empty where a first attempt
+        ran out of memory."""
         self.encoder.zero_grad()
-        kept, *others = self.chunks(budget)
-        if graph is None:
-            graph = kept, self.encode(kept)
-        self.pull(graph, gradient)
-        del graph
+        kept, others = self.chunks(budget)
+        if not graphs:
+            others = kept + others
+        while graphs:
+            self.pull(graphs.pop(), gradient)
         for rows in others:
             self.pull((rows, self.encode(rows)), gradient)
 
-    def chunks(self, budget: int) -> list[list[int] | None]:
-        return list(world().even(batches_by_length(self.tokens, self.own, budget))) or [None]
+    def chunks(self, budget: int) -> tuple[list[list[int] | None], list[list[int] | None]]:
+        """The chunks whose graphs are kept, and the others; as many in every process where the base is sharded."""
+        found = list(world().even(batches_by_length(self.tokens, self.own, budget))) or [None]
+        return found[: self.size.graphs], found[self.size.graphs :]
 
     def encode(self, rows: list[int] | None) -> Tensor:
         chosen = rows or [0]  # a process without a chunk takes part in a sharded forward all the same

@@ -19,9 +19,12 @@ CPU_SAYS = "can't allocate memory"
 
 @dataclass
 class ChunkSize:
-    """Padded tokens that go through the encoder at once; halved for good where memory does not suffice."""
+    """What goes through the encoder at once; made smaller for good where memory does not suffice."""
 
     tokens: int
+    """Padded tokens of a chunk."""
+    graphs: int = 1
+    """Chunks whose graphs are in memory together."""
 
     def fitting(self, work: Callable[[int], T], longest: int) -> T:
         """`work(tokens)`, repeated with half as many until it fits; work must start afresh each time. `longest`: the
@@ -34,10 +37,19 @@ class ChunkSize:
                     raise
                 self._refuse_hopeless(error, longest)
             # Outside of the handler: the exception would keep the failed attempt's tensors alive.
-            self.tokens = max(1, self.tokens // 2)
+            self._shrink()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            progress.alert(f"out of memory: going on with chunks of {self.tokens:,} tokens (the result is the same)")
+            kept = f", {self.graphs} at once" if self.graphs > 1 else ""
+            progress.alert(
+                f"out of memory: chunks of {self.tokens:,} tokens{kept} from now on (the result is the same)"
+            )
+
+    def _shrink(self) -> None:
+        if self.graphs > 1:
+            self.graphs //= 2
+        else:
+            self.tokens = max(1, self.tokens // 2)
 
     def _refuse_hopeless(self, error: BaseException, longest: int) -> None:
         if world().sharded:  # the others wait for this forward pass and its like
@@ -46,7 +58,7 @@ class ChunkSize:
                 where="embeddings.scft",
                 fix=f"chunk_tokens: {max(1, self.tokens // 2)}",
             ) from error
-        if self.tokens <= longest:
+        if self.tokens <= longest and self.graphs == 1:
             raise DataError(
                 f"one text of {longest} tokens does not fit into memory alone",
                 where="embeddings",

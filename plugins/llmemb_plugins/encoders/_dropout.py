@@ -56,7 +56,7 @@ class TextDropout(nn.Module):
             generator.manual_seed((seed + self.number * SPREAD) % LARGEST_SEED)
             real = by_text[row, :length]
             real.copy_(_drawn(real.numel(), self.p, generator).view_as(real))
-        return x.masked_fill(dropped, 0.0) * (1 / (1 - self.p))
+        return x.masked_fill(dropped, 0.0).mul_(1 / (1 - self.p))
 
 
 def _drawn(count: int, share: float, generator: torch.Generator) -> Bool[Tensor, "count"]:
