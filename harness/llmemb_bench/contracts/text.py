@@ -69,6 +69,9 @@ class TextEncoder(Encoder, TorchPlugin):
     max_tokens: int
     """Longest text that `forward` takes, in tokens."""
 
+    recomputes: bool = False
+    """Whether a backward pass computes states again (gradient checkpointing): no other batch may come in between."""
+
     def __init__(self, config: Config, *, device: str = "cpu") -> None:
         super().__init__(config)
         self.device = torch.device(device)

@@ -82,7 +82,8 @@ class _Batch:
     def chunks(self, budget: int) -> tuple[list[list[int] | None], list[list[int] | None]]:
         """The chunks whose graphs are kept, and the others; as many in every process where the base is sharded."""
         found = list(world().even(batches_by_length(self.tokens, self.own, budget))) or [None]
-        return found[: self.size.graphs], found[self.size.graphs :]
+        graphs = 1 if self.encoder.recomputes else self.size.graphs
+        return found[:graphs], found[graphs:]
 
     def encode(self, rows: list[int] | None) -> Tensor:
         chosen = rows or [0]  # a process without a chunk takes part in a sharded forward all the same

@@ -85,7 +85,8 @@ class TransformerEncoder(TextEncoder):
         _refuse_too_long(config, model, self.tokenizer)
         model.config.use_cache = False  # keys and values of the past serve generation only
         model.requires_grad_(config.full)
-        if config.gradient_checkpointing:
+        self.recomputes = config.gradient_checkpointing
+        if self.recomputes:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the name that every supported transformers knows
                 model.gradient_checkpointing_enable({"use_reentrant": False})
