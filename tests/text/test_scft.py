@@ -24,7 +24,7 @@ from llmemb_bench.registry import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.adapter import LOG, tune_and_save
 from llmemb_bench.text.encoding import encode_items
-from llmemb_bench.text.gradients import backward
+from llmemb_bench.text.gradients import _Batch, backward
 from llmemb_bench.text.held_out import hold_out
 from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.scft import tune
@@ -109,6 +109,23 @@ def test_dropout_is_drawn_anew_for_other_seeds_at_its_share(tmp_path):
     assert not torch.equal(first[0], first[1])
     assert (first == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
     assert first.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_out_of_memory_between_kept_graphs_changes_no_gradient(tmp_path, monkeypatch, capsys):
+    whole = gradient_of(adapted(tmp_path, lora={"rank": 4}), 100_000)
+    made, left = adapted(tmp_path, lora={"rank": 4}), [2]
+    pull = _Batch.pull
+
+    def once_too_much(graph, gradient):
+        left[0] -= 1
+        if left[0] == 0:
+            raise torch.OutOfMemoryError("no room")
+        pull(graph, gradient)
+
+    monkeypatch.setattr(_Batch, "pull", staticmethod(once_too_much))
+    for name, gradient in gradient_of(made, 40, graphs=4).items():
+        assert is_close(gradient, whole[name]), name
+    assert "chunks of 40 tokens, 2 at once from now on" in capsys.readouterr().err
 
 
 def test_out_of_memory_in_either_pass_halves_the_chunk_and_changes_no_gradient(tmp_path, monkeypatch, capsys):

@@ -68,15 +68,16 @@ class _Batch:
         return found, graphs
 
     def second_pass(self, budget: int, gradient: Tensor | None, graphs: list[Graph]) -> None:
-        """Pull each vector's gradient back into the weights; `graphs` is emptied, and empty where a first attempt
-        ran out of memory."""
+        """Pull each vector's gradient back into the weights. `graphs` is emptied: where a first attempt ran out of
+        memory they are gone, and everything is encoded again."""
         self.encoder.zero_grad()
         kept, others = self.chunks(budget)
-        if not graphs:
-            others = kept + others
-        while graphs:
-            self.pull(graphs.pop(), gradient)
-        for rows in others:
+        taken = graphs.copy()
+        graphs.clear()
+        again = others if taken else kept + others
+        while taken:
+            self.pull(taken.pop(), gradient)
+        for rows in again:
             self.pull((rows, self.encode(rows)), gradient)
 
     def chunks(self, budget: int) -> tuple[list[list[int] | None], list[list[int] | None]]:
