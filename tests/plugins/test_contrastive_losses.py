@@ -91,12 +91,14 @@ def test_a_loss_is_its_formula_masked_or_not(name, seed, batch, t, masked):
         assert plain == pytest.approx(ORACLES[name](x, y, t, alike), rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("divide", [False, True])
-@pytest.mark.parametrize("t", [1e-4, 0.5, 3.0])
+@pytest.mark.parametrize(
+    ("normalize", "divide", "t"),
+    [
+        *((normalize, divide, t) for normalize in (False, True) for divide in (False, True) for t in (0.5, 3.0)),
+        (True, True, 1e-4),  # below the coldest that the later code takes
+    ],
+)
 def test_every_departure_of_soft_clip_is_its_formula(normalize, divide, t):
-    if t < 1e-3 and not (normalize and divide):
-        pytest.skip("logits of 10^5 leave float32")
     x, y, alike = drawn(5, 8, masked=True)
     made = loss("soft_clip", temperature=t, normalize=normalize, divide_targets=divide)
     expected = soft_clip(x, y, t, alike, normalize, divide)

@@ -231,6 +231,13 @@ def test_items_that_are_all_alike_cannot_be_tuned_on(tmp_path):
         tune(encoder("causal_lm", tmp_path), small_items(1), [augmentation()], loss(), SCFT)
 
 
+def test_texts_longer_than_the_model_are_tuned_on(tmp_path):
+    made = encoder("sentence_encoder", tmp_path, lora={"rank": 2}, max_tokens=256)  # all the places that it has
+    titles = [f"{word} " + "red soap " * 400 for word in ("one", "two", "film", "blue")]
+    items = Items.of("abcd", [(("title", title), ("kind", "thing")) for title in titles])
+    assert tune(made, items, [augmentation()], loss(), changed(steps=1))[-1]["step"] == 1
+
+
 def test_frozen_weights_cannot_be_tuned(tmp_path):
     with pytest.raises(SpecError, match=r"all weights of the encoder are frozen.*set lora"):
         tune(encoder("causal_lm", tmp_path, lora=None), small_items(), [augmentation()], loss("soft_clip"), SCFT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -82,6 +83,8 @@ def _launch(config: Path) -> int:
     """This very command under `accelerate launch`, without the option that brought us here."""
     if not config.is_file():
         raise MissingError(f"no file {config}", where=ACCELERATE, fix=f"accelerate config --config_file {config}")
+    if importlib.util.find_spec("accelerate") is None:
+        raise MissingError("accelerate is not installed", where=ACCELERATE, fix="pip install 'llmemb-bench[text]'")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SpecError("several processes are running already", where=ACCELERATE, fix="leave the option out")
     _refuse_unusable(config)

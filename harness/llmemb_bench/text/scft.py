@@ -206,7 +206,7 @@ def _refuse_few(texts: Collection[Attributes]) -> None:
 
 def _refuse_unsteady(encoder: TextEncoder, items: Items) -> None:
     """A base with dropout outside of torch's modules gives another vector each time: no gradient would be true."""
-    tokens = encoder.tokenize([items.text(items.attributes[0])])
+    tokens = cut(encoder, items, items.attributes[:1]).tokens
     with torch.no_grad():
         first, second = (encoder(*tokens.batch([0]), [1]) for _ in range(2))
     if not torch.allclose(first, second, atol=1e-5, rtol=1e-3, equal_nan=True):
