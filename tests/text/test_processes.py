@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from llmemb_bench.text.files import read_vectors
+from processes import SECONDS, free_port, start
 from small_models import encoder
 
-HERE = Path(__file__).parent
-SECONDS = 120  # a process that waits for another waits for ever
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def start(task: str, folder: Path, count: int, more: dict[str, str]) -> list[dict[str, torch.Tensor]]:
-    """What each of `count` processes wrote."""
-    port = str(free_port())
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, HERE / "two_processes.py", task, str(folder)],
-            env=os.environ
-            | shared
-            | more
-            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)},
-        )
-        for rank in range(count)
-    ]
-    assert [process.wait(timeout=SECONDS) for process in running] == [0] * count
-    return [load_file(folder / f"{task}-{rank}.safetensors") for rank in range(count)]
+SCRIPT = Path(__file__).parent / "two_processes.py"
 
 
 @pytest.fixture
@@ -53,8 +25,8 @@ def folder(tmp_path) -> Path:
 @pytest.mark.parametrize("more", [{}, {"ACCELERATE_USE_FSDP": "true"}], ids=["replicated", "sharded"])
 @pytest.mark.parametrize(("task", "rounding"), [("gradient", 2e-4), ("tuned", 1e-2)])  # AdamW amplifies it
 def test_two_processes_with_half_the_batch_each_give_what_one_gives_with_the_whole(task, rounding, more, folder):
-    [alone] = start(task, folder, 1, {})
-    for found in start(task, folder, 2, more):
+    [alone] = start(SCRIPT, task, folder, 1, {})
+    for found in start(SCRIPT, task, folder, 2, more):
         assert found.keys() == alone.keys()
         for name, expected in alone.items():
             assert (found[name] - expected).norm() <= rounding * expected.norm() + 1e-6, name

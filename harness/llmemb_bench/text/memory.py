@@ -10,11 +10,10 @@ import torch
 
 from llmemb_bench import progress
 from llmemb_bench.errors import DataError
+from llmemb_bench.memory import is_out_of_memory
 from llmemb_bench.world import world
 
 T = TypeVar("T")
-CPU_SAYS = "can't allocate memory"
-"""torch has no exception type for a CPU that is out of memory."""
 
 
 @dataclass
@@ -33,7 +32,7 @@ class ChunkSize:
             try:
                 return work(self.tokens)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._refuse_hopeless(error, longest)
             # Outside of the handler: the exception would keep the failed attempt's tensors alive.
@@ -64,7 +63,3 @@ class ChunkSize:
                 where="embeddings",
                 fix="set a smaller embeddings.encoder.max_tokens, gradient_checkpointing: true, or dtype: bfloat16",
             ) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or CPU_SAYS in str(error)

@@ -10,18 +10,18 @@ import json
 import math
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from llmemb_bench import checkpoint
 from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
 from llmemb_bench.data.recdata import Attributes, Items
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.progress import Work, say, track
 from llmemb_bench.seeds import generator
-from llmemb_bench.text import checkpoint
-from llmemb_bench.text.checkpoint import State
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.gradients import backward
 from llmemb_bench.text.held_out import HeldOut, hold_out
@@ -30,12 +30,23 @@ from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.text.views import alike, two_views
 from llmemb_bench.world import world
 
+KEPT = "tuning.safetensors"
 MEASUREMENTS = 5
 """Measurements in a run whose settings do not say how many."""
 TOKENS_A_CHUNK = {"cpu": 2048, "cuda": 16_384}
 SHOWN = 3
 """Texts that an error quotes."""
 LARGEST_SEED = 2**62
+
+
+@dataclass
+class State:
+    """How far tuning is; everything drawn at a step depends on the seed and the step alone."""
+
+    step: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+    best_recall: float = -1.0
+    measured_since_best: int = 0
 
 
 def tune(
@@ -156,15 +167,15 @@ class _Tuning:
             return
         best = {f"best.{name}": weight for name, weight in self.best.items()}
         tensors = {**self.weights, **best, **checkpoint.optimizer_tensors(self.optimizer)}
-        checkpoint.save(self.kept, self.state, tensors)
+        checkpoint.save(self.kept / KEPT, asdict(self.state), tensors)
         self.saved = time.monotonic()
 
     def resume(self) -> None:
         """Go on from what a killed run left."""
-        found = checkpoint.load(self.kept) if self.kept else None
+        found = checkpoint.load(self.kept / KEPT) if self.kept else None
         if found is None:
             return
-        self.state, tensors = found
+        self.state, tensors = State(**found[0]), found[1]
         _put(tensors, self.weights)
         self.best = {name: tensors[f"best.{name}"] for name in self.weights if f"best.{name}" in tensors}
         checkpoint.restore_optimizer(self.optimizer, tensors)
