@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from llmemb_plugins.backbones._dropout import Dropout, dropout
 
 
 class Block(nn.Module):
@@ -17,7 +20,7 @@ class Block(nn.Module):
         self.project = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
         self.net = nn.Sequential(
-            nn.Linear(dim, inner), activation, nn.Dropout(dropout), nn.Linear(inner, dim), nn.Dropout(dropout)
+            nn.Linear(dim, inner), activation, Dropout(dropout), nn.Linear(inner, dim), Dropout(dropout)
         )
 
     def forward(
@@ -34,13 +37,29 @@ class Block(nn.Module):
         batch, length, dim = x.shape
         split = self.project(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         queries, keys, values = split.unbind(0)  # each [batch, heads, len, dim / heads]
-        attended = functional.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=None if visible is None else visible[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=visible is None,
-        )
+        if self.training and self.dropout:
+            attended = self._attend_and_drop(queries, keys, values, visible)
+        else:
+            seen = None if visible is None else visible[:, None, None, :]
+            attended = functional.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=seen, is_causal=visible is None
+            )
         out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, length, dim))
-        return functional.dropout(out, self.dropout, self.training)
+        return dropout(out, self.dropout, self.training)
+
+    def _attend_and_drop(
+        self,
+        queries: Float[Tensor, "batch heads len head"],
+        keys: Float[Tensor, "batch heads len head"],
+        values: Float[Tensor, "batch heads len head"],
+        visible: Bool[Tensor, "batch len"] | None,
+    ) -> Float[Tensor, "batch heads len head"]:
+        """torch has no fused attention with dropout on a CPU, and its other one draws slowly."""
+        length = queries.shape[2]
+        weights = (queries * keys.shape[-1] ** -0.5) @ keys.transpose(-1, -2)  # [batch, heads, len, len]
+        if visible is None:
+            hidden = torch.ones(length, length, dtype=torch.bool, device=weights.device).triu(1)
+        else:
+            hidden = ~visible[:, None, None, :]
+        weights = weights.masked_fill(hidden, -torch.inf).softmax(-1)
+        return dropout(weights, self.dropout, training=True) @ values

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_plugins.backbones._dropout import Dropout
 from llmemb_plugins.backbones._transformer import Block
 
 
@@ -34,7 +35,7 @@ class Bert4Rec(Backbone):
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__(config)
         self.positions = nn.Embedding(config.max_len, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.dropout, nn.GELU(), 4 * config.dim) for _ in range(config.blocks)
         )

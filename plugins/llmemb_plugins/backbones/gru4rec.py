@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_plugins.backbones._dropout import Dropout
 
 
 class Gru4RecConfig(BackboneConfig):
@@ -16,20 +17,25 @@ class Gru4RecConfig(BackboneConfig):
 
     layers: Annotated[int, Field(ge=1)] = 1
     """Recurrent layers (paper: 1)."""
+    targets: Literal["all", "last"] = "all"
+    """Predict the next event at every position like the other backbones; `last` trains on the last event only, which is
+    what LLMEmb's published code does and which makes backbones incomparable (docs/departures.md 6)."""
 
 
 class Gru4Rec(Backbone):
-    """Trained on every position like the others (the published LLMEmb code trains on the last one only, which
-    makes backbones incomparable; docs/departures.md 6). Padding comes last, so it never enters a real state."""
+    """Gated recurrent layers and a linear one behind them. Padding comes last, so it never enters a real state."""
 
     config: Gru4RecConfig
     task = "next_item"
 
     def __init__(self, config: Gru4RecConfig) -> None:
         super().__init__(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(config.dim, config.dim, config.layers, batch_first=True)
         self.out = nn.Linear(config.dim, config.dim)
+
+    def only_last(self) -> bool:
+        return self.config.targets == "last"
 
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_plugins.backbones._dropout import Dropout
 from llmemb_plugins.backbones._transformer import Block
 
 
@@ -38,7 +39,7 @@ class SasRec(Backbone):
     def __init__(self, config: SasRecConfig) -> None:
         super().__init__(config)
         self.positions = nn.Embedding(config.max_len, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.dropout, nn.ReLU(), config.dim) for _ in range(config.blocks)
         )
