@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmemb_bench.registry import find
+from llmemb_plugins.losses import _soft_targets
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -122,6 +123,39 @@ def test_detached_targets_change_the_gradient_and_not_the_value():
     rows, columns = targets * logits.log_softmax(-1), targets.T * logits.T.log_softmax(-1)
     [expected] = torch.autograd.grad(-(rows + columns).sum(-1).mean() / 2, moved)
     torch.testing.assert_close(found[1][1], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tile", [1 << 18, 20], ids=["whole", "tiles"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("targets_move", [False, True])
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_the_gradient_in_tiles_is_that_of_the_plain_formula(shift, targets_move, masked, tile, monkeypatch):
+    monkeypatch.setattr(_soft_targets, "ENTRIES_A_TILE", {"cpu": tile})
+    x, y, alike = drawn(3, 9, masked)
+    inputs = [torch.from_numpy(part).requires_grad_() for part in (x, y)]
+    inputs += [torch.tensor(factor, dtype=torch.float64, requires_grad=True) for factor in (0.6, 1.4)]
+    hidden = torch.from_numpy(alike)
+
+    rest = (hidden if masked else None, targets_move)
+    found, expected = (
+        _soft_targets.InTiles.apply(*inputs, *rest, torch.tensor(shift, dtype=torch.float64)),
+        _soft_targets.plainly(*inputs, *rest),
+    )
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(3 * found, inputs, allow_unused=True),
+        torch.autograd.grad(3 * expected, inputs, allow_unused=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other)
+
+
+@pytest.mark.parametrize("length", [0.5, 10.0, 30.0], ids=["in tiles", "in tiles, shifted", "plainly"])
+def test_soft_clip_is_its_formula_for_vectors_of_any_length(length):
+    x, y, alike = drawn(4, 8, masked=True)
+    x, y = length * unit(x), length * unit(y)
+    expected = soft_clip(x, y, 2.0, alike)
+    assert value(loss("soft_clip", temperature=2.0), x, y, alike) == pytest.approx(expected, rel=1e-4)
 
 
 def test_every_contrastive_loss_has_an_oracle():

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Loss
-from llmemb_plugins.losses._negatives import without_alike
+from llmemb_plugins.losses._soft_targets import soft_cross_entropy
 
 COLDEST = 1e-3  # ReaEmb's code
 
@@ -54,14 +54,8 @@ class SoftClip(Loss):
         left, right = left.float(), right.float()
         if self.config.normalize:
             left, right = functional.normalize(left), functional.normalize(right)
-        logits = without_alike(left @ right.T / self.temperature, alike)  # [batch, batch]
-        likeness = (left @ left.T + right @ right.T) / 2  # [batch, batch]
-        targets = without_alike(likeness * self._sharpness(), alike).softmax(-1)
-        if self.config.detach_targets:
-            targets = targets.detach()
-        rows = -(targets * logits.log_softmax(-1)).sum(-1)
-        columns = -(targets.T * logits.T.log_softmax(-1)).sum(-1)
-        return ((rows + columns) / 2).mean()
+        targets_move = not self.config.detach_targets
+        return soft_cross_entropy(left, right, 1 / self.temperature, self._sharpness(), alike, targets_move)
 
     def _sharpness(self) -> Tensor:
         return 1 / self.temperature.clamp(min=COLDEST) if self.config.divide_targets else self.temperature
