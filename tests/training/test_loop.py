@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from conftest import make_split
-from llmemb_bench.contracts import Batch, Parts
-from llmemb_bench.errors import DataError
-from llmemb_bench.registry import find
+from llmemb_bench.contracts import Batch, Negatives, Parts
+from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.registry import find, names
 from llmemb_bench.seeds import torch_seed
+from llmemb_bench.training import loop
 from llmemb_bench.training.batches import TrainingBatches
-from llmemb_bench.training.loop import ValidationScore, loss_of, train
+from llmemb_bench.training.gradients import backward
+from llmemb_bench.training.loop import ValidationScore, train
 from llmemb_bench.training.settings import TrainConfig
 
 
@@ -26,16 +30,16 @@ def plugin(kind: str, name: str, **settings):
     return found(config)
 
 
-def world(backbone="sasrec", objective="bce", method="id_only", n_items=12, **settings):
+def world(backbone="sasrec", objective="bce", method="id_only", n_items=12, given=None, dropout=0.0, **settings):
     rng = np.random.default_rng(0)
     split = make_split([((np.arange(7) + rng.integers(n_items)) % n_items + 1).tolist() for _ in range(40)], n_items)
     with torch_seed(0):
         found, config = configured("methods", method, **settings)
         text = torch.nn.functional.pad(torch.randn(n_items, 10), (0, 0, 1, 0))
         teacher = torch.nn.functional.pad(torch.randn(n_items, 16), (0, 0, 1, 0))
-        reader = plugin("backbones", backbone, dim=16, max_len=8, dropout=0.0)
+        reader = plugin("backbones", backbone, dim=16, max_len=8, dropout=dropout)
         made = found(config, Parts(n_items, reader, text, teacher))
-    goal = plugin("objectives", objective)
+    goal = plugin("objectives", objective, **(given or {}))
     return made, goal, TrainingBatches(split, reader, goal, 16)
 
 
@@ -45,8 +49,8 @@ def final_loss(method, objective, batches, epochs=30, seed=0, **settings):
         return train(method, objective, batches, config, lambda: ValidationScore(0.0), seed)
 
 
-@pytest.mark.parametrize("backbone", ["sasrec", "gru4rec", "bert4rec"])
-@pytest.mark.parametrize("objective", ["bce", "cross_entropy"])
+@pytest.mark.parametrize("backbone", names("backbones"))
+@pytest.mark.parametrize("objective", names("objectives"))
 def test_every_backbone_learns_a_cyclic_world_with_every_objective(backbone, objective):
     method, goal, batches = world(backbone, objective)
     log = final_loss(method, goal, batches, epochs=80, patience=80)
@@ -55,12 +59,14 @@ def test_every_backbone_learns_a_cyclic_world_with_every_objective(backbone, obj
 
 def test_the_loss_of_a_batch_is_the_formula_by_hand():
     method, goal, _ = world()
+    negatives = torch.tensor([[0], [0]])
     batch = Batch(
+        users=torch.tensor([0]),
         rows=torch.tensor([3, 7, 9]),
-        inputs=torch.tensor([[1, 2, 0]]),
+        inputs=(torch.tensor([[1, 2, 0]]),),
         places=torch.tensor([0, 1]),
         positives=torch.tensor([1, 2]),
-        negatives=torch.tensor([[0], [0]]),
+        negatives=Negatives(negatives, torch.zeros(2, 1), None, 12),
     )
     vectors = method.table.weight[[2, 6, 8]]
     x = torch.cat([vectors[:2], torch.zeros(1, 16)])[None]
@@ -68,12 +74,12 @@ def test_the_loss_of_a_batch_is_the_formula_by_hand():
     hits = (states * vectors[1:]).sum(1)
     misses = (states * vectors[:1]).sum(1)
     by_hand = -torch.log(torch.sigmoid(hits)).mean() - torch.log(1 - torch.sigmoid(misses)).mean()
-    torch.testing.assert_close(loss_of(method, goal, batch), by_hand)
+    torch.testing.assert_close(backward(method, goal, batch, TrainConfig()).loss, by_hand.detach())
 
 
 def test_llmemb_keeps_its_table_frozen_and_adds_the_weighted_alignment():
     method, goal, batches = world(method="llmemb", alignment={"weight": 0.5})
-    batch = next(batches.epoch(np.random.default_rng(0)))
+    batch = next(batches.epoch(0, 1))
     before = method.text.clone()
     vectors = method.items(batch.rows)
     rows = batch.positives.unique()
@@ -89,8 +95,8 @@ def test_llmemb_keeps_its_table_frozen_and_adds_the_weighted_alignment():
 
 def test_alignment_over_repeats_is_the_published_setting_and_differs():
     method, _, batches = world(method="llmemb")
-    repeated, _, _ = world(method="llmemb", alignment={"over": "repeats"})
-    batch = next(batches.epoch(np.random.default_rng(0)))
+    repeated, _, _ = world(method="llmemb", alignment={"repeats": True})
+    batch = next(batches.epoch(0, 1))
     values = [made.auxiliary(batch, made.items(batch.rows)) for made in (method, repeated)]
     assert len(batch.positives) > len(batch.positives.unique())
     assert not torch.isclose(*values)
@@ -98,17 +104,28 @@ def test_alignment_over_repeats_is_the_published_setting_and_differs():
 
 def test_early_stopping_keeps_the_best_epochs_weights():
     method, goal, batches = world()
+    kept: list[tuple[float, dict[str, torch.Tensor]]] = []
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
-    kept = []
 
     def validate() -> ValidationScore:
-        kept.append({name: weight.clone() for name, weight in method.state_dict().items()})
-        return ValidationScore(next(scores))
+        now = {name: weight.clone() for name, weight in method.state_dict().items()}
+        for score, weights in kept:
+            if all(torch.equal(weights[name], now[name]) for name in now):
+                return ValidationScore(score)
+        kept.append((next(scores), now))
+        return ValidationScore(kept[-1][0])
 
-    log = train(method, goal, batches, TrainConfig(epochs=6, patience=3), validate, 0)
-    assert (log.best_epoch, log.best_score, len(log.events)) == (2, 0.5, 5)  # the 0.9 is never reached
+    end = train(method, goal, batches, TrainConfig(epochs=6, patience=3), validate, 0)
+    assert (end.best_epoch, end.best_score, len(end.events)) == (2, 0.5, 5)  # the 0.9 is never reached
     for name, weight in method.state_dict().items():
-        assert torch.equal(weight, kept[1][name])
+        assert torch.equal(weight, kept[1][1][name])
+
+
+def test_restored_weights_that_are_not_those_which_were_measured_are_an_error():
+    method, goal, batches = world()
+    scores = iter([0.5, 0.4])
+    with pytest.raises(DataError, match=r"epoch 1 was validated at 0\.5, its restored weights give 0\.4"):
+        train(method, goal, batches, TrainConfig(epochs=1), lambda: ValidationScore(next(scores)), 0)
 
 
 def test_training_twice_gives_the_same_weights():
@@ -124,8 +141,188 @@ def test_a_nan_loss_stops_with_the_epoch_and_the_step():
     method, goal, batches = world()
     with torch.no_grad():
         method.table.weight[5] = float("nan")
-    with pytest.raises(DataError, match="the loss is nan in epoch 1, step 1"):
+    with pytest.raises(DataError, match=r"the loss is nan in epoch 1, step \d+; its \d+ users start with 'user\d+'"):
         final_loss(method, goal, batches)
+
+
+def gradients(method, goal, batches, **settings):
+    """Of the first batch, by name."""
+    config = TrainConfig(**settings)
+    method.zero_grad()
+    goal.zero_grad()
+    value = backward(method, goal, next(batches.epoch(0, 1)), config)
+    return value, {name: weight.grad for name, weight in method.named_parameters() if weight.grad is not None}
+
+
+OBJECTIVES = {
+    "bce": {},
+    "gbce": {"negatives": 4},
+    "sampled_softmax": {"negatives": 4},
+    "cross_entropy": {},
+    "shared": {"negatives": 6, "shared": True},
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("settings", [{"accumulate": 3}, {"accumulate": 40}, {"scores_mb": 1}], ids=str)
+def test_neither_parts_nor_blocks_change_the_gradient(objective, settings, monkeypatch):
+    name = "sampled_softmax" if objective == "shared" else objective
+    method, goal, batches = world(
+        method="llmemb", objective=name, given=OBJECTIVES[objective], alignment={"weight": 0.5}
+    )
+    value, expected = gradients(method, goal, batches)
+    if "scores_mb" in settings:
+        monkeypatch.setattr("llmemb_bench.training.gradients.BYTES", 64)
+    again, found = gradients(method, goal, batches, **settings)
+    torch.testing.assert_close(again.loss, value.loss)
+    assert found.keys() == expected.keys()
+    for key, gradient in expected.items():
+        torch.testing.assert_close(found[key], gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_blocks_bound_the_scores_that_are_in_memory():
+    """Cross-entropy over 20,000 items: all scores would take 480 MB and their gradients as much."""
+    rng = np.random.default_rng(0)
+    split = make_split([rng.integers(1, 20_001, size=52).tolist() for _ in range(120)], 20_000)
+    found, config = configured("methods", "id_only")
+    with torch_seed(0):
+        reader = plugin("backbones", "gru4rec", dim=8, max_len=50)
+        method = found(config, Parts(20_000, reader))
+    goal = plugin("objectives", "cross_entropy")
+    batch = next(TrainingBatches(split, reader, goal, 120).epoch(0, 1))
+    largest = []
+    with torch.profiler.profile(profile_memory=True) as watched:
+        backward(method, goal, batch, TrainConfig(scores_mb=16))
+    largest = max(event.self_cpu_memory_usage for event in watched.events())
+    assert len(batch.places) * 20_000 * 4 > 450e6
+    assert largest <= 16.1 * 2**20
+
+
+def test_a_cell_that_stops_after_a_number_of_steps_is_validated_there():
+    method, goal, batches = world()
+    end = train(method, goal, batches, TrainConfig(steps=4, validate_every=5), lambda: ValidationScore(0.25), 0)
+    assert (end.step, end.best_epoch, end.best_score) == (4, 2, 0.25)  # three batches are an epoch
+
+
+def test_every_step_interval_and_every_epoch_leave_an_event(tmp_path):
+    method, goal, batches = world(method="llmemb", alignment={"weight": 0.5})
+    config = TrainConfig(epochs=3, log_every=2)
+    end = train(method, goal, batches, config, lambda: ValidationScore(0.25), 0, tmp_path)
+    assert [(event["epoch"], event["step"]) for event in end.events if "objective" in event] == [
+        (1, 2),
+        (2, 4),
+        (2, 6),
+        (3, 8),
+    ]
+    assert [event["step"] for event in end.events if "validation" in event] == [3, 6, 9]
+    for event in end.events:
+        if "objective" in event:
+            assert event["loss"] == pytest.approx(event["objective"] + event["auxiliary"])
+            assert event["auxiliary"] > 0
+    assert [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()] == end.events
+
+
+class KilledError(Exception):
+    """The power goes."""
+
+
+@pytest.mark.parametrize("rows", ["all", "touched"])
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 7, 8])
+def test_training_that_is_cut_off_at_any_step_goes_on_to_the_same_bytes(stop, rows, tmp_path, monkeypatch):
+    settings = {"epochs": 3, "checkpoint_seconds": 0.0, "log_every": 2, "rows": rows}
+
+    def scores(method):
+        return lambda: ValidationScore(float(next(iter(method.parameters())).detach().square().mean()))
+
+    def run(folder, cut_at=None):
+        folder.mkdir(exist_ok=True)
+        method, goal, batches = world(dropout=0.3)
+        if cut_at is not None:
+            step = loop._Training._step
+
+            def cut(self, batch):
+                if self.state.step == cut_at:
+                    raise KilledError
+                step(self, batch)
+
+            monkeypatch.setattr(loop._Training, "_step", cut)
+        try:
+            end = train(method, goal, batches, TrainConfig(**settings), scores(method), 0, folder)
+        finally:
+            monkeypatch.undo()
+        return end, method.state_dict(), (folder / "events.jsonl").read_bytes()
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(tmp_path / "cut", stop)
+    again = run(tmp_path / "cut")
+    assert again[0] == whole[0]
+    assert again[2] == whole[2]
+    for name, weight in whole[1].items():
+        assert torch.equal(weight, again[1][name]), name
+
+
+def test_lazy_rows_move_only_what_a_step_touches():
+    method, goal, batches = world(n_items=60)
+    before = method.table.weight.detach().clone()
+    train(method, goal, batches, TrainConfig(steps=1, rows="touched"), lambda: ValidationScore(0.0), 0)
+    touched = {int(row) for row in next(batches.epoch(0, 1)).rows}
+    moved = set((method.table.weight != before).any(1).nonzero().flatten().add(1).tolist())
+    assert moved == touched
+    assert len(touched) < 60
+
+
+@pytest.mark.parametrize("other", [{"weight_decay": 0.1}, {"clip": 1.0}])
+def test_lazy_rows_refuse_what_looks_at_all_rows(other):
+    method, goal, batches = world()
+    with pytest.raises(SpecError, match="look at all rows"):
+        train(method, goal, batches, TrainConfig(rows="touched", **other), lambda: ValidationScore(0.0), 0)
+
+
+def test_bfloat16_trains_like_float32():
+    ends = {}
+    for precision in ("float32", "bfloat16"):
+        method, goal, batches = world(method="llmemb")
+        ends[precision] = final_loss(method, goal, batches, epochs=30, patience=30, precision=precision).events
+        assert all(weight.dtype == torch.float32 for weight in method.parameters())
+    first, last = (ends["float32"][place]["loss"] for place in (0, -1))
+    assert last < 0.7 * first
+    assert ends["bfloat16"][-1]["loss"] == pytest.approx(last, abs=0.1 * (first - last))
+    assert ends["bfloat16"][-1]["loss"] != last
+
+
+@pytest.mark.parametrize("objective", ["gbce", "sampled_softmax"])
+def test_an_objective_with_sampled_negatives_is_its_formula(objective):
+    states, vectors = torch.randn(3, 4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
+    rows, positives = torch.tensor([[1, 2], [3, 3], [0, 4]]), torch.tensor([0, 1, 2])
+    log_expected = torch.rand(3, 2, dtype=torch.float64)
+    negatives = Negatives(rows, log_expected, torch.tensor([[True, True], [True, False], [True, True]]), 50)
+    found = plugin("objectives", objective, negatives=2)(states, vectors, positives, negatives)
+    hits = (states * vectors[positives]).sum(1)
+    total = 0.0
+    for target in range(3):
+        scores = [
+            (states[target] @ vectors[row], log_expected[target, place])
+            for place, row in enumerate(rows[target])
+            if negatives.allowed[target, place]
+        ]
+        if objective == "sampled_softmax":
+            total += torch.log(hits[target].exp() + sum((score - log).exp() for score, log in scores)) - hits[target]
+        else:
+            rate = 2 / 49
+            beta = rate * (0.75 * (1 - 1 / rate) + 1 / rate)
+            positive = -beta * torch.log(torch.sigmoid(hits[target]))
+            total += (positive - sum(torch.log(1 - torch.sigmoid(score)) for score, _ in scores)) / 3
+    torch.testing.assert_close(found, total / 3)
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_scores_of_negatives_are_the_same_by_product_and_by_fetching(count):
+    states, vectors = torch.randn(6, 4), torch.randn(90, 4)
+    negatives = Negatives(torch.randint(90, (6, count)), torch.zeros(6, count), None, 90)
+    assert (negatives.width(90) == count) == (count == 1)
+    by_hand = (states[:, None] * vectors[negatives.rows]).sum(-1)
+    torch.testing.assert_close(negatives.scores(states, vectors), by_hand)
 
 
 def test_the_published_bidirectional_attention_sees_its_own_target():

@@ -5,6 +5,7 @@
 | dataset.py | datasets |
 | text.py | encoders, augmentations, losses |
 | recommender.py | backbones, methods, objectives |
+| batch.py | what a training step of these is given |
 | metric.py | metrics |
 
 `from llmemb_bench.contracts import Dataset` imports its file only, so that preparing data never imports torch.
@@ -16,6 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmemb_bench.contracts.batch import Batch as Batch
+    from llmemb_bench.contracts.batch import Negatives as Negatives
+    from llmemb_bench.contracts.batch import Sampling as Sampling
     from llmemb_bench.contracts.dataset import UNFILTERED as UNFILTERED
     from llmemb_bench.contracts.dataset import Dataset as Dataset
     from llmemb_bench.contracts.dataset import DatasetConfig as DatasetConfig
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.plugin import Plugin as Plugin
     from llmemb_bench.contracts.recommender import Backbone as Backbone
     from llmemb_bench.contracts.recommender import BackboneConfig as BackboneConfig
-    from llmemb_bench.contracts.recommender import Batch as Batch
     from llmemb_bench.contracts.recommender import Method as Method
     from llmemb_bench.contracts.recommender import Objective as Objective
     from llmemb_bench.contracts.recommender import Parts as Parts
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.text import TorchPlugin as TorchPlugin
 
 _FILES = {
+    "batch": ("Batch", "Negatives", "Sampling"),
     "dataset": (
         "UNFILTERED",
         "Dataset",
@@ -53,7 +57,6 @@ _FILES = {
     "recommender": (
         "Backbone",
         "BackboneConfig",
-        "Batch",
         "Method",
         "Objective",
         "Parts",

@@ -13,11 +13,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from llmemb_bench.config import Config, MethodChoice
+from llmemb_bench.contracts.batch import Batch, Negatives, Sampling
 from llmemb_bench.contracts.text import TorchPlugin
 from llmemb_bench.data.split import Split
 from llmemb_bench.ids import PAD, mask_id
+
+ITEMS_A_TILE = 2048
 
 
 class BackboneConfig(Config):
@@ -50,21 +54,9 @@ class Backbone(TorchPlugin):
         """Share of a training history that a cloze task hides."""
         return 0.0
 
-
-@dataclass(frozen=True)
-class Batch:
-    """One training batch; every catalogue item in it stands once in `rows`."""
-
-    rows: Int[Tensor, "rows"]
-    """Item ids (1-based, distinct)."""
-    inputs: Int[Tensor, "batch len"]
-    """0 padding, r + 1 for `rows[r]`, `len(rows) + 1` for the mask."""
-    places: Int[Tensor, "targets"]
-    """Where in the flattened inputs a prediction is made."""
-    positives: Int[Tensor, "targets"]
-    """The item to predict there, as an index into `rows`."""
-    negatives: Int[Tensor, "targets negatives"]
-    """Sampled items, likewise; no item of the user's training history."""
+    def only_last(self) -> bool:
+        """Whether a next-item task predicts the last training event only, instead of one at every position."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -100,8 +92,13 @@ class Method(TorchPlugin):
 
     @classmethod
     def teacher(cls, config: Config) -> Teacher | None:
-        """Which recommender is trained first, if `needs` says so."""
+        """Which recommender is trained first, if `needs` says so; None: none for these settings."""
         return None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((weight.device for weight in self.parameters()), torch.device("cpu"))
 
     @abstractmethod
     def fit_counts(self, split: Split) -> None:
@@ -141,6 +138,10 @@ class VectorMethod(Method):
     def items(self, ids: Int[Tensor, "rows"]) -> Float[Tensor, "rows dim"]:
         """Vectors of item ids 1..n_items, as inputs and as candidates."""
 
+    def tables(self) -> list[nn.Embedding]:
+        """Trained tables with a row an item, of which a step touches those of its batch only."""
+        return []
+
     def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
         """Added to the objective; `vectors` are `items(batch.rows)`."""
         return vectors.new_zeros(())
@@ -151,10 +152,15 @@ class VectorMethod(Method):
     def encode(
         self, inputs: Int[Tensor, "batch len"], vectors: Float[Tensor, "rows dim"]
     ) -> Float[Tensor, "batch len dim"]:
-        """States at every position; `inputs` as in Batch."""
+        """States at every position of some histories; `inputs` is a group of a Batch."""
         table = torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors, self.mask[None]])
         states: Tensor = self.backbone(nn.functional.embedding(inputs, table), inputs != PAD)
         return states
+
+    def states_of(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, "targets dim"]:
+        """States where the batch predicts; `vectors` are `items(batch.rows)`."""
+        groups = [self.encode(group, vectors).flatten(0, 1) for group in batch.inputs]
+        return functional.embedding(batch.places, torch.cat(groups) if len(groups) > 1 else groups[0])
 
     def catalogue(self) -> Float[Tensor, "items dim"]:
         """Vectors of the whole catalogue, item 1 first."""
@@ -178,14 +184,18 @@ class VectorMethod(Method):
         """Summed in float64, then rounded to float32: the size of a block cannot change a score."""
         if self._table is None:
             raise RuntimeError("begin_ranking() comes first")
-        return (states.double() @ self._table[items.start - 1 : items.stop - 1].T).float()
+        table, wide = self._table[items.start - 1 : items.stop - 1], states.double()
+        scores = states.new_empty(len(states), len(table))
+        for part, columns in zip(torch.split(table, ITEMS_A_TILE), torch.split(scores, ITEMS_A_TILE, 1), strict=True):
+            columns.copy_(wide @ part.T)  # rounded while it is in the cache
+        return scores
 
 
 class Objective(TorchPlugin):
-    """States, positives and negatives in, a scalar out."""
+    """States, positives and negatives in, a scalar out: a mean over the targets, so that it can be taken in blocks."""
 
-    n_negatives: int = 0
-    """Sampled negatives a target."""
+    sampling: Sampling = Sampling()
+    """How negatives are drawn."""
     whole_catalogue: ClassVar[bool] = False
     """Whether `vectors` must hold every item (its row r is then item r + 1)."""
 
@@ -195,5 +205,5 @@ class Objective(TorchPlugin):
         states: Float[Tensor, "targets dim"],
         vectors: Float[Tensor, "rows dim"],
         positives: Int[Tensor, "targets"],
-        negatives: Int[Tensor, "targets negatives"],
+        negatives: Negatives,
     ) -> Float[Tensor, ""]: ...

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from llmemb_bench.config import Config
-from llmemb_bench.contracts import Objective
+from llmemb_bench.contracts import Negatives, Objective, Sampling
 
 
 class SkeletonConfig(Config):
@@ -18,15 +18,15 @@ class Skeleton(Objective):
     """-log s(h.v+ - h.v-) (BPR; Rendle et al. 2009)."""
 
     config: SkeletonConfig
-    n_negatives = 1
+    sampling = Sampling(count=1)
 
     def forward(
         self,
         states: Float[Tensor, "targets dim"],
         vectors: Float[Tensor, "rows dim"],
         positives: Int[Tensor, "targets"],
-        negatives: Int[Tensor, "targets negatives"],
+        negatives: Negatives,
     ) -> Float[Tensor, ""]:
         hits = (states * vectors[positives]).sum(-1, keepdim=True)
-        misses = (states[:, None] * vectors[negatives]).sum(-1)  # [targets, negatives]
+        misses = negatives.scores(states, vectors)  # [targets, negatives]
         return functional.softplus(misses - hits).mean()

@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone, Method, Metric, Objective, Parts, VectorMethod
+from llmemb_bench.contracts import (
+    Backbone,
+    Method,
+    Metric,
+    Negatives,
+    Objective,
+    Parts,
+    Sampling,
+    VectorMethod,
+)
 from llmemb_bench.data.padding import pad_right
 from llmemb_bench.registry import entries
 from llmemb_bench.seeds import torch_seed
@@ -168,9 +177,9 @@ def every_trained_weight_gets_a_gradient(case: Case[Method]) -> None:
     if not isinstance(method, VectorMethod):
         raise Skipped("it trains nothing")
     batches = TrainingBatches(small_split(), method.backbone, _PairwiseObjective(), 4)
-    batch = next(batches.epoch(np.random.default_rng(0)))
+    batch = next(batches.epoch(0, 1))
     vectors = method.items(batch.rows)
-    states = method.encode(batch.inputs, vectors).flatten(0, 1)[batch.places]
+    states = method.states_of(batch, vectors)
     torch.autograd.backward((states * vectors[batch.positives]).sum() + method.auxiliary(batch, vectors))
     for name, weight in method.named_parameters():
         if weight.requires_grad and name != "mask":  # the mask belongs to cloze tasks
@@ -181,12 +190,12 @@ def every_trained_weight_gets_a_gradient(case: Case[Method]) -> None:
 class _PairwiseObjective(Objective):
     """Only asks for one negative."""
 
-    n_negatives = 1
+    sampling = Sampling(count=1)
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
 
-    def forward(self, states: Tensor, vectors: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    def forward(self, states: Tensor, vectors: Tensor, positives: Tensor, negatives: Negatives) -> Tensor:
         return states.sum()
 
 
@@ -199,10 +208,18 @@ METHODS = (
 # --- objectives ---
 
 
+def _negatives(objective: Objective) -> Negatives:
+    """Item 3 of three, as often as the objective asks for one, for each of two targets."""
+    count = objective.sampling.count
+    sets = 1 if objective.sampling.shared else 2
+    expected = torch.full((sets, count), count / 3).log()
+    return Negatives(torch.full((sets, count), 2), expected, None, n_items=3)
+
+
 def a_better_positive_lowers_it_and_a_better_negative_raises_it(case: Case[Objective]) -> None:
     objective = case.plugin(case.config)
     states = torch.eye(4)[:2]
-    negatives = torch.full((2, objective.n_negatives), 2)
+    negatives = _negatives(objective)
     wanted = torch.tensor([0, 1])
 
     def value(positive: float, negative: float) -> float:
@@ -219,7 +236,7 @@ def it_is_finite_with_finite_gradients_for_large_scores(case: Case[Objective]) -
     objective = case.plugin(case.config)
     states = (50 * torch.eye(4)[:2]).requires_grad_()
     vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    negatives = torch.full((2, objective.n_negatives), 2)
+    negatives = _negatives(objective)
     value = objective(states, vectors, torch.tensor([0, 1]), negatives)
     assert value.shape == ()
     torch.autograd.backward(value)

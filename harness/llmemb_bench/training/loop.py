@@ -1,20 +1,34 @@
-"""The training loop: Adam, a validation ranking each epoch, the best epoch's weights kept."""
+"""The training loop: a validation ranking each epoch, the best epoch's weights kept, and a kill at any point undone."""
 
 from __future__ import annotations
 
+import json
+import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from llmemb_bench import checkpoint
 from llmemb_bench.contracts import Batch, Objective, VectorMethod
 from llmemb_bench.errors import DataError
-from llmemb_bench.progress import track
-from llmemb_bench.seeds import generator
+from llmemb_bench.progress import Work, say, track
+from llmemb_bench.seeds import seed_for
 from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.gradients import Value, backward
+from llmemb_bench.training.optimizer import Optimizer
 from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.world import world
+
+KEPT, EVENTS = "training.safetensors", "events.jsonl"
+ROUNDING = {"cpu": 0.0, "cuda": 1e-3}
+"""How far a validation of the same weights may be from another: on a GPU sums are not always in one order."""
+SHOWN = 5
+"""Users that an error names."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +39,22 @@ class ValidationScore:
 
 
 @dataclass
-class TrainingLog:
-    """What happened, one event an epoch."""
+class State:
+    """How far training is. Everything drawn at a step depends on the seed and the step alone, so nothing else is kept
+    but weights and momenta."""
 
-    events: list[dict[str, Any]] = field(default_factory=list)
+    epoch: int = 1
+    batch: int = 0
+    """Batches done of this epoch."""
+    step: int = 0
+    epoch_loss: float = 0.0
+    """Sum over the steps of this epoch."""
+    recent: dict[str, float] = field(default_factory=dict)
+    """Sums since the last event."""
     best_epoch: int = 0
-    best_score: float = float("-inf")
+    best_score: float = -1.0
+    validated_since_best: int = 0
+    events: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train(
@@ -40,61 +64,160 @@ def train(
     config: TrainConfig,
     validate: Callable[[], ValidationScore],
     seed: int,
-) -> TrainingLog:
-    """Train in place; ends with the weights of the best validated epoch. NaN loss is a DataError."""
-    log = TrainingLog()
-    best: dict[str, Tensor] = {}
-    optimizer = torch.optim.Adam([*method.parameters(), *objective.parameters()], lr=config.learning_rate, fused=True)
-    with track("train", config.epochs, "epochs") as work:
-        for epoch in range(1, config.epochs + 1):
-            event: dict[str, Any] = {
-                "epoch": epoch,
-                "loss": _epoch(method, objective, batches, optimizer, epoch, seed),
-            }
-            if epoch % config.validate_every == 0 or epoch == config.epochs:
-                event["validation"] = validate().value
-                if event["validation"] > log.best_score:
-                    log.best_epoch, log.best_score = epoch, event["validation"]
-                    best = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-            log.events.append(event)
-            work.advance(
-                note=f"loss {event['loss']:.4f}  best {config.monitor.use} {log.best_score:.4f} at {log.best_epoch}"
-            )
-            if epoch - max(log.best_epoch, 1) >= config.patience * config.validate_every:
-                break
-    method.load_state_dict(best)
-    return log
+    kept: Path | None = None,
+) -> State:
+    """Train in place; ends with the weights of the best validated epoch, ranked again to be sure.
+
+    A loss that is not finite is a DataError. With a folder `kept`, a killed run goes on where it was and ends with the
+    same bytes.
+    """
+    training = _Training(method, objective, batches, config, validate, seed, kept)
+    training.resume()
+    steps = config.epochs * len(batches)
+    with track("train", min(steps, config.steps or steps), "steps") as work:
+        work.advance(training.state.step)
+        training.run(work)
+    return training.state
 
 
-def _epoch(
-    method: VectorMethod,
-    objective: Objective,
-    batches: TrainingBatches,
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    seed: int,
-) -> float:
-    """Mean loss of one pass."""
-    method.train()
-    total = torch.zeros(())
-    for step, batch in enumerate(batches.epoch(generator(seed, "batches", epoch)), start=1):
-        loss = loss_of(method, objective, batch)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        total += loss.detach()
-        if not torch.isfinite(loss):
+class _Training:
+    """One run: what is trained, on what, and how far it is."""
+
+    def __init__(
+        self,
+        method: VectorMethod,
+        objective: Objective,
+        batches: TrainingBatches,
+        config: TrainConfig,
+        validate: Callable[[], ValidationScore],
+        seed: int,
+        kept: Path | None,
+    ) -> None:
+        self.method, self.objective, self.batches = method, objective, batches
+        self.config, self.validate, self.seed, self.kept = config, validate, seed, kept
+        self.device = method.mask.device
+        self.optimizer = Optimizer(method, objective, config)
+        self.state = State()
+        self.best: dict[str, Tensor] = {}
+        self.saved = time.monotonic()
+        if config.compile:
+            method.backbone.compile(dynamic=True)
+
+    def run(self, work: Work) -> None:
+        """Every step that is left, then the best weights."""
+        while not self._is_over():
+            self.method.train()
+            for batch in self.batches.epoch(self.seed, self.state.epoch, self.state.batch):
+                self._step(batch)
+                work.advance(note=self._note())
+                if self.state.step == self.config.steps:
+                    break
+            self._end_epoch()
+            work.advance(0, note=self._note())
+        self._restore_best()
+
+    def _step(self, batch: Batch) -> None:
+        state = self.state
+        torch.manual_seed(seed_for(self.seed, "dropout", state.step, world().rank))
+        value = backward(self.method, self.objective, batch.to(self.device), self.config)
+        self.optimizer.step()
+        self._count(value, batch)
+        state.step, state.batch = state.step + 1, state.batch + 1
+        if state.step % self.config.log_every == 0:
+            self._tell(self._since_last_event())
+        self._keep()
+
+    def _count(self, value: Value, batch: Batch) -> None:
+        parts = world().total(torch.stack([value.objective, value.auxiliary]).double().cpu()).tolist()
+        loss = sum(parts)
+        if not math.isfinite(loss):
+            self._refuse(loss, batch)
+        self.state.epoch_loss += loss
+        for name, part in zip(("objective", "auxiliary"), parts, strict=True):
+            self.state.recent[name] = self.state.recent.get(name, 0.0) + part
+        self.state.recent["steps"] = self.state.recent.get("steps", 0) + 1
+
+    def _refuse(self, loss: float, batch: Batch) -> None:
+        users = self.batches.split.data.user_ids
+        named = ", ".join(f"'{users[user]}'" for user in batch.users[:SHOWN].tolist())
+        raise DataError(
+            f"the loss is {loss} in epoch {self.state.epoch}, step {self.state.step + 1}; its {len(batch.users)} users "
+            f"start with {named}",
+            where="training",
+            fix="set a smaller recommender.train.learning_rate, and look at the vectors of their items",
+        )
+
+    def _since_last_event(self) -> dict[str, Any]:
+        recent, steps = self.state.recent, self.state.recent["steps"]
+        means = {name: recent[name] / steps for name in ("objective", "auxiliary")}
+        self.state.recent = {}
+        return {"epoch": self.state.epoch, "step": self.state.step, "loss": sum(means.values()), **means}
+
+    def _end_epoch(self) -> None:
+        """An epoch, or what the limit of steps left of it, is over."""
+        state = self.state
+        event: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "loss": state.epoch_loss / state.batch}
+        last = state.epoch == self.config.epochs or state.step == self.config.steps
+        if state.epoch % self.config.validate_every == 0 or last:
+            event["validation"] = self.validate().value
+            state.validated_since_best += 1
+            if event["validation"] > state.best_score:
+                state.best_epoch, state.best_score, state.validated_since_best = state.epoch, event["validation"], 0
+                self.best = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
+        self._tell(event)
+        state.epoch, state.batch, state.epoch_loss = state.epoch + 1, 0, 0.0
+        self._keep()
+
+    def _is_over(self) -> bool:
+        state, config = self.state, self.config
+        return (
+            state.epoch > config.epochs or state.step == config.steps or state.validated_since_best >= config.patience
+        )
+
+    def _restore_best(self) -> None:
+        """Back to the best epoch's weights, and make sure that they are those which were measured."""
+        self.method.load_state_dict(self.best)
+        again = self.validate().value
+        if not math.isclose(again, self.state.best_score, rel_tol=ROUNDING[self.device.type]):
             raise DataError(
-                f"the loss is {loss.item()} in epoch {epoch}, step {step}",
+                f"epoch {self.state.best_epoch} was validated at {self.state.best_score}, its restored weights give "
+                f"{again}",
                 where="training",
-                fix="set a smaller recommender.train.learning_rate",
+                fix="this must not happen: a backbone that is random in ranking, or a defect of ours; please report it",
             )
-    return float(total / len(batches))
 
+    def _tell(self, event: dict[str, Any]) -> None:
+        self.state.events.append(event)
+        if self.kept is not None and world().is_first:
+            with (self.kept / EVENTS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
 
-def loss_of(method: VectorMethod, objective: Objective, batch: Batch) -> Tensor:
-    """Objective at the predicted places plus the method's auxiliary loss."""
-    vectors = method.items(batch.rows)
-    states = method.encode(batch.inputs, vectors).flatten(0, 1)[batch.places]  # [targets, dim]
-    main: Tensor = objective(states, vectors, batch.positives, batch.negatives)
-    return main + method.auxiliary(batch, vectors)
+    def _note(self) -> str:
+        state = self.state
+        loss = state.epoch_loss / state.batch if state.batch else state.events[-1]["loss"]
+        best = (
+            f"  best {self.config.monitor.use} {state.best_score:.4f} at {state.best_epoch}" if state.best_epoch else ""
+        )
+        return f"epoch {state.epoch}  loss {loss:.4f}{best}"
+
+    def _keep(self) -> None:
+        # By the first process's clock, so that all agree.
+        if self.kept is None or not world().agreed(time.monotonic() - self.saved >= self.config.checkpoint_seconds):
+            return
+        best = {f"best.{name}": tensor for name, tensor in self.best.items()}
+        checkpoint.save(self.kept / KEPT, asdict(self.state), {**self.optimizer.tensors(), **best})
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from what a killed run left."""
+        found = checkpoint.load(self.kept / KEPT) if self.kept else None
+        if found is not None:
+            self.state = State(**found[0])
+            self.optimizer.restore(found[1])
+            self.best = {
+                name: found[1][f"best.{name}"] for name in self.method.state_dict() if f"best.{name}" in found[1]
+            }
+            say(f"training: going on after step {self.state.step}")
+        if self.kept is not None and world().is_first:  # without what was told after the last checkpoint
+            lines = [json.dumps(event) + "\n" for event in self.state.events]
+            (self.kept / EVENTS).write_text("".join(lines), encoding="utf-8")

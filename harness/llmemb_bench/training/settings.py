@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmemb_bench.config import Config, MetricChoice
+from llmemb_bench.config import MACHINE, Config, MetricChoice
 
 
 class TrainConfig(Config):
     """Adam, early stopping on validation with the best epoch's weights kept."""
 
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """Histories a step (paper: 128)."""
+    """Histories a step, over all processes (paper: 128)."""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Parts that a step's histories are taken in, one after the other, to save memory; the gradient is the same."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's step size (paper: 1e-3)."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled decay, as in AdamW (paper: none)."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Longest gradient, over all weights; absent: any (paper: any)."""
+    rows: Literal["all", "touched"] = "all"
+    """Which rows of an id table a step moves: Adam moves all, by momentum; `touched` only those of the batch (lazy
+    Adam), so that a step costs the same however large the catalogue is."""
     epochs: Annotated[int, Field(ge=1)] = 200
     """Passes over the training histories at most (paper: 200)."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Steps at most, for catalogues of which one pass is too much."""
     patience: Annotated[int, Field(ge=1)] = 20
     """Validations without improvement before training stops (paper: 20)."""
     validate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between validations (paper: 1)."""
     monitor: MetricChoice = MetricChoice("ndcg")
     """Metric of the full validation ranking that chooses the best epoch, at the first cut-off (paper: NDCG@10)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products in forward and backward pass; weights, sums and the objective stay in float32."""
+    compile: bool = False
+    """Compile the backbone with torch.compile: some minutes at the start, then fewer and larger kernels."""
+    scores_mb: Annotated[int, Field(ge=1)] = 128
+    """Memory for an objective's scores: more targets than fit are taken in blocks, with the same gradient."""
+    log_every: Annotated[int, Field(ge=1)] = 100
+    """Steps between two lines of events.jsonl."""
+    checkpoint_seconds: Annotated[float, Field(ge=0), MACHINE] = 60.0
+    """Seconds of work that a kill can lose."""

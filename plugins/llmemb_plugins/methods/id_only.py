@@ -27,3 +27,6 @@ class IdOnly(VectorMethod):
     def items(self, ids: Int[Tensor, "rows"]) -> Float[Tensor, "rows dim"]:
         vectors: Tensor = self.table(ids - 1)
         return vectors
+
+    def tables(self) -> list[nn.Embedding]:
+        return [self.table]

@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from llmemb_bench.config import BackboneChoice, Config, LossChoice, MethodChoice
 from llmemb_bench.contracts import Batch, Loss, Parts, Teacher, VectorMethod
+from llmemb_bench.errors import SpecError
 from llmemb_bench.spec.check import build
+from llmemb_plugins.methods._adapters import ADAPTERS, AdapterKind
 
 
 class AlignmentConfig(Config):
@@ -21,9 +23,10 @@ class AlignmentConfig(Config):
     loss: LossChoice = LossChoice("soft_clip", {"temperature": 2.0, "learn_temperature": False})
     """Contrastive loss between teacher and adapted vectors (scripts: tau 2, fixed)."""
     weight: Annotated[float, Field(ge=0)] = 0.01
-    """Share in the total loss (scripts: 0.01); 0 is the ablation without alignment."""
-    over: Literal["distinct", "repeats"] = "distinct"
-    """Align each item of the batch once; `repeats` is the published code (docs/departures.md 13)."""
+    """Share in the total loss (scripts: 0.01); 0 is the ablation without alignment: no teacher is trained."""
+    repeats: bool = False
+    """Align an item as often as it is a positive in the batch, as the published code does (docs/departures.md 13),
+    instead of each item once."""
     teacher: MethodChoice = MethodChoice("id_only")
     """The method whose item vectors are the goal."""
     backbone: BackboneChoice | None = None
@@ -33,12 +36,17 @@ class AlignmentConfig(Config):
 class LlmEmbConfig(Config):
     """Settings of `llmemb`."""
 
-    adapter: Literal["linear_linear", "mlp"] = "linear_linear"
-    """Two linear layers (paper's code, no activation between them) or with a GELU between."""
+    adapter: AdapterKind | Literal["none"] = "linear_linear"
+    """Two linear layers (paper's code, no activation between them); `mlp` has a GELU between; `moe` is a gated mixture
+    of eight linear experts (UniSRec); `none` is the ablation without adapter: text vectors as wide as `dim`."""
     adapter_dim: Annotated[int, Field(ge=1)] | None = None
     """Width between the two layers; absent: half the text vectors' (paper: 768 of 1536)."""
+    freeze: bool = True
+    """Whether the text vectors stay as they are (paper); false is the ablation without freeze."""
+    ids: Literal["replace", "add", "concatenate"] = "replace"
+    """Adapted vectors in place of learnt id vectors (paper), added to them, or half of each side by side."""
     standardize: bool = True
-    """Scale the frozen table to unit mean square, so that the learning rate means the same for every encoder
+    """Scale the text vectors to unit mean square, so that the learning rate means the same for every encoder
     (ours; the published code keeps the encoder's scale, docs/departures.md 16)."""
     alignment: AlignmentConfig = AlignmentConfig()
     """Alignment with collaborative vectors."""
@@ -52,36 +60,74 @@ class LlmEmb(VectorMethod):
 
     def __init__(self, config: LlmEmbConfig, parts: Parts) -> None:
         super().__init__(config, parts)
-        if parts.text is None or parts.teacher is None:
-            raise TypeError("llmemb needs text and teacher vectors")
-        scale = parts.text.square().mean().sqrt() if config.standardize else 1.0
+        if parts.text is None:
+            raise TypeError("llmemb needs text vectors")
+        text = parts.text[1:]
+        text = text / (text.square().mean().sqrt() if config.standardize else 1.0)
+        # Frozen vectors are data, not weights: they are no part of what training saves.
         self.text: Tensor
-        self.goal: Tensor
-        self.register_buffer("text", parts.text / scale, persistent=False)
+        if config.freeze:
+            self.register_buffer("text", text, persistent=False)
+        else:
+            self.text = nn.Parameter(text)
+        self.goal: Tensor | None
         self.register_buffer("goal", parts.teacher, persistent=False)
-        text_dim = parts.text.shape[1]
-        inner = config.adapter_dim or max(text_dim // 2, self.dim)
-        self.first, self.second = nn.Linear(text_dim, inner), nn.Linear(inner, self.dim)
+        adapted_dim = self._adapted_dim()
+        if config.adapter == "none":
+            _refuse_other_width(text.shape[1], adapted_dim)
+            self.adapter: nn.Module = nn.Identity()
+        else:
+            self.adapter = ADAPTERS[config.adapter](text.shape[1], config.adapter_dim, adapted_dim, self.dim**-0.5)
+        if config.ids != "replace":
+            self.table = nn.Embedding(parts.n_items, adapted_dim)
+            nn.init.normal_(self.table.weight, std=0.02)  # as in id_only
         self.align = build(Loss, config.alignment.loss)
-        nn.init.normal_(self.first.weight, std=text_dim**-0.5)
-        nn.init.normal_(self.second.weight, std=(inner * self.dim) ** -0.5)
+
+    def _adapted_dim(self) -> int:
+        if self.config.ids != "concatenate":
+            return self.dim
+        if self.dim % 2:
+            raise SpecError(
+                f"text and id vectors share the width {self.dim} evenly",
+                where="recommender.method.ids",
+                fix="an even dim",
+            )
+        return self.dim // 2
 
     @classmethod
     def teacher(cls, config: Config) -> Teacher | None:
         alignment = LlmEmbConfig.model_validate(config).alignment
-        return Teacher(alignment.teacher, alignment.backbone)
+        return Teacher(alignment.teacher, alignment.backbone) if alignment.weight else None
+
+    def tables(self) -> list[nn.Embedding]:
+        return [] if self.config.ids == "replace" else [self.table]
 
     def items(self, ids: Int[Tensor, "rows"]) -> Float[Tensor, "rows dim"]:
-        inner = self.first(functional.embedding(ids, self.text))
-        if self.config.adapter == "mlp":
-            inner = functional.gelu(inner)
-        vectors: Tensor = self.second(inner)
-        return vectors
+        adapted: Tensor = self.adapter(functional.embedding(ids - 1, self.text))
+        match self.config.ids:
+            case "replace":
+                return adapted
+            case "add":
+                added: Tensor = adapted + self.table(ids - 1)
+                return added
+            case "concatenate":
+                return torch.cat([adapted, self.table(ids - 1)], dim=1)
 
     def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
-        if self.config.alignment.weight == 0:
+        alignment = self.config.alignment
+        if self.goal is None or alignment.weight == 0:
             return vectors.new_zeros(())
-        rows = torch.unique(batch.positives) if self.config.alignment.over == "distinct" else batch.positives
+        rows = batch.positives if alignment.repeats else torch.unique(batch.positives)
         goal = functional.embedding(batch.rows[rows], self.goal)
         loss: Tensor = self.align(goal, functional.embedding(rows, vectors))
-        return self.config.alignment.weight * loss
+        return alignment.weight * loss
+
+
+def _refuse_other_width(text_dim: int, dim: int) -> None:
+    if text_dim != dim:
+        raise SpecError(
+            f"without an adapter the text vectors must be as wide as the recommender's: they have {text_dim} "
+            f"dimensions, {dim} are wanted",
+            where="recommender.method.adapter",
+            fix=f"embeddings.reduce: {{dim: {dim}}}",
+        )

@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.config import Config
-from llmemb_bench.contracts import Objective
+from llmemb_bench.contracts import Negatives, Objective
+from llmemb_plugins.objectives._sampled import SampledConfig
 
 
-class BceConfig(Config):
+class BceConfig(SampledConfig):
     """Settings of `bce`."""
 
     negatives: Annotated[int, Field(ge=1)] = 1
@@ -21,21 +21,24 @@ class BceConfig(Config):
 
 
 class BinaryCrossEntropy(Objective):
-    """-log s(h·v+) - log(1 - s(h·v-)), each averaged (Kang & McAuley 2018, eq. 7; LLMEmb's RAT)."""
+    """-log s(h·v+) - mean_j log(1 - s(h·v_j)), averaged over targets (Kang & McAuley 2018, eq. 7; LLMEmb's RAT).
+
+    The positive weighs as much as all negatives together, however many there are.
+    """
 
     config: BceConfig
 
     def __init__(self, config: BceConfig) -> None:
         super().__init__(config)
-        self.n_negatives = config.negatives
+        self.sampling = config.sampling()
 
     def forward(
         self,
         states: Float[Tensor, "targets dim"],
         vectors: Float[Tensor, "rows dim"],
         positives: Int[Tensor, "targets"],
-        negatives: Int[Tensor, "targets negatives"],
+        negatives: Negatives,
     ) -> Float[Tensor, ""]:
         hits = (states * functional.embedding(positives, vectors)).sum(-1)
-        misses = (states[:, None] * functional.embedding(negatives, vectors)).sum(-1)  # [targets, negatives]
-        return functional.softplus(-hits).mean() + functional.softplus(misses).mean()
+        misses = functional.softplus(negatives.scores(states, vectors)).mean(-1)  # [targets]
+        return (functional.softplus(-hits) + misses).mean()

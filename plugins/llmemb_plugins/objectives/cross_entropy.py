@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from llmemb_bench.config import Config
-from llmemb_bench.contracts import Objective
+from llmemb_bench.contracts import Negatives, Objective
 
 
 class CrossEntropyConfig(Config):
@@ -15,7 +15,10 @@ class CrossEntropyConfig(Config):
 
 
 class CrossEntropy(Objective):
-    """-log softmax(h·V)[target] over all items, as BERT4Rec and the strong SASRec repetitions train."""
+    """-log softmax(h·V)[target] over all items, as BERT4Rec and the strong SASRec repetitions train.
+
+    The harness takes the targets in blocks (`train: {scores_mb}`), so memory does not grow with targets x items.
+    """
 
     config: CrossEntropyConfig
     whole_catalogue = True
@@ -25,6 +28,6 @@ class CrossEntropy(Objective):
         states: Float[Tensor, "targets dim"],
         vectors: Float[Tensor, "rows dim"],
         positives: Int[Tensor, "targets"],
-        negatives: Int[Tensor, "targets negatives"],
+        negatives: Negatives,
     ) -> Float[Tensor, ""]:
         return functional.cross_entropy(states @ vectors.T, positives)

@@ -1,0 +1,71 @@
+"""Adam for all weights, and lazy Adam for the rows of id tables that a step touches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from llmemb_bench import checkpoint
+from llmemb_bench.contracts import Objective, VectorMethod
+from llmemb_bench.errors import SpecError
+from llmemb_bench.training.gradients import share_gradients
+from llmemb_bench.training.settings import TrainConfig
+
+
+class Optimizer:
+    """Steps over a method's and an objective's weights."""
+
+    def __init__(self, method: VectorMethod, objective: Objective, config: TrainConfig) -> None:
+        self.clip = config.clip
+        self.weights: dict[str, nn.Parameter] = dict(
+            [*checkpoint.trained(method, "method"), *checkpoint.trained(objective, "objective")]
+        )
+        tables = _sparse_tables(method, config)
+        ids = {id(table) for table in tables}
+        dense = [weight for weight in self.weights.values() if id(weight) not in ids]
+        self._optimizers: dict[str, torch.optim.Optimizer] = {
+            "adam": torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        }
+        if tables:
+            self._optimizers["lazy"] = torch.optim.SparseAdam(tables, lr=config.learning_rate)
+
+    def step(self) -> None:
+        """Move the weights along their gradients, and forget those."""
+        share_gradients(list(self.weights.values()))
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.weights.values(), self.clip)
+        for optimizer in self._optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and momenta, for a checkpoint."""
+        found: dict[str, Tensor] = dict(self.weights)
+        for name, optimizer in self._optimizers.items():
+            found |= checkpoint.optimizer_tensors(optimizer, name)
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(tensors[name])
+        for name, optimizer in self._optimizers.items():
+            checkpoint.restore_optimizer(optimizer, tensors, name)
+
+
+def _sparse_tables(method: VectorMethod, config: TrainConfig) -> list[Tensor]:
+    if config.rows == "all":
+        return []
+    if config.weight_decay or config.clip is not None:
+        raise SpecError(
+            "weight_decay and clip look at all rows",
+            where="recommender.train.rows",
+            fix="rows: all, or leave them out",
+        )
+    tables = [table for table in method.tables() if table.weight.requires_grad]
+    for table in tables:
+        table.sparse = True
+    return [table.weight for table in tables]

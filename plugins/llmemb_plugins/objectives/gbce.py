@@ -1,0 +1,46 @@
+"""Binary cross-entropy corrected for negative sampling: gBCE of gSASRec (Petrov & Macdonald, RecSys 2023)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from llmemb_bench.contracts import Negatives, Objective
+from llmemb_plugins.objectives._sampled import SampledConfig
+
+
+class GbceConfig(SampledConfig):
+    """Settings of `gbce`."""
+
+    negatives: Annotated[int, Field(ge=1)] = 256
+    """Negatives a target (paper: 256)."""
+    calibration: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """t: 0 is plain binary cross-entropy, 1 gives scores that are probabilities (paper: 0.75)."""
+
+
+class GeneralisedBinaryCrossEntropy(Objective):
+    """-(1 / (k + 1)) (beta log s(h·v+) + sum_j log(1 - s(h·v_j))), beta = a (t (1 - 1/a) + 1/a), a = k / (N - 1)
+    (paper, eqs. 14 and 22; k negatives of N items)."""
+
+    config: GbceConfig
+
+    def __init__(self, config: GbceConfig) -> None:
+        super().__init__(config)
+        self.sampling = config.sampling()
+
+    def forward(
+        self,
+        states: Float[Tensor, "targets dim"],
+        vectors: Float[Tensor, "rows dim"],
+        positives: Int[Tensor, "targets"],
+        negatives: Negatives,
+    ) -> Float[Tensor, ""]:
+        rate = min(negatives.count / (negatives.n_items - 1), 1.0)
+        beta = rate * (self.config.calibration * (1 - 1 / rate) + 1 / rate)
+        hits = (states * functional.embedding(positives, vectors)).sum(-1)
+        misses = functional.softplus(negatives.scores(states, vectors)).sum(-1)  # [targets]
+        return (beta * functional.softplus(-hits) + misses).mean() / (negatives.count + 1)
