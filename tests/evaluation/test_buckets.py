@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_split
-from llmemb_bench.evaluation.buckets import buckets_of, head_items
-from llmemb_bench.evaluation.measure import measure
+from llmemb_bench.data.settings import SplitConfig
+from llmemb_bench.evaluation.buckets import buckets_of, head_items, item_counts
+from llmemb_bench.evaluation.measure import measure, protocol_of
 from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.spec.frame import Evaluate
 
@@ -53,6 +54,15 @@ def test_popularity_is_counted_on_training_events_only():
     after = make_split([[1, 2, 3, 4], [1, 2, 3, 4]], 9)  # another test target
     np.testing.assert_array_equal(before.popularity, after.popularity)
     assert before.popularity.tolist() == [0, 2, 2, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_the_published_count_over_all_events_is_a_setting_and_another_protocol():
+    split = make_split([[1, 2, 3, 4], [1, 2, 3, 4]], 9)
+    assert item_counts(split, Evaluate()).tolist()[1:5] == [2, 2, 0, 0]
+    assert item_counts(split, Evaluate(popularity="all")).tolist()[1:5] == [2, 2, 2, 2]
+    kinds = [buckets_of(split, Evaluate(tail_below=2, popularity=kind))["tail"].all() for kind in ("training", "all")]
+    assert kinds == [True, False]
+    assert protocol_of(SplitConfig(), Evaluate()) != protocol_of(SplitConfig(), Evaluate(popularity="all"))
 
 
 def test_repeats_of_one_user_all_count():

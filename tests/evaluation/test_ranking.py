@@ -19,6 +19,12 @@ from llmemb_bench.evaluation.expectation import expected, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks, rank
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
+from llmemb_bench.spec.frame import Evaluate
+
+
+def memory(scores: float, history: str = "mask") -> Evaluate:
+    """Settings that leave memory for so many scores."""
+    return Evaluate().model_copy(update={"history": history, "scores_mb": scores * 4 / 2**20})
 
 
 class TableMethod(Method):
@@ -92,8 +98,7 @@ def test_streaming_ranks_equal_a_brute_force_oracle_for_any_block_size(
         TableMethod(table),
         split,
         "test",
-        mask_history=mask,
-        users_a_block=users_a_block,
+        memory(users_a_block * 14, "mask" if mask else "keep"),
         items_a_product=items_a_product,
     )
     table[0] = 0
@@ -107,8 +112,8 @@ def test_a_block_size_cannot_change_a_count_of_real_valued_scores(seed, items_a_
     split = make_split([rng.integers(1, 301, size=6).tolist() for _ in range(40)], 300)
     table = torch.from_numpy(rng.standard_normal((301, 32)).astype(np.float32))
     table[151:] = table[1:151].clone()  # every item has a twin: ties that rounding could break
-    whole, _ = rank(TableMethod(table), split, "test")
-    blocks, _ = rank(TableMethod(table), split, "test", users_a_block=7, items_a_product=items_a_product)
+    whole, _ = rank(TableMethod(table), split, "test", Evaluate())
+    blocks, _ = rank(TableMethod(table), split, "test", memory(7 * 301), (), items_a_product)
     assert rows(whole) == rows(blocks)
 
 
@@ -116,7 +121,7 @@ def test_a_block_size_cannot_change_a_count_of_real_valued_scores(seed, items_a_
 @given(histories=histories_strategy(20), cutoff=st.integers(1, 20))
 def test_constant_scores_give_exactly_k_of_the_candidates(histories, cutoff):
     split = make_split(histories, 20)
-    found, _ = rank(TableMethod(torch.ones(21, 2)), split, "test")
+    found, _ = rank(TableMethod(torch.ones(21, 2)), split, "test", Evaluate())
     np.testing.assert_array_equal(
         expected(metric("hr"), cutoff, found), np.minimum(cutoff, found.n_candidates) / found.n_candidates
     )
@@ -127,13 +132,13 @@ def test_sampled_ranks_count_only_the_candidates():
     table = torch.zeros(10, 1)
     table[:, 0] = torch.arange(10)
     candidates = np.array([[4, 5], [9, 2]], dtype=np.int32)
-    _, sampled = rank(TableMethod(table), split, "test", sampled=candidates)
+    _, [sampled] = rank(TableMethod(table), split, "test", Evaluate(), [candidates])
     assert rows(sampled) == [(2, 0, 3), (2, 0, 3)]
 
 
 def test_a_target_in_the_history_stays_a_candidate():
     split = make_split([[1, 2, 1]], 4)
-    found, _ = rank(TableMethod(torch.eye(5)), split, "test")
+    found, _ = rank(TableMethod(torch.eye(5)), split, "test", Evaluate())
     assert rows(found) == [(0, 2, 3)]  # item 2 is masked, the repeated target 1 is not
 
 
@@ -146,7 +151,7 @@ def test_a_score_that_is_not_finite_is_an_error_that_names_user_and_item(bad, pl
     method = TableMethod(table)
     method.states = lambda histories: torch.ones(len(histories), 1)
     with pytest.raises(DataError, match=r"user 'user0' for item 'item\d'"):
-        rank(method, split, "test")
+        rank(method, split, "test", Evaluate())
 
 
 def test_validation_ranks_the_item_before_the_last_from_what_precedes_it():
@@ -154,8 +159,8 @@ def test_validation_ranks_the_item_before_the_last_from_what_precedes_it():
     seen = []
     method = TableMethod(torch.ones(10, 1))
     method.states = lambda histories: (seen.append(histories.tolist()), torch.ones(len(histories), 1))[1]
-    rank(method, split, "validation")
-    rank(method, split, "test")
+    rank(method, split, "validation", Evaluate())
+    rank(method, split, "test", Evaluate())
     assert seen == [[[5, 4]], [[5, 4, 3]]]
     assert split.targets("validation").tolist() == [3]
     assert split.targets("test").tolist() == [2]
@@ -210,6 +215,6 @@ def test_ranking_twice_gives_the_same_bytes_and_leaves_the_mode():
         table = torch.randn(30, 8)
     split = make_split([[1, 2, 3, 4]] * 5, 29)
     method = TableMethod(table).train()
-    first, second = rank(method, split, "test")[0], rank(method, split, "test")[0]
+    first, second = rank(method, split, "test", Evaluate())[0], rank(method, split, "test", Evaluate())[0]
     assert rows(first) == rows(second)
     assert method.training

@@ -17,8 +17,15 @@ LENGTH_EDGES = (0, 5, 10, 15, 20)
 """Events of the history (likewise)."""
 
 
+def item_counts(split: Split, evaluate: Evaluate) -> NDArray[np.int64]:
+    """[ids] events that tell how popular an item is: training events, or all where the settings say so."""
+    if evaluate.popularity == "training":
+        return split.popularity
+    return np.bincount(split.data.items, minlength=len(split.popularity))
+
+
 def head_items(popularity: NDArray[np.int64], evaluate: Evaluate) -> NDArray[np.bool_]:
-    """True for ids that are head; popularity is counted on training events only.
+    """True for ids that are head, by `item_counts`.
 
     Either the most popular `head_share` of the items (equal counts: the smaller id first), or all items with
     at least `tail_below` events.
@@ -34,9 +41,10 @@ def head_items(popularity: NDArray[np.int64], evaluate: Evaluate) -> NDArray[np.
 def buckets_of(split: Split, evaluate: Evaluate) -> dict[str, NDArray[np.bool_]]:
     """Name to the evaluated users in it, for the test target."""
     targets = split.targets("test")
-    head = head_items(split.popularity, evaluate)[targets]
+    popularity = item_counts(split, evaluate)
+    head = head_items(popularity, evaluate)[targets]
     found = {"overall": np.ones(len(targets), dtype=bool), "head": head, "tail": ~head}
-    found |= _groups("popularity", split.popularity[targets], POPULARITY_EDGES)
+    found |= _groups("popularity", popularity[targets], POPULARITY_EDGES)
     return found | _groups("history", split.input_lengths("test"), LENGTH_EDGES)
 
 

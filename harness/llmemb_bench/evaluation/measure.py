@@ -55,7 +55,7 @@ def protocol_of(split: SplitConfig, evaluate: Evaluate) -> dict[str, Any]:
         "split": split.protocol(),
         "users": "three events or more",
         "ties": "expectation",
-        "popularity": "training events",
+        "popularity": f"{evaluate.popularity} events",
         "cold_targets": "counted",
         **{key: settings[key] for key in ("cutoffs", "history", "head_share", "tail_below")},
     }

@@ -6,6 +6,7 @@ Scores are made for a block of users at a time; no users x items matrix, no sort
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +15,24 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmemb_bench import progress
 from llmemb_bench.contracts import Method
 from llmemb_bench.data.padding import SeenItems, pad_right
 from llmemb_bench.data.split import Split, Stage
 from llmemb_bench.errors import DataError
+from llmemb_bench.ids import PAD
+from llmemb_bench.memory import is_out_of_memory
 from llmemb_bench.progress import track
+from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.world import world
 
-SCORES_IN_MEMORY = 1 << 25  # 128 MiB of float32 at a time
-ITEMS_A_PRODUCT = 1 << 14
+USERS_A_BATCH, SMALLEST_BATCH = 256, 16
+"""Users whose states are computed together, fewer where a catalogue is large (a counting method's state is as wide).
+What is computed together may decide a last bit, so this is no setting and never shrinks."""
+ITEMS_A_BATCH = 1 << 27
+ITEMS_A_PRODUCT = 1 << 20
+LARGEST_COUNT = 1 << 24
+"""Up to which float32 counts without a gap."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,50 +52,107 @@ def rank(
     method: Method,
     split: Split,
     stage: Stage,
-    *,
-    mask_history: bool = True,
-    sampled: NDArray[np.int32] | None = None,
-    users_a_block: int | None = None,
+    settings: Evaluate,
+    sampled: Sequence[NDArray[np.int32]] = (),
     items_a_product: int = ITEMS_A_PRODUCT,
-) -> tuple[Ranks, Ranks | None]:
-    """Full ranking of every evaluated user, and the one among `sampled` candidates [users, count] beside it.
+) -> tuple[Ranks, list[Ranks]]:
+    """Full ranking of every evaluated user, and beside it one for each set of `sampled` candidates [users, count].
 
-    With `mask_history`, items of the history leave the full ranking; the target never does.
-    Raises DataError if a score is not finite.
+    With `history: mask`, items of the history leave the full ranking; the target never does. Out of memory halves the
+    users scored at once. Several processes rank some of the users each. Raises DataError if a score is not finite.
     """
-    n_users, n_items = len(split.users(stage)), split.data.n_items
-    block = users_a_block or max(1, min(1024, SCORES_IN_MEMORY // (n_items + 1)))
-    greater, equal = np.zeros((2, n_users), dtype=np.int64), np.zeros((2, n_users), dtype=np.int64)
+    n_users, masked = len(split.users(stage)), settings.history == "mask"
+    counts = np.zeros((1 + len(sampled), 2, n_users), dtype=np.int64)
+    ranking = _Ranking(method, split, stage, masked, sampled, items_a_product, counts)
     training = method.training
     method.eval()
     method.begin_ranking()
+    block = max(1, int(settings.scores_mb * 2**20 / (4 * (split.data.n_items + 1))))
     with track(f"rank {stage}", n_users, "users") as work:
-        for start in range(0, n_users, block):
-            rows = np.arange(start, min(start + block, n_users))
-            scores = _scores(method, split, stage, rows, items_a_product)
-            targets = torch.from_numpy(split.targets(stage)[rows].astype(np.int64))[:, None]
-            _refuse_infinite(scores, split, split.users(stage)[rows])
-            goal = scores.gather(1, targets)  # [users, 1]
-            if sampled is not None:
-                among = scores.gather(1, torch.from_numpy(sampled[rows].astype(np.int64)))
-                greater[1, rows], equal[1, rows] = _counts(among, goal)
-            scores.scatter_(1, targets, -torch.inf)
-            if mask_history:
-                scores.scatter_(1, _histories(split, stage, rows, None), -torch.inf)
-            greater[0, rows], equal[0, rows] = _counts(scores, goal)
+        for rows in world().own(_batches(split, stage)):
+            states = ranking.states(rows)
+            done = 0
+            while done < len(rows):
+                part = slice(done, done + block)
+                try:
+                    ranking.count(rows[part], states[part])
+                except (RuntimeError, MemoryError) as error:
+                    if block == 1 or not is_out_of_memory(error):
+                        raise
+                    block = max(1, min(block, len(rows)) // 2)
+                    progress.alert(f"out of memory: {block} users scored at once from now on (no rank depends on it)")
+                else:
+                    done += block
             work.advance(len(rows))
     method.train(training)
-    full = Ranks(greater[0], equal[0], _n_candidates(split, stage, mask_history))
-    if sampled is None:
-        return full, None
-    return full, Ranks(greater[1], equal[1], np.full(n_users, sampled.shape[1] + 1))
+    counts = world().total(torch.from_numpy(counts)).numpy()
+    full = Ranks(counts[0, 0], counts[0, 1], _n_candidates(split, stage, masked))
+    return full, [
+        Ranks(found[0], found[1], np.full(n_users, candidates.shape[1] + 1))
+        for found, candidates in zip(counts[1:], sampled, strict=True)
+    ]
 
 
-def _counts(
-    scores: Float[Tensor, "users candidates"], goal: Float[Tensor, "users 1"]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    values, bound = scores.numpy(), goal.numpy()
-    return np.count_nonzero(values > bound, axis=1), np.count_nonzero(values == bound, axis=1)
+def _batches(split: Split, stage: Stage) -> list[NDArray[np.int64]]:
+    """Rows of evaluated users, those with histories of similar length together: little padding."""
+    size = min(USERS_A_BATCH, max(SMALLEST_BATCH, ITEMS_A_BATCH // split.data.n_items))
+    order = np.argsort(split.input_lengths(stage), kind="stable")
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """One ranking under way."""
+
+    method: Method
+    split: Split
+    stage: Stage
+    masked: bool
+    sampled: Sequence[NDArray[np.int32]]
+    items_a_product: int
+    counts: NDArray[np.int64]
+    """[protocols, 2, users] greater and equal; the full ranking first."""
+
+    def states(self, rows: NDArray[np.int64]) -> Float[Tensor, "users width"]:
+        """One state a user."""
+        histories = _histories(self.split, self.stage, rows, self.method.max_len)
+        return self.method.states(histories.to(self.method.device))
+
+    def count(self, rows: NDArray[np.int64], states: Float[Tensor, "users width"]) -> None:
+        """Score the whole catalogue for some users, and count."""
+        scores = self._scores(states)
+        targets = torch.from_numpy(self.split.targets(self.stage)[rows].astype(np.int64)).to(scores.device)[:, None]
+        _refuse_infinite(scores, self.split, self.split.users(self.stage)[rows])
+        goal = scores.gather(1, targets - 1)  # [users, 1]
+        for number, candidates in enumerate(self.sampled, start=1):
+            among = torch.from_numpy(candidates[rows].astype(np.int64)).to(scores.device)
+            self.counts[number, :, rows] = _counts(scores.gather(1, among - 1), goal)
+        scores.scatter_(1, targets - 1, -torch.inf)
+        if self.masked:
+            histories = _histories(self.split, self.stage, rows, None).to(scores.device)
+            gone = torch.where(histories == PAD, targets, histories)  # the target is gone already
+            scores.scatter_(1, gone - 1, -torch.inf)
+        self.counts[0, :, rows] = _counts(scores, goal)
+
+    def _scores(self, states: Float[Tensor, "users width"]) -> Float[Tensor, "users items"]:
+        """Scores of the catalogue, item 1 first; padding has no column and so never counts."""
+        n_items = self.split.data.n_items
+        starts = range(1, n_items + 1, self.items_a_product)
+        blocks = [
+            self.method.scores(states, slice(first, min(first + self.items_a_product, n_items + 1))) for first in starts
+        ]
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+
+
+def _counts(scores: Float[Tensor, "users candidates"], goal: Float[Tensor, "users 1"]) -> NDArray[np.int64]:
+    """[users, 2] scores above and equal to the goal."""
+    counts = np.zeros((len(scores), 2), dtype=np.int64)
+    # Ones and zeros as floats: torch sums booleans by first writing them all out as integers.
+    for part in torch.split(scores, LARGEST_COUNT, 1):
+        hit = torch.empty_like(part, dtype=torch.float32)
+        for column, compare in enumerate((torch.gt, torch.eq)):
+            counts[:, column] += compare(part, goal, out=hit).sum(1).long().cpu().numpy()
+    return counts
 
 
 def _histories(split: Split, stage: Stage, rows: NDArray[np.int64], longest: int | None) -> Int[Tensor, "users len"]:
@@ -94,22 +162,10 @@ def _histories(split: Split, stage: Stage, rows: NDArray[np.int64], longest: int
     return torch.from_numpy(pad_right(split.data.items, starts, kept))
 
 
-def _scores(
-    method: Method, split: Split, stage: Stage, rows: NDArray[np.int64], items_a_product: int
-) -> Float[Tensor, "users ids"]:
-    """Scores by item id; padding (id 0) has minus infinity and so never counts."""
-    states = method.states(_histories(split, stage, rows, method.max_len))
-    n_items = split.data.n_items
-    blocks = [torch.full((len(rows), 1), -torch.inf)]
-    for first in range(1, n_items + 1, items_a_product):
-        blocks.append(method.scores(states, slice(first, min(first + items_a_product, n_items + 1))))
-    return torch.cat(blocks, dim=1)
-
-
-def _refuse_infinite(scores: Float[Tensor, "users ids"], split: Split, users: NDArray[np.int64]) -> None:
-    if torch.isfinite(scores[:, 1:].sum()):
+def _refuse_infinite(scores: Float[Tensor, "users items"], split: Split, users: NDArray[np.int64]) -> None:
+    if torch.isfinite(scores.sum()):
         return  # one pass; a sum of finite scores that overflows is told apart below
-    bad = (~torch.isfinite(scores[:, 1:])).nonzero()
+    bad = (~torch.isfinite(scores)).nonzero()
     if len(bad):
         row, item = bad[0].tolist()
         user = split.data.user_ids[users[row]]

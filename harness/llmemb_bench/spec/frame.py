@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from llmemb_bench.config import (
+    MACHINE,
     BackboneChoice,
     Config,
     DatasetChoice,
@@ -69,6 +70,11 @@ class Evaluate(Config):
     """Share of items, by training popularity, that are head (Pareto cut)."""
     tail_below: Annotated[int, Field(ge=1)] | None = None
     """Tail is what has fewer training events than this, instead of the Pareto cut (paper: 13 Yelp, 4 else)."""
+    popularity: Literal["training", "all"] = "training"
+    """Which events tell head from tail: `all`, test events among them, is what the published code counts
+    (docs/departures.md 5)."""
+    scores_mb: Annotated[int, Field(ge=1), MACHINE] = 256
+    """Memory for scores in ranking; no rank depends on it."""
 
 
 class Spec(Config):
