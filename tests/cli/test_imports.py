@@ -29,6 +29,8 @@ sys.stderr.write("HEAVY " + ",".join(name for name in {heavy!r} if name in sys.m
         ["data", "--help"],
         ["data", "describe", "--help"],
         ["data", "prepare", "synthetic"],
+        ["recommend", "--help"],
+        ["export", "--help"],
         ["list"],
         ["list", "backbones"],
         ["report"],

@@ -26,6 +26,7 @@ from llmemb_bench.cli.options import (
     Sets,
     begin,
 )
+from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.registry import GROUP, KINDS, Entry, entries, suggestion
@@ -86,6 +87,8 @@ def run(
 
 app.command()(embed)
 app.command()(neighbours)
+app.command()(recommend)
+app.command()(export)
 
 
 @app.command()

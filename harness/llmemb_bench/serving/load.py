@@ -1,0 +1,237 @@
+"""A finished run as it ranked: the weights of its folder over its data; nothing is trained again.
+
+The cache saves time where it is still there. Where it is gone, data are prepared and texts encoded anew; what took
+training comes from the run folder or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from llmemb_bench import progress
+from llmemb_bench.cache import Shelf
+from llmemb_bench.config import BackboneChoice, Config, SpecText
+from llmemb_bench.contracts import Backbone, Method, Parts
+from llmemb_bench.data.fetch import MismatchError
+from llmemb_bench.data.recdata import RecData
+from llmemb_bench.data.split import Split
+from llmemb_bench.data.stages import prepared
+from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.ids import n_rows
+from llmemb_bench.pipeline import text_vectors
+from llmemb_bench.seeds import torch_seed
+from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history
+from llmemb_bench.spec.check import build, check, configure
+from llmemb_bench.spec.frame import Spec
+from llmemb_bench.spec.resolve import folders_in
+from llmemb_bench.spec.source import read
+from llmemb_bench.store.folders import MANIFEST
+from llmemb_bench.world import world
+
+SPEC, WEIGHTS, PER_USER = "spec.resolved.yaml", "weights.safetensors", "per_user.parquet"
+FOLDERS = "folders"
+"""Key of the manifest: where each relative path of the spec starts from."""
+USERS_CHECKED = 64
+MOVED = 0.01
+"""Share of the catalogue that a rank may move, for other processors round otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
+    """A run with its data, ready to rank."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    spec: Spec
+    split: Split
+    method: Method
+
+    @property
+    def masks_history(self) -> bool:
+        """Whether items of a history are left out, as in the run's evaluation."""
+        return self.spec.evaluate.history == "mask"
+
+    @property
+    def label(self) -> str:
+        """The run in one line."""
+        parts = [self.manifest[part] for part in ("method", "backbone", "encoder") if self.manifest[part] != "none"]
+        return f"{' · '.join(parts)} on {self.manifest['dataset']}, seed {self.manifest['seed']}"
+
+
+@dataclass(frozen=True)
+class _ServingShelf(Shelf):
+    """A cache that says what it makes again and never starts to tune an encoder."""
+
+    def get(self, stage: str, key: str, make: Callable[[Path], object]) -> Path:
+        if not self.has(stage, key):
+            if stage == "adapter":
+                raise MissingError(
+                    f"the encoder that SCFT tuned for this run is not in {self.root} any more",
+                    where="embeddings.scft",
+                    fix="run the spec again, or name the results folder of the run with --results",
+                )
+            if stage == "vectors":
+                progress.say(f"vectors: not in {self.root}, so the items are encoded again")
+        return super().get(stage, key, make)
+
+
+def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> LoadedRun:
+    """Data, method and weights of a run folder; raises MismatchError where they are not those of the run.
+
+    Relative paths of the spec start from `spec_folder`, or from where they did when the run was made.
+    """
+    manifest = read_manifest(folder)
+    spec = _spec_of(folder, manifest, spec_folder)
+    shelf = _ServingShelf(_cache_of(folder, results))
+    split = Split(_data(spec, shelf, spec_folder), spec.split)
+    if split.key != manifest["data"]:
+        raise MismatchError(
+            "the data are not those that the run saw",
+            where=str(folder),
+            fix="bring back the files as they were, or run the spec again",
+        )
+    run = LoadedRun(folder, manifest, spec, split, _method(spec, split, shelf, folder))
+    _refuse_other_ranks(run)
+    return run
+
+
+def _cache_of(folder: Path, results: Path) -> Path:
+    """The cache beside the run, or that of `results` if the run has been moved away from its own."""
+    folder = folder.resolve()
+    if len(folder.parents) < 3 or folder.parents[1].name != "runs":
+        return results / ".cache"
+    own = folder.parents[2] / ".cache"
+    return own if own.is_dir() else results / ".cache"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a run folder says of itself."""
+    path = folder / MANIFEST
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read: {error}", where=str(path), fix="run the spec again") from error
+    wanted = ("data", "key", "experiment", "dataset", "method", "backbone", "encoder", "seed")
+    if not isinstance(found, dict) or not set(wanted) <= found.keys():
+        raise DataError("is not the manifest of a run", where=str(path), fix="name a folder below results/runs")
+    return found
+
+
+def _spec_of(folder: Path, manifest: Mapping[str, Any], spec_folder: Path | None) -> Spec:
+    if not (folder / SPEC).is_file():
+        raise MissingError(f"no {SPEC}", where=str(folder), fix="run the spec again")
+    document = read(folder / SPEC)
+    recorded = {text: Path(start) for text, start in manifest.get(FOLDERS, {}).items()}
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: placed(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [placed(inner) for inner in value]
+        if isinstance(value, SpecText):
+            return SpecText(value, spec_folder or recorded.get(str(value), value.folder))
+        return value
+
+    document.value = placed(document.value)
+    spec, problems = check(document)
+    if spec is None:
+        raise SpecError.of(problems)
+    return spec
+
+
+def _data(spec: Spec, shelf: Shelf, spec_folder: Path | None) -> RecData:
+    try:
+        return prepared(spec.dataset, shelf)
+    except MissingError as error:
+        if spec_folder is not None or not folders_in(spec.dataset):
+            raise
+        problem = error.problems[0]
+        fix = f"{problem.fix}; or, if the files have moved, --spec-folder FOLDER"
+        raise MissingError(problem.finding, where=problem.where, fix=fix) from error
+
+
+def _method(spec: Spec, split: Split, shelf: Shelf, folder: Path) -> Method:
+    """The method with the weights of the run, built as training does."""
+    wanted = spec.recommender
+    method_type, config = configure(Method, wanted.method)
+    text = None
+    if "text" in method_type.needs and spec.embeddings is not None:
+        text = text_vectors(spec.embeddings, split.data, spec.dataset, shelf).vectors.table
+    teacher = _no_teacher(method_type, config, wanted.backbone, split)
+    with torch_seed(spec.seeds[0], "initial weights"):
+        backbone = build(Backbone, wanted.backbone) if wanted.backbone else None
+        method = method_type(config, Parts(split.data.n_items, backbone, text, teacher))
+    method.fit_counts(split)
+    if "training" in method_type.needs:
+        _load_weights(method, folder / WEIGHTS)
+    return method.to(world().device).eval()
+
+
+def _no_teacher(method: type[Method], config: Config, backbone: BackboneChoice | None, split: Split) -> Tensor | None:
+    """A teacher is for training only: a method that asked it for a score would get none that is finite."""
+    teacher = method.teacher(config) if "teacher" in method.needs else None
+    choice = backbone if teacher is None else teacher.backbone or backbone
+    if teacher is None or choice is None:
+        return None
+    return torch.full((n_rows(split.data.n_items), build(Backbone, choice).config.dim), torch.nan)
+
+
+def _load_weights(method: Method, path: Path) -> None:
+    if not path.is_file():
+        raise MissingError(f"no {path.name}", where=str(path.parent), fix="run the spec again")
+    try:
+        method.load_state_dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
+    except RuntimeError as error:
+        raise MismatchError(
+            f"does not fit the method: {' '.join(str(error).split())}",
+            where=str(path),
+            fix="was a plugin changed after the run? then run the spec again",
+        ) from error
+
+
+def _refuse_other_ranks(run: LoadedRun) -> None:
+    """Rank the test targets of some users again: weights, vectors, data and code together are those of the run."""
+    split, recorded = run.split, _recorded(run.folder / PER_USER)
+    count = min(len(recorded), scores_at_once(split.data.n_items))
+    if count == 0:
+        return
+    users, recorded = split.users("test")[:count], recorded[:count]
+    histories = Histories(split.data.items, split.data.offsets[users], split.input_lengths("test")[:count])
+    targets = torch.from_numpy(split.targets("test")[:count].astype(np.int64))[:, None]
+    with torch.no_grad():
+        run.method.begin_ranking()
+        scores = score(run.method, states_of(run.method, histories), split.data.n_items).cpu()
+    goal = scores.gather(1, targets)
+    if run.masks_history:
+        without_history(scores, histories)
+    moved = np.abs((scores > goal).sum(1).numpy() - recorded)
+    if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(goal).all():
+        raise MismatchError(
+            f"ranks {count} users otherwise than the run did, by {int(np.median(moved))} places in the median",
+            where=str(run.folder),
+            fix="were texts, vectors or a plugin changed after the run? then run the spec again",
+        )
+
+
+def _recorded(path: Path) -> np.ndarray:
+    """Candidates above the target in the full ranking of the first users; none where the run has no full ranking."""
+    query = "select n_greater from read_parquet(?) where protocol = 'full' limit ?"
+    with duckdb.connect() as db:
+        try:
+            found = db.execute(query, [str(path), USERS_CHECKED]).fetchnumpy()["n_greater"]
+        except duckdb.Error as error:
+            raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
+    return np.asarray(found, dtype=np.int64)
