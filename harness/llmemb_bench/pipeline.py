@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +51,12 @@ from llmemb_bench.text.encoding import build_encoder, encode
 from llmemb_bench.text.manifest import MADE, how_made
 from llmemb_bench.text.vectors import ItemVectors, reduce_dim
 from llmemb_bench.training.batches import TrainingBatches
-from llmemb_bench.training.loop import ValidationScore, train
+from llmemb_bench.training.loop import EVENTS, ValidationScore, train
 from llmemb_bench.training.settings import TrainConfig
 from llmemb_bench.world import world
 
-ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 2, 2, 1, 1
+WEIGHTS = "weights.safetensors"
+ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 2, 2, 2, 1
 """Schema version of each stage's result."""
 
 
@@ -151,8 +152,9 @@ class Trainer:
             method = method_type(config, parts)
         method.fit_counts(self.split)
         if isinstance(method, VectorMethod):
-            folder = self.shelf.get("recommender", key, lambda folder: self._train(method, wanted, folder))
-            method.load_state_dict(load_file(folder / "weights.safetensors"))
+            method.to(world().device)
+            folder = world().make(self.shelf, "recommender", key, partial(self._train, method, wanted, key))
+            method.load_state_dict(load_file(folder / WEIGHTS))
         return method, key
 
     @property
@@ -175,22 +177,23 @@ class Trainer:
             vectors = fitted.eval().catalogue()
         return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors]), key
 
-    def _train(self, method: VectorMethod, wanted: Recommender, folder: Path) -> None:
+    def _train(self, method: VectorMethod, wanted: Recommender, key: str, folder: Path) -> None:
         if wanted.objective is None:
             raise TypeError("a trained method needs an objective")
         config = wanted.train or TrainConfig()
-        objective = build(Objective, wanted.objective)
+        objective = build(Objective, wanted.objective).to(world().device)
         batches = TrainingBatches(self.split, method.backbone, objective, config.batch_size)
         metric = build(Metric, config.monitor)
 
         def validate() -> ValidationScore:
-            ranks, _ = rank(method, self.split, "validation", mask_history=self.evaluate.history == "mask")
+            ranks, _ = rank(method, self.split, "validation", self.evaluate)
             return ValidationScore(float(expected(metric, self.evaluate.cutoffs[0], ranks).mean()))
 
         with torch_seed(self.seed, "training"):
-            log = train(method, objective, batches, config, validate, self.seed)
-        save_file(method.state_dict(), folder / "weights.safetensors")
-        (folder / "training.json").write_text(json.dumps(vars(log), indent=1))
+            end = train(method, objective, batches, config, validate, self.seed, self.shelf.kept("recommender", key))
+        if world().is_first:
+            save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
+            (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))
 
 
 @dataclass(frozen=True)
@@ -206,20 +209,10 @@ class Evaluation:
     @cached_property
     def ranks(self) -> dict[str, Ranks]:
         """Protocol to ranks, in the spec's order; the catalogue is scored once."""
-        found: dict[str, Ranks] = {}
-        for protocol in self.evaluate.protocols:
-            if protocol != "full":
-                found["full"], sampled = rank(
-                    self.method,
-                    self.split,
-                    "test",
-                    mask_history=self.evaluate.history == "mask",
-                    sampled=self._candidates(int(protocol.removeprefix("sampled-"))),
-                )
-                if sampled is not None:
-                    found[protocol] = sampled
-        if not found:
-            found["full"], _ = rank(self.method, self.split, "test", mask_history=self.evaluate.history == "mask")
+        sampled = [protocol for protocol in self.evaluate.protocols if protocol != "full"]
+        candidates = [self._candidates(int(protocol.removeprefix("sampled-"))) for protocol in sampled]
+        full, among = rank(self.method, self.split, "test", self.evaluate, candidates)
+        found = {"full": full} | dict(zip(sampled, among, strict=True))
         return {protocol: found[protocol] for protocol in self.evaluate.protocols}
 
     def _candidates(self, count: int) -> NDArray[np.int32]:
@@ -229,6 +222,6 @@ class Evaluation:
             drawn = draw_candidates(self.split, count, generator(self.seed, "candidates", count))
             np.save(folder / "candidates.npy", drawn, allow_pickle=False)
 
-        folder = self.shelf.get("candidates", key, make)
+        folder = world().make(self.shelf, "candidates", key, make)
         drawn: NDArray[np.int32] = np.load(folder / "candidates.npy", allow_pickle=False)
         return drawn

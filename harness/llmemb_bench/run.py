@@ -21,14 +21,15 @@ from llmemb_bench.data.stages import described, prepared
 from llmemb_bench.data.statistics import warnings
 from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.measure import check_size, measure, protocol_of
-from llmemb_bench.pipeline import Evaluation, TextVectors, Trainer, text_vectors
+from llmemb_bench.pipeline import WEIGHTS, Evaluation, TextVectors, Trainer, text_vectors
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
-from llmemb_bench.spec.resolve import digest, resolve
+from llmemb_bench.spec.resolve import digest, folders_in, resolve
 from llmemb_bench.store.database import enter
 from llmemb_bench.store.folders import MANIFEST, write_json, write_per_user, write_yaml
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
+from llmemb_bench.training.loop import EVENTS
 from llmemb_bench.world import world
 
 RUN = 3
@@ -84,14 +85,14 @@ def run_cell(cell: Cell, results: Path) -> bool:
     split = Split(data, spec.split)
     check_size(split, spec.evaluate)
     text = text_vectors(spec.embeddings, data, spec.dataset, shelf) if spec.embeddings else None
-    if not world().is_first:
-        return False  # stage 2 is one process's work
     method, key = Trainer(split, spec.evaluate, cell.seed, shelf).recommender(spec.recommender, text)
     run_key = stage_key("run", RUN, [spec.evaluate, spec.name, asdict(cell.labels)], [key])
     place = results / "runs" / spec.name / cell.folder
-    fresh = not _is_complete(place, run_key)
+    fresh = world().agreed(not _is_complete(place, run_key))
+    ranks = Evaluation(method, split, spec.evaluate, cell.seed, shelf).ranks if fresh else {}
+    if not world().is_first:
+        return fresh
     if fresh:
-        ranks = Evaluation(method, split, spec.evaluate, cell.seed, shelf).ranks
 
         def make(folder: Path) -> None:
             write_yaml(folder / "spec.resolved.yaml", resolve(spec) | {"seeds": [cell.seed], "matrix": {}})
@@ -115,9 +116,8 @@ def _is_complete(place: Path, run_key: str) -> bool:
 
 def _copy_training(shelf: Shelf, key: str, folder: Path) -> None:
     source = shelf.get("recommender", key, lambda _: None)
-    (folder / "weights.safetensors").write_bytes((source / "weights.safetensors").read_bytes())
-    events = json.loads((source / "training.json").read_text())["events"]
-    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    for name in (WEIGHTS, EVENTS):
+        (folder / name).write_bytes((source / name).read_bytes())
 
 
 def _copy_text(text: TextVectors, folder: Path) -> None:
@@ -137,6 +137,7 @@ def _manifest(cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float
         **asdict(cell.labels),
         "seed": cell.seed,
         "configuration": cell.configuration,
+        "folders": folders_in(cell.spec),
         "data": split.key,
         "split": cell.spec.split.label,
         "dataset_facts": described(split, shelf),

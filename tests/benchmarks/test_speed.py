@@ -14,6 +14,7 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.ranking import rank
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
+from llmemb_bench.spec.frame import Evaluate
 
 
 def seconds(work: Callable[[], object], rounds: int = 3) -> float:
@@ -59,4 +60,4 @@ def test_full_ranking_against_a_sort_of_each_users_scores(benchmark):
             order = sorted(range(1, 12_001), key=lambda item: -scores[item - 1])
             [item for item in order if item not in seen].index(target) if target not in seen else None
 
-    assert compare(benchmark, lambda: rank(method, split, "test"), plain, share=200 / 2_000) > 10
+    assert compare(benchmark, lambda: rank(method, split, "test", Evaluate()), plain, share=200 / 2_000) > 10

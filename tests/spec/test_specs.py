@@ -62,7 +62,12 @@ def test_aliases_cannot_blow_up_a_spec(tmp_path):
 
 def test_a_bare_name_is_a_plugin_with_its_defaults(tmp_path):
     (cell,) = load_cells(write(tmp_path, BASE))
-    assert resolve(cell.spec.recommender.objective) == {"use": "bce", "negatives": 1}
+    assert resolve(cell.spec.recommender.objective) == {
+        "use": "bce",
+        "negatives": 1,
+        "shared": False,
+        "popularity": 0.0,
+    }
     assert resolve(cell.spec.recommender.backbone)["max_len"] == 50
 
 

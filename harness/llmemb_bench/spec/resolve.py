@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -71,3 +72,9 @@ def choices_in(value: object) -> list[Choice]:
 def paths_in(value: object) -> list[SpecPath]:
     """Every path set in a value, by its plugins too."""
     return [part for part in walk(value) if isinstance(part, SpecPath) and part.is_path]
+
+
+def folders_in(value: object) -> dict[str, str]:
+    """Where each relative path set in a value starts from: of this machine, so for local results only."""
+    relative = [path for path in paths_in(value) if not Path(path.text).is_absolute()]
+    return {path.text: str(path.folder.resolve()) for path in relative}

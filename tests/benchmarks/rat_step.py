@@ -1,0 +1,161 @@
+"""Training, or ranking, of one model on the paper's Yelp file in a process of its own; prints what it cost, as JSON.
+
+python tests/benchmarks/rat_step.py train|rank ours|plain METHOD BACKBONE [key=value ...]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from llmemb_bench.cache import Shelf
+from llmemb_bench.config import DatasetChoice
+from llmemb_bench.contracts import Parts
+from llmemb_bench.data.split import Split
+from llmemb_bench.data.stages import prepared
+from llmemb_bench.evaluation.candidates import draw_candidates
+from llmemb_bench.evaluation.ranking import rank
+from llmemb_bench.registry import find
+from llmemb_bench.seeds import torch_seed
+from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.gradients import backward
+from llmemb_bench.training.optimizer import Optimizer
+from llmemb_bench.training.settings import TrainConfig
+from plain_rat import PlainStep, plain_batches
+from prepare_files import peak_megabytes
+
+ROUNDS, PLAIN_STEPS = 3, 6
+DIM, TEXT_DIM = 128, 1536
+PUBLISHED = {"gru4rec": {"targets": "last"}}
+
+
+def split() -> Split:
+    """The paper's own interactions."""
+    folder = Path(os.environ["LLMEMB_BENCH_DATA"])
+    choice = DatasetChoice("interactions", {"file": str(folder / "paper-inter" / "yelp" / "inter.txt.gz")})
+    with TemporaryDirectory() as cache:
+        return Split(prepared(choice, Shelf(Path(cache))))
+
+
+def make(kind: str, name: str, **settings: object):
+    plugin = find(kind, name).load()
+    return plugin(plugin.config_type().model_validate(settings))
+
+
+def model(data: Split, method: str, backbone: str, max_len: int, dropout: float, **settings: object):
+    """A method over random text vectors and a random teacher."""
+    n_items = data.data.n_items
+    plugin = find("methods", method).load()
+    with torch_seed(0):
+        reader = make("backbones", backbone, dim=DIM, max_len=max_len, dropout=dropout, **PUBLISHED.get(backbone, {}))
+        text, teacher = (
+            torch.nn.functional.pad(torch.randn(n_items, width), (0, 0, 1, 0)) for width in (TEXT_DIM, DIM)
+        )
+        config = plugin.config_type().model_validate(settings)
+        return plugin(config, Parts(n_items, reader, text, 0.1 * teacher)).train()
+
+
+def ours(data: Split, made, config: TrainConfig) -> tuple[Callable[[], object], int]:
+    """An epoch, and its users."""
+    objective = make("objectives", "bce")
+    batches = TrainingBatches(data, made.backbone, objective, config.batch_size)
+    optimizer = Optimizer(made, objective, config)
+
+    def epoch() -> None:
+        for batch in batches.epoch(0, 1):
+            backward(made, objective, batch, config)
+            optimizer.step()
+
+    return epoch, len(batches.users) * (2 if made.backbone.task == "cloze" else 1)
+
+
+def plain(data: Split, made) -> tuple[Callable[[], object], int]:
+    """A few steps, and their users."""
+    step = PlainStep(made, align=hasattr(made, "align"))
+    optimizer = torch.optim.Adam(made.parameters())
+    backbone = made.backbone
+    batches = endless(lambda: plain_batches(data, backbone.task, 128, only_last=backbone.only_last()))
+
+    def steps() -> None:
+        for _ in range(PLAIN_STEPS):
+            step.train(next(batches), optimizer)
+
+    return steps, 128 * PLAIN_STEPS
+
+
+def endless(make_epoch: Callable[[], object]) -> Iterator[list[torch.Tensor]]:
+    """One epoch after another."""
+    while True:
+        yield from make_epoch()
+
+
+def ranking(data: Split, made, side: str) -> tuple[Callable[[], object], int]:
+    """The full ranking of every test user, or the plain one among 100 candidates of some."""
+    made.eval()
+    if side == "ours":
+        return lambda: rank(made, data, "test", Evaluate(), ()), len(data.users("test"))
+    candidates = draw_candidates(data, 100, np.random.default_rng(0))
+    users = np.random.default_rng(0).permutation(len(candidates))[: 128 * PLAIN_STEPS]
+    step = PlainStep(made)
+
+    def plainly() -> None:
+        for start in range(0, len(users), 128):
+            step.rank_sampled(data, users[start : start + 128], candidates)
+
+    return plainly, len(users)
+
+
+def matrix_peak() -> float:
+    """float32 GFLOP/s of a large product."""
+    left, right = torch.randn(2, 3072, 3072)
+    left @ right
+    start = time.perf_counter()
+    for _ in range(3):
+        left @ right
+    return 3 * 2 * 3072**3 / (time.perf_counter() - start) / 1e9
+
+
+def measured(work: Callable[[], object]) -> list[float]:
+    """Seconds of each round, after one that warms up."""
+    work()
+    taken = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return sorted(taken)
+
+
+if __name__ == "__main__":
+    task, side, method, backbone = sys.argv[1:5]
+    given = {key: json.loads(value) for key, value in (word.split("=", 1) for word in sys.argv[5:])}
+    config = TrainConfig(**{key: given.pop(key) for key in ("precision", "compile") if key in given})
+    data = split()
+    made = model(data, method, backbone, given.pop("max_len", 200), given.pop("dropout", 0.5), **given)
+    if task == "rank":
+        work, users = ranking(data, made, side)
+    else:
+        work, users = ours(data, made, config) if side == "ours" else plain(data, made)
+    seconds = measured(work)
+    peak = peak_megabytes()
+    with FlopCounterMode(display=False) as counted:
+        work()
+    found = {
+        "users_a_second": users / seconds[ROUNDS // 2],
+        "slowest": users / seconds[-1],
+        "fastest": users / seconds[0],
+        "megabytes": peak,
+        "gflops": counted.get_total_flops() / seconds[ROUNDS // 2] / 1e9,
+        "matrix_peak": matrix_peak(),
+    }
+    print(json.dumps(found))  # noqa: T201
