@@ -102,6 +102,19 @@ def test_the_resolved_spec_gives_the_same_run(cli, spec, tmp_path):
             assert (tmp_path / "b" / "runs" / "small" / run.name / name).read_bytes() == (run / name).read_bytes()
 
 
+@pytest.mark.slow
+def test_a_compiled_backbone_trains_like_one_that_is_not(spec, tmp_path):
+    """In a process of its own: what pytest adds to check shapes is nothing to compile."""
+    losses = []
+    for compiled in ("false", "true"):
+        words = ["--seed", "1", "--set", f"recommender.train.compile={compiled}", "--results", tmp_path / compiled]
+        command = [sys.executable, "-m", "llmemb_bench", "run", spec, "--progress", "none", *words]
+        subprocess.run(command, check=True, capture_output=True)
+        events = next((tmp_path / compiled / "runs" / "small").glob("id_only-*")) / "events.jsonl"
+        losses.append([json.loads(line)["loss"] for line in events.read_text().splitlines()])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
 def test_every_model_meets_the_same_candidates(cli, spec, tmp_path):
     cli("run", spec, "--results", tmp_path / "results", "--progress", "none")
     assert len(list((tmp_path / "results" / ".cache" / "candidates").iterdir())) == 2  # one a seed, for four methods

@@ -10,7 +10,7 @@ import torch
 
 from conftest import make_split
 from llmemb_bench.contracts import Batch, Negatives, Parts
-from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.registry import find, names
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.training import loop
@@ -289,6 +289,13 @@ def test_bfloat16_trains_like_float32():
     assert last < 0.7 * first
     assert ends["bfloat16"][-1]["loss"] == pytest.approx(last, abs=0.1 * (first - last))
     assert ends["bfloat16"][-1]["loss"] != last
+
+
+def test_compilation_without_a_compiler_says_what_is_missing(monkeypatch):
+    method, goal, batches = world()
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(MissingError, match=r"needs a C\+\+ compiler -> install g\+\+"):
+        train(method, goal, batches, TrainConfig(compile=True), lambda: ValidationScore(0.0), 0)
 
 
 @pytest.mark.parametrize("objective", ["gbce", "sampled_softmax"])

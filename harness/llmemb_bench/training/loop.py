@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from llmemb_bench import checkpoint
 from llmemb_bench.contracts import Batch, Objective, VectorMethod
-from llmemb_bench.errors import DataError
+from llmemb_bench.errors import DataError, MissingError
 from llmemb_bench.progress import Work, say, track
 from llmemb_bench.seeds import seed_for
 from llmemb_bench.training.batches import TrainingBatches
@@ -101,6 +103,7 @@ class _Training:
         self.best: dict[str, Tensor] = {}
         self.saved = time.monotonic()
         if config.compile:
+            _refuse_no_compiler(self.device)
             method.backbone.compile(dynamic=True)
 
     def run(self, work: Work) -> None:
@@ -221,3 +224,13 @@ class _Training:
         if self.kept is not None and world().is_first:  # without what was told after the last checkpoint
             lines = [json.dumps(event) + "\n" for event in self.state.events]
             (self.kept / EVENTS).write_text("".join(lines), encoding="utf-8")
+
+
+def _refuse_no_compiler(device: torch.device) -> None:
+    """torch.compile writes C++ for a CPU, and finds out in the middle of the first step that nobody can read it."""
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise MissingError(
+            "torch.compile needs a C++ compiler",
+            where="recommender.train.compile",
+            fix="install g++, or leave 'compile' out",
+        )
