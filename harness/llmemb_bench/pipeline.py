@@ -169,6 +169,7 @@ class Trainer:
         if teacher is None:
             return None
         goal = wanted.model_copy(update={"method": teacher.method, "backbone": teacher.backbone or wanted.backbone})
+        _refuse_other_width(wanted, goal)
         progress.say(f"teacher: {goal.method.use} with {goal.backbone.use if goal.backbone else 'no backbone'}")
         fitted, key = self.recommender(goal, text)
         if not isinstance(fitted, VectorMethod):
@@ -194,6 +195,19 @@ class Trainer:
         if world().is_first:
             save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
             (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))
+
+
+def _refuse_other_width(wanted: Recommender, teacher: Recommender) -> None:
+    """Before hours are spent on a teacher that nobody can be aligned with."""
+    if wanted.backbone is None or teacher.backbone is None:
+        return
+    widths = [build(Backbone, choice).config.dim for choice in (wanted.backbone, teacher.backbone)]
+    if widths[0] != widths[1]:
+        raise SpecError(
+            f"the teacher's backbone has dim {widths[1]}, the recommender's {widths[0]}",
+            where="recommender.method",
+            fix=f"backbone: {{use: {teacher.backbone.use}, dim: {widths[0]}}} for the teacher",
+        )
 
 
 @dataclass(frozen=True)

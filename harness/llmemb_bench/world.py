@@ -1,4 +1,4 @@
-"""The processes that share stage 1: this one alone, or as many as `accelerate launch` started.
+"""The processes that share the work: this one alone, or as many as `accelerate launch` started.
 
 Each process holds the same data and draws the same batches; what is computed in parts is added up, so that every
 process ends with the same numbers. Files are written by the first process only.
@@ -23,7 +23,7 @@ from llmemb_bench.cache import Shelf
 
 T = TypeVar("T")
 LONGEST_WAIT = timedelta(days=2)
-"""One process prepares data or trains a recommender while the others wait for it."""
+"""One process prepares data while the others wait for it."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.registry import find
+from llmemb_bench.registry import find, names
 from llmemb_bench.seeds import torch_seed
 from llmemb_plugins.backbones._scan import scan
 from llmemb_plugins.backbones.mamba4rec import selective_scan
@@ -229,3 +230,33 @@ def test_memories_start_as_long_as_their_papers_say():
     assert 0.05 < spread.max() <= 0.1
     equal = functional.softplus(backbone("mamba4rec", moved=False, steps="equal").layers[0].mamba.step.bias)
     torch.testing.assert_close(equal, torch.full_like(equal, math.log(2)))
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec", "esasrec", "hstu"])
+def test_heads_that_do_not_divide_the_width_are_a_mistake_in_the_spec(name):
+    config = find("backbones", name).load().config_type()
+    with pytest.raises(ValidationError, match="dim 8 should be a multiple of heads 3"):
+        config.model_validate({"dim": 8, "heads": 3})
+
+
+@pytest.mark.parametrize("wrong", [{"dim": 0}, {"max_len": 0}, {"dropout": 1.0}, {"dropout": -0.1}], ids=str)
+@pytest.mark.parametrize("name", names("backbones"))
+def test_sizes_and_shares_have_bounds(name, wrong):
+    with pytest.raises(ValidationError):
+        find("backbones", name).load().config_type().model_validate(wrong)
+
+
+def test_the_recurrence_of_mamba_stays_fine_in_coarse_precision():
+    """Of its gradients, which sum over the positions, none is further off than the products around it make it."""
+    found = {}
+    for coarse in (False, True):
+        with torch_seed(0):
+            plugin = find("backbones", "mamba4rec").load()
+            backbone = plugin(plugin.config_type()(dim=16, max_len=200, dropout=0.0))
+            x, direction = torch.randn(2, 4, 200, 16)
+        with torch.autocast("cpu", torch.bfloat16, enabled=coarse):
+            states = backbone(x, torch.ones(4, 200, dtype=torch.bool))
+        torch.autograd.backward((states.float() * direction).sum())
+        found[coarse] = {name: weight.grad for name, weight in backbone.named_parameters()}
+    for name, expected in found[False].items():
+        assert (found[True][name] - expected).norm() < 0.1 * expected.norm() + 1e-3, name

@@ -158,6 +158,16 @@ def test_soft_clip_is_its_formula_for_vectors_of_any_length(length):
     assert value(loss("soft_clip", temperature=2.0), x, y, alike) == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_temperature_that_drifts_below_zero_gives_a_number():
+    x, y, alike = drawn(4, 8, masked=False)
+    x, y = 20 * unit(x), 20 * unit(y)
+    assert value(loss("soft_clip", temperature=0.5), x, y, alike) > 0
+    made = loss("soft_clip", temperature=0.5)
+    with torch.no_grad():
+        made.temperature.fill_(-0.5)
+    assert np.isfinite(value(made, x, y, alike))
+
+
 def test_every_contrastive_loss_has_an_oracle():
     from llmemb_bench.registry import names
 

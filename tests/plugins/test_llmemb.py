@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
@@ -108,6 +109,12 @@ def test_what_does_not_fit_says_what_to_write_instead():
         llmemb(adapter="none")
     with pytest.raises(SpecError, match="an even dim"):
         llmemb(ids="concatenate", dim=7)
+
+
+@pytest.mark.parametrize("adapter", ["moe", "none"])
+def test_a_width_that_no_layer_has_is_a_mistake_in_the_spec(adapter):
+    with pytest.raises(ValidationError, match="adapter_dim says nothing"):
+        llmemb(adapter=adapter, adapter_dim=4)
 
 
 def test_unit_mean_square_makes_every_encoders_scale_the_same():

@@ -262,6 +262,101 @@ def test_training_that_is_cut_off_at_any_step_goes_on_to_the_same_bytes(stop, ro
         assert torch.equal(weight, again[1][name]), name
 
 
+@pytest.mark.parametrize("limit", [{"steps": 2}, {"steps": 5}, {"epochs": 2}], ids=str)
+def test_training_that_is_cut_off_in_a_validation_makes_it_up(limit, tmp_path):
+    def run(folder, cut_at=None):
+        folder.mkdir(exist_ok=True)
+        method, goal, batches = world()
+        calls = iter(range(100))
+
+        def validate() -> ValidationScore:
+            if next(calls) == cut_at:
+                raise KilledError
+            return ValidationScore(float(method.table.weight.detach().square().mean()))
+
+        config = TrainConfig(checkpoint_seconds=0.0, **limit)
+        return train(method, goal, batches, config, validate, 0, folder), method.state_dict()
+
+    whole = run(tmp_path / "whole")
+    for number in range(3):  # each validation, and the last look at the restored weights
+        folder = tmp_path / f"cut{number}"
+        try:
+            run(folder, number)
+        except KilledError:
+            again = run(folder)
+            assert again[0] == whole[0]
+            assert all(torch.equal(weight, again[1][name]) for name, weight in whole[1].items())
+
+
+def test_running_statistics_of_a_plugin_survive_a_kill(tmp_path):
+    class Averaging(torch.nn.Module):
+        """Keeps a running mean of what it sees, in training."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(16))
+
+        def forward(self, x):
+            if self.training:
+                self.seen = 0.9 * self.seen + 0.1 * x.detach().mean((0, 1))
+            return x + self.seen
+
+    def run(folder, cut_at=None):
+        folder.mkdir(exist_ok=True)
+        method, goal, batches = world()
+        method.backbone.norm = torch.nn.Sequential(method.backbone.norm, Averaging())
+        steps = iter(range(100))
+
+        def validate() -> ValidationScore:
+            if next(steps) == cut_at:
+                raise KilledError
+            return ValidationScore(0.5)
+
+        return train(method, goal, batches, TrainConfig(epochs=3, checkpoint_seconds=0.0), validate, 0, folder)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(tmp_path / "cut", 1)
+    assert run(tmp_path / "cut").events == whole.events
+
+
+def test_negatives_that_are_fetched_are_bounded_too():
+    """4,000 items and four negatives a target: their vectors and the gradient of these would take 80 MB at once."""
+    rng = np.random.default_rng(0)
+    split = make_split([rng.integers(1, 4_001, size=52).tolist() for _ in range(100)], 4_000)
+    found, config = configured("methods", "id_only")
+    reader = plugin("backbones", "gru4rec", dim=512, max_len=50)
+    method, goal = found(config, Parts(4_000, reader)), plugin("objectives", "bce", negatives=4)
+    batch = next(TrainingBatches(split, reader, goal, 100).epoch(0, 1))
+    assert len(batch.rows) >= 32 * 4
+    with torch.profiler.profile(profile_memory=True) as watched:
+        backward(method, goal, batch, TrainConfig(scores_mb=8))
+    fetched = [
+        event for event in watched.events() if event.name == "aten::embedding" and event.self_cpu_memory_usage > 0
+    ]
+    assert len(batch.places) * 4 * 512 * 4 > 38e6
+    assert max(event.cpu_memory_usage for event in watched.events() if event.name == "aten::embedding") < 21 * 2**20, (
+        fetched
+    )
+
+
+def test_out_of_memory_says_what_saves_memory_and_keeps_the_gradient(monkeypatch):
+    method, goal, batches = world()
+
+    def full(*arguments: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(loop, "backward", full)
+    with pytest.raises(DataError, match=r"accumulate: 4, scores_mb: 32"):
+        final_loss(method, goal, batches)
+
+
+def test_lazy_rows_of_a_method_without_an_id_table_are_refused():
+    method, goal, batches = world(method="llmemb")
+    with pytest.raises(SpecError, match="has no id table"):
+        train(method, goal, batches, TrainConfig(rows="touched"), lambda: ValidationScore(0.0), 0)
+
+
 def test_lazy_rows_move_only_what_a_step_touches():
     method, goal, batches = world(n_items=60)
     before = method.table.weight.detach().clone()
@@ -319,7 +414,8 @@ def test_an_objective_with_sampled_negatives_is_its_formula(objective):
             rate = 2 / 49
             beta = rate * (0.75 * (1 - 1 / rate) + 1 / rate)
             positive = -beta * torch.log(torch.sigmoid(hits[target]))
-            total += (positive - sum(torch.log(1 - torch.sigmoid(score)) for score, _ in scores)) / 3
+            negative = sum(torch.log(1 - torch.sigmoid(score)) for score, _ in scores)
+            total += (positive - negative) / (len(scores) + 1)
     torch.testing.assert_close(found, total / 3)
 
 
@@ -327,7 +423,7 @@ def test_an_objective_with_sampled_negatives_is_its_formula(objective):
 def test_scores_of_negatives_are_the_same_by_product_and_by_fetching(count):
     states, vectors = torch.randn(6, 4), torch.randn(90, 4)
     negatives = Negatives(torch.randint(90, (6, count)), torch.zeros(6, count), None, 90)
-    assert (negatives.width(90) == count) == (count == 1)
+    assert negatives.width(90, 4) == (9 if count == 1 else 90)
     by_hand = (states[:, None] * vectors[negatives.rows]).sum(-1)
     torch.testing.assert_close(negatives.scores(states, vectors), by_hand)
 

@@ -35,7 +35,7 @@ RemoteCode = Annotated[
 ACCELERATE = "--accelerate-config"
 AccelerateConfig = Annotated[
     Path | None,
-    typer.Option(ACCELERATE, help="Run stage 1 on all processes of this `accelerate config` file."),
+    typer.Option(ACCELERATE, help="Run on all processes of this `accelerate config` file."),
 ]
 
 DEFAULT_RESULTS = Path("results")

@@ -52,9 +52,17 @@ class Negatives:
         """Whether all targets have the same."""
         return len(self.rows) == 1
 
-    def width(self, n_rows: int) -> int:
-        """Scores that `scores` makes for a target on its way; `n_rows` items are in the batch."""
-        return n_rows if self._is_product(n_rows) else self.count
+    def width(self, n_rows: int, dim: int) -> int:
+        """Numbers that `scores` makes for a target on its way, for `n_rows` items of `dim` numbers in the batch."""
+        if self._is_product(n_rows):
+            return n_rows
+        return self.count if self.is_shared else self.count * (1 + 2 * dim)  # vectors, and their gradient
+
+    def sizes(self) -> Int[Tensor, "sizes"]:
+        """Negatives of each target, at least 1: one size for all, where none is left out."""
+        if self.allowed is None:
+            return torch.tensor([max(self.count, 1)], device=self.rows.device)
+        return self.allowed.sum(1).clamp(min=1)
 
     def _is_product(self, n_rows: int) -> bool:
         """Whether one product with all items of the batch is cheaper than fetching each negative's vector."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,17 +22,17 @@ from llmemb_bench.contracts.text import TorchPlugin
 from llmemb_bench.data.split import Split
 from llmemb_bench.ids import PAD, mask_id
 
-ITEMS_A_TILE = 2048
+ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
 
 
 class BackboneConfig(Config):
     """Settings that every backbone has."""
 
-    dim: int = 64
+    dim: Annotated[int, Field(ge=1)] = 64
     """Width of item vectors and states."""
-    max_len: int = 50
+    max_len: Annotated[int, Field(ge=1)] = 50
     """Longest history that the model sees, in events; the latest are kept."""
-    dropout: float = 0.2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of activations dropped in training."""
 
 
@@ -164,7 +165,8 @@ class VectorMethod(Method):
 
     def catalogue(self) -> Float[Tensor, "items dim"]:
         """Vectors of the whole catalogue, item 1 first."""
-        return self.items(torch.arange(1, self.n_items + 1, device=self.mask.device))
+        ids = torch.arange(1, self.n_items + 1, device=self.mask.device)
+        return torch.cat([self.items(block) for block in torch.split(ids, ITEMS_A_BLOCK)])
 
     def begin_ranking(self) -> None:
         self._table = self.catalogue().double()

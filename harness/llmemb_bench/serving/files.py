@@ -28,6 +28,8 @@ class ParquetRows:
 
     def append(self, columns: Mapping[str, NDArray[Any]], vectors: NDArray[np.float32] | None = None) -> None:
         """Add rows: columns of one length, and a vector a row as the last column `vector`."""
+        if not len(next(iter(columns.values()))):
+            return  # a table of no rows would have columns of no type
         rows: dict[str, Any] = dict(columns)
         names = list(columns)
         if vectors is not None:

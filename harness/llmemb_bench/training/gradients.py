@@ -64,7 +64,7 @@ def _objective(
     objective: Objective, states: Tensor, vectors: Tensor, batch: Batch, share: float, scores_mb: int
 ) -> Tensor:
     """The objective's value; `share` of its gradient goes to the vectors, and through the states to the weights."""
-    blocks = list(_blocks(objective, batch, len(vectors), scores_mb))
+    blocks = list(_blocks(objective, batch, vectors, scores_mb))
     if len(blocks) == 1:
         value: Tensor = objective(states, vectors, batch.positives, batch.negatives)
         torch.autograd.backward(share * value)
@@ -79,9 +79,10 @@ def _objective(
     return total
 
 
-def _blocks(objective: Objective, batch: Batch, n_rows: int, scores_mb: int) -> Iterator[slice]:
+def _blocks(objective: Objective, batch: Batch, vectors: Tensor, scores_mb: int) -> Iterator[slice]:
     """Targets whose scores fit into the memory allowed; the scores of a whole catalogue or of negatives."""
-    width = n_rows if objective.whole_catalogue else batch.negatives.width(n_rows)
+    n_rows, dim = vectors.shape
+    width = n_rows if objective.whole_catalogue else batch.negatives.width(n_rows, dim)
     size = max(1, int(scores_mb * BYTES / (4 * max(width, 1))))
     targets = len(batch.places)
     for start in range(0, targets, size):

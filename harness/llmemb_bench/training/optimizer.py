@@ -18,7 +18,7 @@ class Optimizer:
     """Steps over a method's and an objective's weights."""
 
     def __init__(self, method: VectorMethod, objective: Objective, config: TrainConfig) -> None:
-        self.clip = config.clip
+        self.clip, self._modules = config.clip, {"method": method, "objective": objective}
         self.weights: dict[str, nn.Parameter] = dict(
             [*checkpoint.trained(method, "method"), *checkpoint.trained(objective, "objective")]
         )
@@ -41,17 +41,23 @@ class Optimizer:
             optimizer.zero_grad()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and momenta, for a checkpoint."""
-        found: dict[str, Tensor] = dict(self.weights)
+        """Weights, buffers and momenta, for a checkpoint."""
+        found: dict[str, Tensor] = {
+            f"{prefix}.{name}": tensor
+            for prefix, module in self._modules.items()
+            for name, tensor in module.state_dict().items()
+        }
         for name, optimizer in self._optimizers.items():
             found |= checkpoint.optimizer_tensors(optimizer, name)
         return found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave."""
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(tensors[name])
+        for prefix, module in self._modules.items():
+            start = f"{prefix}."
+            module.load_state_dict(
+                {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+            )
         for name, optimizer in self._optimizers.items():
             checkpoint.restore_optimizer(optimizer, tensors, name)
 
@@ -59,13 +65,19 @@ class Optimizer:
 def _sparse_tables(method: VectorMethod, config: TrainConfig) -> list[Tensor]:
     if config.rows == "all":
         return []
+    tables = [table for table in method.tables() if table.weight.requires_grad]
+    if not tables:
+        raise SpecError(
+            "the method has no id table, of which only some rows could be moved",
+            where="recommender.train.rows",
+            fix="leave 'rows' out",
+        )
     if config.weight_decay or config.clip is not None:
         raise SpecError(
             "weight_decay and clip look at all rows",
             where="recommender.train.rows",
             fix="rows: all, or leave them out",
         )
-    tables = [table for table in method.tables() if table.weight.requires_grad]
     for table in tables:
         table.sparse = True
     return [table.weight for table in tables]

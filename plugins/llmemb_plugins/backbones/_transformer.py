@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llmemb_bench.contracts import BackboneConfig
 from llmemb_plugins.backbones._dropout import Dropout, dropout
+
+
+class AttentionConfig(BackboneConfig):
+    """Settings of backbones with attention heads."""
+
+    heads: Annotated[int, Field(ge=1)] = 1
+    """Attention heads; must divide `dim`."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> AttentionConfig:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} should be a multiple of heads {self.heads}")
+        return self
 
 
 class Block(nn.Module):
@@ -37,12 +54,13 @@ class Block(nn.Module):
         batch, length, dim = x.shape
         split = self.project(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         queries, keys, values = split.unbind(0)  # each [batch, heads, len, dim / heads]
-        if self.training and self.dropout:
+        drop = self.dropout if self.training else 0.0
+        if drop and x.device.type == "cpu":
             attended = self._attend_and_drop(queries, keys, values, visible)
         else:
             seen = None if visible is None else visible[:, None, None, :]
             attended = functional.scaled_dot_product_attention(
-                queries, keys, values, attn_mask=seen, is_causal=visible is None
+                queries, keys, values, attn_mask=seen, dropout_p=drop, is_causal=visible is None
             )
         out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, length, dim))
         return dropout(out, self.dropout, self.training)

@@ -9,14 +9,16 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import Block
+from llmemb_plugins.backbones._transformer import AttentionConfig, Block
 
 
-class Bert4RecConfig(BackboneConfig):
+class Bert4RecConfig(AttentionConfig):
     """Settings of `bert4rec`."""
 
+    max_len: Annotated[int, Field(ge=2)] = 50
+    """Longest history that the model sees and the mask behind it, in events; the latest are kept."""
     blocks: Annotated[int, Field(ge=1)] = 2
     """Attention blocks (paper: 2)."""
     heads: Annotated[int, Field(ge=1)] = 1

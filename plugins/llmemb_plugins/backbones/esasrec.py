@@ -10,12 +10,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import Block
+from llmemb_plugins.backbones._transformer import AttentionConfig, Block
 
 
-class ESasRecConfig(BackboneConfig):
+class ESasRecConfig(AttentionConfig):
     """Settings of `esasrec`."""
 
     blocks: Annotated[int, Field(ge=1)] = 2

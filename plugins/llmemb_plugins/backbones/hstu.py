@@ -10,11 +10,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout, dropout
+from llmemb_plugins.backbones._transformer import AttentionConfig
 
 
-class HstuConfig(BackboneConfig):
+class HstuConfig(AttentionConfig):
     """Settings of `hstu`."""
 
     blocks: Annotated[int, Field(ge=1)] = 2

@@ -50,7 +50,9 @@ def selective_scan(
     all positions of a chunk at once, its last state handed on. The backward pass computes a chunk's states again
     (the paper's section 3.3.2) from its first, so memory never holds [batch, len, channels, states].
     """
-    out: Tensor = _SelectiveScan.apply(x, step, rate, write, read)  # type: ignore[no-untyped-call]
+    with torch.autocast(x.device.type, enabled=False):  # coarse decays and sums would add up over the positions
+        arguments = (part.float() if part.dtype == torch.bfloat16 else part for part in (x, step, rate, write, read))
+        out: Tensor = _SelectiveScan.apply(*arguments)  # type: ignore[no-untyped-call]
     return out
 
 

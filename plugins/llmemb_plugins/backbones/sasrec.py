@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import Block
+from llmemb_plugins.backbones._transformer import AttentionConfig, Block
 
 
-class SasRecConfig(BackboneConfig):
+class SasRecConfig(AttentionConfig):
     """Settings of `sasrec`."""
 
     blocks: Annotated[int, Field(ge=1)] = 2

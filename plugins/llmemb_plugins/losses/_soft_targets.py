@@ -41,7 +41,7 @@ def soft_cross_entropy(
 @torch.no_grad()
 def _shift(left: Tensor, right: Tensor, scale: Tensor, alike: Tensor | None) -> Tensor | None:
     """What to subtract from all logits so that no row or column of exp S is out of float32's range; None: no number."""
-    bound = scale * left.norm(dim=1).max() * right.norm(dim=1).max()  # Cauchy and Schwarz
+    bound = scale.abs() * left.norm(dim=1).max() * right.norm(dim=1).max()  # Cauchy and Schwarz
     if bound < LARGEST_LOGIT:
         return torch.zeros_like(bound)
     logits = without_alike(scale * (left @ right.T), alike)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,6 +50,12 @@ class LlmEmbConfig(Config):
     (ours; the published code keeps the encoder's scale, docs/departures.md 16)."""
     alignment: AlignmentConfig = AlignmentConfig()
     """Alignment with collaborative vectors."""
+
+    @model_validator(mode="after")
+    def _adapter_dim_is_used(self) -> LlmEmbConfig:
+        if self.adapter_dim is not None and self.adapter in ("moe", "none"):
+            raise ValueError(f"adapter_dim says nothing to the adapter '{self.adapter}', which has one layer or none")
+        return self
 
 
 class LlmEmb(VectorMethod):

@@ -40,5 +40,5 @@ class BinaryCrossEntropy(Objective):
         negatives: Negatives,
     ) -> Float[Tensor, ""]:
         hits = (states * functional.embedding(positives, vectors)).sum(-1)
-        misses = functional.softplus(negatives.scores(states, vectors)).mean(-1)  # [targets]
+        misses = functional.softplus(negatives.scores(states, vectors)).sum(-1) / negatives.sizes()  # [targets]
         return (functional.softplus(-hits) + misses).mean()

@@ -43,4 +43,4 @@ class GeneralisedBinaryCrossEntropy(Objective):
         beta = rate * (self.config.calibration * (1 - 1 / rate) + 1 / rate)
         hits = (states * functional.embedding(positives, vectors)).sum(-1)
         misses = functional.softplus(negatives.scores(states, vectors)).sum(-1)  # [targets]
-        return (beta * functional.softplus(-hits) + misses).mean() / (negatives.count + 1)
+        return ((beta * functional.softplus(-hits) + misses) / (negatives.sizes() + 1)).mean()
