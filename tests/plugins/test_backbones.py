@@ -260,3 +260,31 @@ def test_the_recurrence_of_mamba_stays_fine_in_coarse_precision():
         found[coarse] = {name: weight.grad for name, weight in backbone.named_parameters()}
     for name, expected in found[False].items():
         assert (found[True][name] - expected).norm() < 0.1 * expected.norm() + 1e-3, name
+
+
+def test_the_published_padding_is_zero_vectors_up_to_the_longest_history():
+    """One key weighed by their number is the same as all of them; without them the states are others."""
+    plugin = find("backbones", "sasrec").load()
+    settings = {"dim": 8, "max_len": 12, "blocks": 1, "attention": "bidirectional"}
+    with torch_seed(0):
+        backbone = plugin(plugin.config_type()(**settings, padding="attend")).eval()
+        for weight in backbone.parameters():
+            nn.init.normal_(weight, std=0.5)
+        x = torch.randn(1, 5, 8)
+    real = torch.ones(1, 5, dtype=torch.bool)
+    [block] = backbone.blocks
+    start = x * 8**0.5 + backbone.positions(torch.arange(5))
+    filled = torch.cat([start, torch.zeros(1, 7, 8)], dim=1)
+    queries, keys, values = block.project(block.norm_attention(filled)).chunk(3, -1)
+    attended = (queries @ keys.transpose(1, 2) * 8**-0.5).softmax(-1) @ values
+    after = (start + block.out(attended[:, :5])).detach()
+    expected = backbone.norm(after + block.net(block.norm_net(after)))
+    torch.testing.assert_close(backbone(x, real), expected)
+    hidden = plugin(plugin.config_type()(**settings)).eval()
+    hidden.load_state_dict(backbone.state_dict())
+    assert not torch.allclose(hidden(x, real), expected, atol=1e-2)
+
+
+def test_padding_that_nobody_could_see_is_a_mistake_in_the_spec():
+    with pytest.raises(ValidationError, match="needs attention: bidirectional"):
+        find("backbones", "sasrec").load().config_type()(padding="attend")

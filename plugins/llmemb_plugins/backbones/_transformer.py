@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,10 +41,15 @@ class Block(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "batch len dim"], visible: Bool[Tensor, "batch len"] | None
+        self,
+        x: Float[Tensor, "batch len dim"],
+        visible: Bool[Tensor, "batch len"] | None,
+        missing: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch len dim"]:
-        """`visible` are the positions that may be attended to; None means causal attention."""
-        x = x + self._attend(self.norm_attention(x), visible)
+        """`visible` are the positions that may be attended to; None means causal attention. `missing` zero vectors a
+        history are attended to besides."""
+        normed = self.norm_attention(x)
+        x = x + (self._attend(normed, visible) if missing is None else self._attend_padding(normed, visible, missing))
         net: Tensor = self.net(self.norm_net(x))
         return x + net
 
@@ -64,6 +69,24 @@ class Block(nn.Module):
             )
         out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, length, dim))
         return dropout(out, self.dropout, self.training)
+
+    def _attend_padding(
+        self,
+        x: Float[Tensor, "batch len dim"],
+        visible: Bool[Tensor, "batch len"] | None,
+        missing: Int[Tensor, "batch"],
+    ) -> Float[Tensor, "batch len dim"]:
+        """Zero vectors are all the same key, so that one of them, weighed by their number, stands for all."""
+        zero = self.norm_attention(x.new_zeros(1, 1, x.shape[2])).expand(len(x), 1, -1)
+        batch, length, dim = x.shape
+        split = self.project(torch.cat([x, zero], dim=1)).view(batch, length + 1, 3, self.heads, -1)
+        queries, keys, values = split.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (queries[:, :, :-1] * keys.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+        seen = torch.ones_like(missing[:, None], dtype=torch.bool).expand(-1, length) if visible is None else visible
+        shares = torch.cat([seen.to(weights.dtype), missing[:, None].to(weights.dtype)], dim=1).log()
+        weights = (weights + shares[:, None, None]).softmax(-1)
+        mixed = (dropout(weights, self.dropout, self.training) @ values).transpose(1, 2).reshape(batch, length, dim)
+        return dropout(self.out(mixed), self.dropout, self.training)
 
     def _attend_and_drop(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,7 +50,10 @@ class _LigrBlock(Block):
         self.gate_attention, self.gate_net = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(
-        self, x: Float[Tensor, "batch len dim"], visible: Bool[Tensor, "batch len"] | None
+        self,
+        x: Float[Tensor, "batch len dim"],
+        visible: Bool[Tensor, "batch len"] | None,
+        missing: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch len dim"]:
         x = x + self.gate_attention(x).sigmoid() * self._attend(self.norm_attention(x), visible)
         out: Tensor = x + self.gate_net(x).sigmoid() * self.net(self.norm_net(x))

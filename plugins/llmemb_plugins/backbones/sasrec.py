@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from llmemb_bench.contracts import Backbone
@@ -24,6 +24,15 @@ class SasRecConfig(AttentionConfig):
     attention: Literal["causal", "bidirectional"] = "causal"
     """`bidirectional` is what LLMEmb's published code trains (docs/departures.md 1): every position then sees
     the item it has to predict, so only use it to repeat that setting."""
+    padding: Literal["hide", "attend"] = "hide"
+    """`attend` counts the zero vectors that fill a history up to `max_len` as keys, as LLMEmb's published code does
+    (docs/departures.md 2): they take most of the attention, and `max_len` says how much. Only with `bidirectional`."""
+
+    @model_validator(mode="after")
+    def _padding_is_seen(self) -> SasRecConfig:
+        if self.padding == "attend" and self.attention == "causal":
+            raise ValueError("padding: attend needs attention: bidirectional, for padding stands behind the events")
+        return self
 
 
 class SasRec(Backbone):
@@ -52,7 +61,8 @@ class SasRec(Backbone):
         places = torch.arange(x.shape[1], device=x.device)
         x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
         keys = real if self.config.attention == "bidirectional" else None
+        missing = self.config.max_len - real.sum(1) if self.config.padding == "attend" else None
         for block in self.blocks:
-            x = block(x, keys)
+            x = block(x, keys, missing)
         states: Tensor = self.norm(x)
         return states
