@@ -218,3 +218,36 @@ def test_ranking_twice_gives_the_same_bytes_and_leaves_the_mode():
     first, second = rank(method, split, "test", Evaluate())[0], rank(method, split, "test", Evaluate())[0]
     assert rows(first) == rows(second)
     assert method.training
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=str)
+def test_out_of_memory_halves_the_users_scored_at_once_and_changes_no_rank(error, capsys):
+    rng = np.random.default_rng(0)
+    split = make_split([rng.integers(1, 31, size=6).tolist() for _ in range(50)], 30)
+    method = TableMethod(torch.from_numpy(rng.standard_normal((31, 4)).astype(np.float32)))
+    whole, _ = rank(method, split, "test", Evaluate())
+    scores, sizes = method.scores, []
+
+    def limited(states: Tensor, items: slice) -> Tensor:
+        sizes.append(len(states))
+        if len(states) > 7:
+            raise error
+        return scores(states, items)
+
+    method.scores = limited
+    halved, _ = rank(method, split, "test", Evaluate())
+    assert rows(halved) == rows(whole)
+    assert sizes[:5] == [50, 25, 12, 6, 6]
+    assert "out of memory: 6 users scored at once from now on" in capsys.readouterr().err
+
+
+def test_an_error_that_is_not_about_memory_is_not_swallowed():
+    split = make_split([[1, 2, 3]], 9)
+    method = TableMethod(torch.ones(10, 1))
+
+    def broken(states: Tensor, items: slice) -> Tensor:
+        raise RuntimeError("a defect")
+
+    method.scores = broken
+    with pytest.raises(RuntimeError, match="a defect"):
+        rank(method, split, "test", Evaluate())
