@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from llmemb_bench.errors import DataError
 from llmemb_bench.world import world
 
 
@@ -26,12 +27,16 @@ def save(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """What was saved last, or None."""
+    """What was saved last, or None; a DataError where the file was damaged since."""
     if not world().agreed(path.exists()):
         return None
-    with safe_open(path, framework="pt") as file:
-        state = json.loads(file.metadata()["state"])
-        return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"cannot be read: {reason}", where=str(path), fix="delete it to start afresh") from error
 
 
 def trained(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Parameter]]:

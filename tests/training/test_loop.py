@@ -190,7 +190,6 @@ def test_blocks_bound_the_scores_that_are_in_memory():
         method = found(config, Parts(20_000, reader))
     goal = plugin("objectives", "cross_entropy")
     batch = next(TrainingBatches(split, reader, goal, 120).epoch(0, 1))
-    largest = []
     with torch.profiler.profile(profile_memory=True) as watched:
         backward(method, goal, batch, TrainConfig(scores_mb=16))
     largest = max(event.self_cpu_memory_usage for event in watched.events())
@@ -288,6 +287,14 @@ def test_training_that_is_cut_off_in_a_validation_makes_it_up(limit, tmp_path):
             assert all(torch.equal(weight, again[1][name]) for name, weight in whole[1].items())
 
 
+@pytest.mark.parametrize("left", [b"", b"half a file", bytes(64)], ids=["empty", "text", "zeros"])
+def test_a_damaged_checkpoint_is_an_error_that_names_it(left, tmp_path):
+    (tmp_path / "training.safetensors").write_bytes(left)
+    method, goal, batches = world()
+    with pytest.raises(DataError, match=r"training\.safetensors: cannot be read: .* -> delete it to start afresh"):
+        train(method, goal, batches, TrainConfig(), lambda: ValidationScore(0.0), 0, tmp_path)
+
+
 def test_running_statistics_of_a_plugin_survive_a_kill(tmp_path):
     class Averaging(torch.nn.Module):
         """Keeps a running mean of what it sees, in training."""
@@ -331,16 +338,11 @@ def test_negatives_that_are_fetched_are_bounded_too():
     assert len(batch.rows) >= 32 * 4
     with torch.profiler.profile(profile_memory=True) as watched:
         backward(method, goal, batch, TrainConfig(scores_mb=8))
-    fetched = [
-        event for event in watched.events() if event.name == "aten::embedding" and event.self_cpu_memory_usage > 0
-    ]
     assert len(batch.places) * 4 * 512 * 4 > 38e6
-    assert max(event.cpu_memory_usage for event in watched.events() if event.name == "aten::embedding") < 21 * 2**20, (
-        fetched
-    )
+    assert max(event.cpu_memory_usage for event in watched.events() if event.name == "aten::embedding") < 21 * 2**20
 
 
-def test_out_of_memory_says_what_saves_memory_and_keeps_the_gradient(monkeypatch):
+def test_out_of_memory_says_what_saves_memory(monkeypatch):
     method, goal, batches = world()
 
     def full(*arguments: object) -> None:

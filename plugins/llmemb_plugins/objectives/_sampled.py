@@ -1,4 +1,4 @@
-"""Settings that objectives with sampled negatives share."""
+"""What objectives with sampled negatives share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from llmemb_bench.config import Config
-from llmemb_bench.contracts import Sampling
+from llmemb_bench.contracts import Objective, Sampling
 
 
 class SampledConfig(Config):
@@ -23,3 +23,13 @@ class SampledConfig(Config):
     def sampling(self) -> Sampling:
         """What the harness has to draw."""
         return Sampling(self.negatives, self.shared, self.popularity)
+
+
+class SampledObjective(Objective):
+    """Asks for the negatives that its settings name."""
+
+    config: SampledConfig
+
+    def __init__(self, config: SampledConfig) -> None:
+        super().__init__(config)
+        self.sampling = config.sampling()

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.contracts import Negatives, Objective
-from llmemb_plugins.objectives._sampled import SampledConfig
+from llmemb_bench.contracts import Negatives
+from llmemb_plugins.objectives._sampled import SampledConfig, SampledObjective
 
 
 class BceConfig(SampledConfig):
@@ -20,17 +20,13 @@ class BceConfig(SampledConfig):
     """Negatives a target (SASRec and LLMEmb: 1)."""
 
 
-class BinaryCrossEntropy(Objective):
+class BinaryCrossEntropy(SampledObjective):
     """-log s(h·v+) - mean_j log(1 - s(h·v_j)), averaged over targets (Kang & McAuley 2018, eq. 7; LLMEmb's RAT).
 
     The positive weighs as much as all negatives together, however many there are.
     """
 
     config: BceConfig
-
-    def __init__(self, config: BceConfig) -> None:
-        super().__init__(config)
-        self.sampling = config.sampling()
 
     def forward(
         self,

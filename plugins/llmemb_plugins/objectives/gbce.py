@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.contracts import Negatives, Objective
-from llmemb_plugins.objectives._sampled import SampledConfig
+from llmemb_bench.contracts import Negatives
+from llmemb_plugins.objectives._sampled import SampledConfig, SampledObjective
 
 
 class GbceConfig(SampledConfig):
@@ -22,15 +22,11 @@ class GbceConfig(SampledConfig):
     """t: 0 is plain binary cross-entropy, 1 gives scores that are probabilities (paper: 0.75)."""
 
 
-class GeneralisedBinaryCrossEntropy(Objective):
+class GeneralisedBinaryCrossEntropy(SampledObjective):
     """-(1 / (k + 1)) (beta log s(h·v+) + sum_j log(1 - s(h·v_j))), beta = a (t (1 - 1/a) + 1/a), a = k / (N - 1)
     (paper, eqs. 14 and 22; k negatives of N items)."""
 
     config: GbceConfig
-
-    def __init__(self, config: GbceConfig) -> None:
-        super().__init__(config)
-        self.sampling = config.sampling()
 
     def forward(
         self,

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.contracts import Negatives, Objective
-from llmemb_plugins.objectives._sampled import SampledConfig
+from llmemb_bench.contracts import Negatives
+from llmemb_plugins.objectives._sampled import SampledConfig, SampledObjective
 
 
 class SampledSoftmaxConfig(SampledConfig):
@@ -26,7 +26,7 @@ class SampledSoftmaxConfig(SampledConfig):
     pushed down for being drawn often (Bengio & Senécal 2008; Yi et al., RecSys 2019)."""
 
 
-class SampledSoftmax(Objective):
+class SampledSoftmax(SampledObjective):
     """log(exp(h·v+) + sum_j exp(h·v_j - log E_j)) - h·v+, E_j the expected draws of j.
 
     The sum then is an unbiased estimate of that over all items which the user does not have in training, so that with
@@ -34,10 +34,6 @@ class SampledSoftmax(Objective):
     """
 
     config: SampledSoftmaxConfig
-
-    def __init__(self, config: SampledSoftmaxConfig) -> None:
-        super().__init__(config)
-        self.sampling = config.sampling()
 
     def forward(
         self,
