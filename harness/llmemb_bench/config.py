@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from llmemb_bench.errors import MissingError
@@ -132,6 +132,10 @@ class Choice:
         if isinstance(value, Mapping) and isinstance(value.get("use"), str):
             return cls(str(value["use"]), {key: value[key] for key in value if key != "use"})
         raise ValueError(f"should name one of the {cls.kind}: {{use: NAME, ...}} or NAME")
+
+
+Protocol = Annotated[str, Field(pattern=r"^(full|sampled-[1-9][0-9]*)$")]
+"""`full` ranks the whole catalogue, `sampled-N` N uniform items outside the user's events."""
 
 
 class DatasetChoice(Choice):

@@ -29,7 +29,6 @@ from llmemb_bench.contracts import (
     Encoder,
     Loss,
     Method,
-    Metric,
     Objective,
     Parts,
     TextEncoder,
@@ -39,7 +38,6 @@ from llmemb_bench.data.recdata import Items, RecData
 from llmemb_bench.data.split import Split
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.candidates import draw_candidates
-from llmemb_bench.evaluation.expectation import expected
 from llmemb_bench.evaluation.ranking import Ranks, rank
 from llmemb_bench.seeds import generator, torch_seed
 from llmemb_bench.spec.check import build, configure
@@ -51,12 +49,14 @@ from llmemb_bench.text.encoding import build_encoder, encode
 from llmemb_bench.text.manifest import MADE, how_made
 from llmemb_bench.text.vectors import ItemVectors, reduce_dim
 from llmemb_bench.training.batches import TrainingBatches
-from llmemb_bench.training.loop import EVENTS, ValidationScore, train
+from llmemb_bench.training.loop import EVENTS, train
+from llmemb_bench.training.monitor import Monitor
 from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.training.start import start_weights
 from llmemb_bench.world import world
 
 WEIGHTS = "weights.safetensors"
-ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 2, 2, 2, 1
+ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 2, 2, 3, 1
 """Schema version of each stage's result."""
 
 
@@ -150,6 +150,8 @@ class Trainer:
                 teacher=teacher[0] if teacher else None,
             )
             method = method_type(config, parts)
+            if isinstance(method, VectorMethod):
+                start_weights(method, wanted.start)
         method.fit_counts(self.split)
         if isinstance(method, VectorMethod):
             method.to(world().device)
@@ -183,15 +185,11 @@ class Trainer:
             raise TypeError("a trained method needs an objective")
         config = wanted.train or TrainConfig()
         objective = build(Objective, wanted.objective).to(world().device)
-        batches = TrainingBatches(self.split, method.backbone, objective, config.batch_size)
-        metric = build(Metric, config.monitor)
-
-        def validate() -> ValidationScore:
-            ranks, _ = rank(method, self.split, "validation", self.evaluate)
-            return ValidationScore(float(expected(metric, self.evaluate.cutoffs[0], ranks).mean()))
-
+        batches = TrainingBatches(self.split, method.backbone, objective, config)
+        monitor = Monitor(method, self.split, self.evaluate, config, self.seed)
         with torch_seed(self.seed, "training"):
-            end = train(method, objective, batches, config, validate, self.seed, self.shelf.kept("recommender", key))
+            kept = self.shelf.kept("recommender", key)
+            end = train(method, objective, batches, config, monitor.validate, self.seed, kept, monitor.by_popularity)
         if world().is_first:
             save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
             (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))

@@ -68,7 +68,7 @@ def model(data: Split, method: str, backbone: str, max_len: int, dropout: float,
 def ours(data: Split, made, config: TrainConfig) -> tuple[Callable[[], object], int]:
     """An epoch, and its users."""
     objective = make("objectives", "bce")
-    batches = TrainingBatches(data, made.backbone, objective, config.batch_size)
+    batches = TrainingBatches(data, made.backbone, objective, config)
     optimizer = Optimizer(made, objective, config)
 
     def epoch() -> None:

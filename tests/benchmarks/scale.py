@@ -58,7 +58,7 @@ def main(size: int) -> dict[str, float]:
     objective = make("objectives", "sampled_softmax", negatives=512, shared=True)
     config = TrainConfig(batch_size=BATCH, rows="touched", steps=WARM_UP)
     start = time.perf_counter()
-    batches = TrainingBatches(split, backbone, objective, BATCH)
+    batches = TrainingBatches(split, backbone, objective, config)
     prepared = time.perf_counter() - start
     seconds = []
     for steps in (WARM_UP, WARM_UP, WARM_UP + STEPS):  # the same start again, so that preparation can be subtracted

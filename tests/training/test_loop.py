@@ -40,7 +40,7 @@ def world(backbone="sasrec", objective="bce", method="id_only", n_items=12, give
         reader = plugin("backbones", backbone, dim=16, max_len=8, dropout=dropout)
         made = found(config, Parts(n_items, reader, text, teacher))
     goal = plugin("objectives", objective, **(given or {}))
-    return made, goal, TrainingBatches(split, reader, goal, 16)
+    return made, goal, TrainingBatches(split, reader, goal, TrainConfig(batch_size=16))
 
 
 def final_loss(method, objective, batches, epochs=30, seed=0, **settings):
@@ -67,6 +67,7 @@ def test_the_loss_of_a_batch_is_the_formula_by_hand():
         places=torch.tensor([0, 1]),
         positives=torch.tensor([1, 2]),
         negatives=Negatives(negatives, torch.zeros(2, 1), None, 12),
+        targets_a_step=2.0,
     )
     vectors = method.table.weight[[2, 6, 8]]
     x = torch.cat([vectors[:2], torch.zeros(1, 16)])[None]
@@ -189,7 +190,7 @@ def test_blocks_bound_the_scores_that_are_in_memory():
         reader = plugin("backbones", "gru4rec", dim=8, max_len=50)
         method = found(config, Parts(20_000, reader))
     goal = plugin("objectives", "cross_entropy")
-    batch = next(TrainingBatches(split, reader, goal, 120).epoch(0, 1))
+    batch = next(TrainingBatches(split, reader, goal, TrainConfig(batch_size=120)).epoch(0, 1))
     with torch.profiler.profile(profile_memory=True) as watched:
         backward(method, goal, batch, TrainConfig(scores_mb=16))
     largest = max(event.self_cpu_memory_usage for event in watched.events())
@@ -334,7 +335,7 @@ def test_negatives_that_are_fetched_are_bounded_too():
     found, config = configured("methods", "id_only")
     reader = plugin("backbones", "gru4rec", dim=512, max_len=50)
     method, goal = found(config, Parts(4_000, reader)), plugin("objectives", "bce", negatives=4)
-    batch = next(TrainingBatches(split, reader, goal, 100).epoch(0, 1))
+    batch = next(TrainingBatches(split, reader, goal, TrainConfig(batch_size=100)).epoch(0, 1))
     assert len(batch.rows) >= 32 * 4
     with torch.profiler.profile(profile_memory=True) as watched:
         backward(method, goal, batch, TrainConfig(scores_mb=8))
@@ -345,7 +346,7 @@ def test_negatives_that_are_fetched_are_bounded_too():
 def test_out_of_memory_says_what_saves_memory(monkeypatch):
     method, goal, batches = world()
 
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, told: bool) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(loop, "backward", full)

@@ -104,6 +104,8 @@ class Batch:
     """The item to predict there, as an index into `rows`."""
     negatives: Negatives
     """Sampled items."""
+    targets_a_step: float
+    """Targets of a mean batch: each target counts 1 / targets_a_step in the gradient, however many are here."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
@@ -113,7 +115,8 @@ class Batch:
         users, rows, places, positives = (
             ids.to(device) for ids in (self.users, self.rows, self.places, self.positives)
         )
-        return Batch(users, rows, tuple(group.to(device) for group in self.inputs), places, positives, moved)
+        inputs = tuple(group.to(device) for group in self.inputs)
+        return Batch(users, rows, inputs, places, positives, moved, self.targets_a_step)
 
     def part(self, number: int, count: int) -> Batch:
         """One of `count` parts of the histories, a share of each group, with all of `rows`."""
@@ -131,4 +134,5 @@ class Batch:
         taken = torch.cat(targets)
         filled = tuple(group for group in inputs if len(group))
         negatives = self.negatives.of(taken)
-        return Batch(torch.cat(users), self.rows, filled, torch.cat(places), self.positives[taken], negatives)
+        chosen, among = torch.cat(users), torch.cat(places)
+        return Batch(chosen, self.rows, filled, among, self.positives[taken], negatives, self.targets_a_step)

@@ -7,6 +7,7 @@ catalogue, `rows` the distinct items of a training batch, `targets` its predicti
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -54,6 +55,10 @@ class Backbone(TorchPlugin):
     def hidden_share(self) -> float:
         """Share of a training history that a cloze task hides."""
         return 0.0
+
+    def shown_shares(self) -> tuple[float, float]:
+        """Of the hidden places, the shares that show a random item, and the hidden item itself, instead of the mask."""
+        return 0.0, 0.0
 
     def only_last(self) -> bool:
         """Whether a next-item task predicts the last training event only, instead of one at every position."""
@@ -122,6 +127,8 @@ class VectorMethod(Method):
     """A method whose score is the product of a backbone's state and an item's vector (tied weights)."""
 
     needs: ClassVar[frozenset[Literal["backbone", "text", "teacher", "training"]]] = frozenset({"backbone", "training"})
+    loaded: ClassVar[frozenset[str]] = frozenset()
+    """Names of weights that come from data, so that no initialisation may overwrite them."""
 
     def __init__(self, config: Config, parts: Parts) -> None:
         super().__init__(config, parts)
@@ -146,6 +153,15 @@ class VectorMethod(Method):
     def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
         """Added to the objective; `vectors` are `items(batch.rows)`."""
         return vectors.new_zeros(())
+
+    def curves(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> dict[str, float]:
+        """What the log tells about `auxiliary` at this batch, by name."""
+        return {}
+
+    def doubts(self, curves: Mapping[str, float]) -> list[str]:
+        """What a reader of the results must be told, from the curves where training ended (`auxiliary_share` among
+        them: its share of the gradient by item vectors)."""
+        return []
 
     def fit_counts(self, split: Split) -> None:
         return

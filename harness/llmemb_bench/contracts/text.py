@@ -135,6 +135,13 @@ class Loss(TorchPlugin):
         """`alike[i, j]`: rows i and j are of one meaning (the same text), so neither is a negative of the other;
         symmetric, False where i = j. None: every other row is a negative."""
 
+    def targets(
+        self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]
+    ) -> Float[Tensor, "batch batch"]:
+        """What each row of `left` is asked to give to each row of `right`; rows sum to one. Its own, all of it, unless
+        the loss is soft."""
+        return torch.eye(len(left), device=left.device)
+
     def curves(self) -> dict[str, float]:
         """What training moves in the loss itself, by name (a temperature), for the log."""
         return {}

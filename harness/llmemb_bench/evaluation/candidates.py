@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.data.padding import SeenItems
-from llmemb_bench.data.split import Split
+from llmemb_bench.data.split import Split, Stage
 from llmemb_bench.errors import SpecError
 
 
-def draw_candidates(split: Split, count: int, rng: np.random.Generator) -> NDArray[np.int32]:
+def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: Stage = "test") -> NDArray[np.int32]:
     """[evaluated users, count] distinct items, uniform among those outside all of the user's events.
 
     Without replacement and without the target, as in LLMEmb's evaluation; unlike there they are drawn once
     (docs/departures.md 10).
     """
-    data, users = split.data, split.users("test")
+    data, users = split.data, split.users(stage)
     seen = SeenItems(np.repeat(np.arange(data.n_users), split.lengths), data.items, data.n_items)
-    _check_enough(split, seen, count)
+    _check_enough(split, seen, count, stage)
     drawn = np.zeros((len(users), count), dtype=np.int32)
     open_rows = np.arange(len(users))
     while len(open_rows):
@@ -31,8 +31,8 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator) -> NDArr
     return drawn
 
 
-def _check_enough(split: Split, seen: SeenItems, count: int) -> None:
-    users = split.users("test")
+def _check_enough(split: Split, seen: SeenItems, count: int, stage: Stage) -> None:
+    users = split.users(stage)
     left = split.data.n_items - seen.per_user(split.data.n_users)[users]
     if len(left) and left.min() < count:
         user = split.data.user_ids[users[left.argmin()]]

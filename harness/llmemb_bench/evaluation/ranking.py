@@ -176,6 +176,43 @@ def _refuse_infinite(scores: Float[Tensor, "users items"], split: Split, users: 
         )
 
 
+def rank_by_counts(
+    counts: NDArray[np.int64],
+    split: Split,
+    stage: Stage,
+    settings: Evaluate,
+    sampled: Sequence[NDArray[np.int32]] = (),
+) -> Ranks:
+    """The ranking of a score that is the same for every user, `counts` [ids], without any user's scores: the full one,
+    or that among the first of `sampled`."""
+    targets = split.targets(stage).astype(np.int64)
+    goal = counts[targets]
+    if sampled:
+        among = counts[sampled[0]]
+        greater, equal = ((compare(among, goal[:, None])).sum(1) for compare in (np.greater, np.equal))
+        return Ranks(greater, equal, np.full(len(targets), among.shape[1] + 1))
+    ordered, masked = np.sort(counts[1:]), settings.history == "mask"
+    below, up_to = (np.searchsorted(ordered, goal, side) for side in ("left", "right"))
+    greater, equal = len(ordered) - up_to, up_to - below - 1
+    if masked:
+        rows, items = _seen_pairs(split, stage)
+        others = items != targets[rows]
+        rows, seen = rows[others], counts[items[others]]
+        greater = greater - np.bincount(rows[seen > goal[rows]], minlength=len(targets))
+        equal = equal - np.bincount(rows[seen == goal[rows]], minlength=len(targets))
+    return Ranks(greater, equal, _n_candidates(split, stage, masked))
+
+
+def _seen_pairs(split: Split, stage: Stage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row of an evaluated user and item, once for each distinct item of the history."""
+    users, lengths = split.users(stage), split.input_lengths(stage)
+    rows = np.repeat(np.arange(len(users)), lengths)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    width = split.data.n_items + 1
+    keys = np.unique(rows * width + split.data.items[split.data.offsets[users[rows]] + places])
+    return keys // width, keys % width
+
+
 def _n_candidates(split: Split, stage: Stage, mask_history: bool) -> NDArray[np.int64]:
     """Items minus the distinct ones of the history; a target that is in the history stays a candidate."""
     data, users = split.data, split.users(stage)

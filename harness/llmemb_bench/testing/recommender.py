@@ -22,6 +22,7 @@ from llmemb_bench.registry import entries
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.testing.case import Case, Skipped, small_split
 from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.settings import TrainConfig
 
 # --- backbones ---
 
@@ -176,7 +177,7 @@ def every_trained_weight_gets_a_gradient(case: Case[Method]) -> None:
     method = _method(case).train()
     if not isinstance(method, VectorMethod):
         raise Skipped("it trains nothing")
-    batches = TrainingBatches(small_split(), method.backbone, _PairwiseObjective(), 4)
+    batches = TrainingBatches(small_split(), method.backbone, _PairwiseObjective(), TrainConfig(batch_size=4))
     batch = next(batches.epoch(0, 1))
     vectors = method.items(batch.rows)
     states = method.states_of(batch, vectors)

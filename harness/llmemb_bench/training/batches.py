@@ -21,9 +21,9 @@ from llmemb_bench.errors import DataError
 from llmemb_bench.ids import PAD, mask_id
 from llmemb_bench.seeds import generator
 from llmemb_bench.training.negatives import Drawn, NegativeSampler
+from llmemb_bench.training.plans import plan_epoch
+from llmemb_bench.training.settings import TrainConfig
 
-BATCHES_A_POOL = 50
-"""Histories are sorted by length within a shuffled pool of this many batches: random, and little padding."""
 POSITIONS_A_GROUP = 512
 """A further group costs about as much as so many positions of padding (measured on a CPU)."""
 
@@ -31,48 +31,54 @@ POSITIONS_A_GROUP = 512
 class TrainingBatches:
     """The training histories of a split, as batches for one backbone's task and one objective."""
 
-    def __init__(self, split: Split, backbone: Backbone, objective: Objective, batch_size: int) -> None:
-        self.split, self.batch_size = split, batch_size
+    def __init__(self, split: Split, backbone: Backbone, objective: Objective, config: TrainConfig) -> None:
+        self.split, self.batch_size, self.plan = split, config.batch_size, config.batches
         self.task: Literal["next_item", "cloze"] = backbone.task
-        self.hidden, self.only_last = backbone.hidden_share(), backbone.only_last()
+        self.hidden, self.shown, self.only_last = backbone.hidden_share(), backbone.shown_shares(), backbone.only_last()
         self.whole_catalogue = objective.whole_catalogue
         self.n_items = split.data.n_items
         # A next-item history holds one more event than the model reads: its last one is only a target.
         longest = backbone.config.max_len + (self.task == "next_item")
         self.lengths = np.minimum(split.n_train, longest)
         self.starts = split.data.offsets[:-1] + split.n_train - self.lengths
-        self.users = np.flatnonzero(self.lengths >= 2)
-        if len(self.users) == 0:
+        has_target = self.lengths >= 2
+        self.users = np.flatnonzero(has_target | (config.targetless == "count"))
+        if not has_target.any():
             raise DataError("no user has two training events, so there is nothing to learn from", where="dataset")
         self.sampler = NegativeSampler(split, objective.sampling)
+        self._targets = self._expected_targets()
+        self.targets_a_step = float(self._targets.sum()) / len(self)
         self._local = np.zeros(self.n_items + 2, dtype=np.int64)
 
+    def _expected_targets(self) -> NDArray[np.float64]:
+        """[entries] predictions that are made for each entry of an epoch; of a cloze task first the copies with random
+        places hidden, then those with the last one."""
+        lengths = self.lengths[self.users].astype(np.float64)
+        able = lengths >= 2
+        if self.task == "cloze":
+            at_random = np.where(able, self.hidden * lengths + (1 - self.hidden) ** lengths, 0.0)
+            return np.concatenate([at_random, able.astype(np.float64)])
+        return able.astype(np.float64) if self.only_last else np.where(able, lengths - 1, 0.0)
+
     def __len__(self) -> int:
-        """Batches an epoch."""
-        copies = 2 if self.task == "cloze" else 1
-        return copies * -(-len(self.users) // self.batch_size)
+        """Steps an epoch, or a few more."""
+        return -(-len(self._targets) // self.batch_size)
 
     def epoch(self, seed: int, number: int, skip: int = 0) -> Iterator[Batch]:
-        """All histories once in random order (a cloze task: once with random places hidden, once the last); without
-        the first `skip` batches."""
-        rounds = [False, True] if self.task == "cloze" else [False]
-        order = generator(seed, "order", number)
-        planned = [(users, last) for last in rounds for users in self._order(order)]
-        for place, (users, last) in enumerate(planned[skip:], start=skip):
-            yield self._batch(users, last, generator(seed, "batch", number, place))
+        """All histories once in random order (a cloze task: once with random places hidden and once with the last);
+        without the first `skip` batches."""
+        planned = plan_epoch(self.plan, self._targets, self.batch_size, generator(seed, "order", number))
+        kept = [entries[self._targets[entries] > 0] for entries in planned]
+        for place, entries in enumerate([entries for entries in kept if len(entries)][skip:], start=skip):
+            yield self._batch(entries, generator(seed, "batch", number, place))
 
-    def _order(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        shuffled = rng.permutation(self.users)
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(shuffled), self.batch_size * BATCHES_A_POOL):
-            pool = shuffled[start : start + self.batch_size * BATCHES_A_POOL]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            batches += [pool[place : place + self.batch_size] for place in range(0, len(pool), self.batch_size)]
-        return [batches[place] for place in rng.permutation(len(batches))]
-
-    def _batch(self, users: NDArray[np.int64], only_last: bool, rng: np.random.Generator) -> Batch:
-        """`users` by length."""
-        groups = [self._group(group, only_last, rng) for group in split_by_length(users, self.lengths[users])]
+    def _batch(self, entries: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        last, users = np.divmod(entries, len(self.users))
+        users = self.users[users]
+        order = np.argsort(self.lengths[users], kind="stable")
+        users, only_last = users[order], last[order] == 1
+        cut = split_by_length(self.lengths[users])
+        groups = [self._group(users[group], only_last[group], rng) for group in cut]
         inputs, wanted, predicted = zip(*groups, strict=True)
         owners = np.repeat(np.arange(len(users)), np.concatenate([places.sum(1) for places in predicted]))
         positives = np.concatenate([items[places] for items, places in zip(wanted, predicted, strict=True)])
@@ -81,7 +87,7 @@ class TrainingBatches:
         return self._local_batch(users, inputs, places, positives, drawn)
 
     def _group(
-        self, users: NDArray[np.int64], only_last: bool, rng: np.random.Generator
+        self, users: NDArray[np.int64], only_last: NDArray[np.bool_], rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """[group, len] what is read, what follows or is hidden there, and where that is predicted."""
         history = pad_right(self.split.data.items, self.starts[users], self.lengths[users])
@@ -90,7 +96,23 @@ class TrainingBatches:
             predicted = self._last(users, wanted) if self.only_last else wanted != PAD
             return history[:, :-1] * (wanted != PAD), wanted, predicted
         predicted = self._hidden_places(users, history, only_last, rng)
-        return np.where(predicted, mask_id(self.n_items), history), history, predicted
+        return self._disguised(history, predicted, ~only_last, rng), history, predicted
+
+    def _disguised(
+        self,
+        history: NDArray[np.int64],
+        hidden: NDArray[np.bool_],
+        at_random: NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """What stands at hidden places: the mask, and in the histories hidden `at_random` sometimes an item."""
+        masked = np.where(hidden, mask_id(self.n_items), history)
+        random, own = self.shown
+        if random + own == 0:
+            return masked
+        draw = np.where(hidden & at_random[:, None], rng.random(history.shape), 1.0)
+        masked[draw < random] = rng.integers(1, self.n_items + 1, size=int((draw < random).sum()))
+        return np.where((draw >= random) & (draw < random + own), history, masked)
 
     def _last(self, users: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Where the last event of each history stands among what can be predicted."""
@@ -99,13 +121,15 @@ class TrainingBatches:
         return last
 
     def _hidden_places(
-        self, users: NDArray[np.int64], history: NDArray[np.int64], only_last: bool, rng: np.random.Generator
+        self,
+        users: NDArray[np.int64],
+        history: NDArray[np.int64],
+        only_last: NDArray[np.bool_],
+        rng: np.random.Generator,
     ) -> NDArray[np.bool_]:
-        last = self._last(users, history)
-        if only_last:
-            return last
         hidden: NDArray[np.bool_] = (rng.random(history.shape) < self.hidden) & (history != PAD)
-        return np.where(hidden.any(1, keepdims=True), hidden, last)
+        at_random = hidden.any(1) & ~only_last
+        return np.where(at_random[:, None], hidden, self._last(users, history))
 
     def _local_batch(
         self,
@@ -133,6 +157,7 @@ class TrainingBatches:
             places=torch.from_numpy(places),
             positives=torch.from_numpy(local[positives] - 1),
             negatives=negatives,
+            targets_a_step=self.targets_a_step,
         )
 
     def _rows(self, *ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -146,11 +171,16 @@ class TrainingBatches:
         return np.flatnonzero(present)
 
 
-def split_by_length(users: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Cut users, ordered by length, where trimming saves more than a group costs."""
-    before = np.arange(1, len(users))
-    saved = before * (lengths[-1] - lengths[:-1])  # positions, if the cut is behind the first `before` users
+def split_by_length(lengths: NDArray[np.int64]) -> list[slice]:
+    """Cut ascending lengths where trimming saves more than a group costs."""
+    return list(_split(lengths, 0))
+
+
+def _split(lengths: NDArray[np.int64], start: int) -> Iterator[slice]:
+    saved = np.arange(1, len(lengths)) * (lengths[-1] - lengths[:-1])  # positions, if the cut is behind so many
     if len(saved) == 0 or saved.max() < POSITIONS_A_GROUP:
-        return [users]
+        yield slice(start, start + len(lengths))
+        return
     cut = int(saved.argmax()) + 1
-    return [*split_by_length(users[:cut], lengths[:cut]), *split_by_length(users[cut:], lengths[cut:])]
+    yield from _split(lengths[:cut], start)
+    yield from _split(lengths[cut:], start + cut)

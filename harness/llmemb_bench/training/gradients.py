@@ -24,6 +24,10 @@ class Value:
 
     objective: Tensor
     auxiliary: Tensor
+    auxiliary_share: Tensor
+    """Of the gradient by the item vectors: the auxiliary loss's length over the sum of both lengths."""
+    curves: dict[str, float]
+    """What the method tells about its auxiliary loss, where it was asked."""
 
     @property
     def loss(self) -> Tensor:
@@ -31,11 +35,13 @@ class Value:
         return self.objective + self.auxiliary
 
 
-def backward(method: VectorMethod, objective: Objective, batch: Batch, config: TrainConfig) -> Value:
-    """Add the gradient of objective + auxiliary loss to the weights.
+def backward(
+    method: VectorMethod, objective: Objective, batch: Batch, config: TrainConfig, *, told: bool = False
+) -> Value:
+    """Add the gradient of objective + auxiliary loss to the weights; `told`: with the method's curves.
 
-    The objective is a mean over targets, so each part counts by its targets. The auxiliary loss may compare all items
-    of the batch with each other, so every process takes it as a whole and an equal share of its gradient.
+    A target counts 1 / `targets_a_step`, whatever part, process or batch it is in. The auxiliary loss may compare all
+    items of the batch, so every process takes it as a whole and an equal share of its gradient.
     """
     here, device, positions = world(), batch.rows.device, sum(group.numel() for group in batch.inputs)
     parts = here.size * max(config.accumulate, -(-positions // (here.size * POSITIONS_A_PART[device.type])))
@@ -47,17 +53,25 @@ def backward(method: VectorMethod, objective: Objective, batch: Batch, config: T
     auxiliary = method.auxiliary(batch, vectors) / here.size
     if auxiliary.requires_grad:
         torch.autograd.backward(auxiliary)
+    aligned = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad.clone()
+    curves = method.curves(batch, vectors.detach()) if told else {}
     total = torch.zeros_like(auxiliary)
     for part in own:
         if part.inputs:
             with coarse:
                 states = method.states_of(part, vectors)  # [targets, dim]
-            share = len(part.places) / len(batch.places)
+            share = len(part.places) / batch.targets_a_step
             total = total + share * _objective(objective, states.float(), vectors, part, share, config.scores_mb)
+    gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad
     if made.requires_grad:
-        gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad
         torch.autograd.backward(made, gradient.to(made.dtype))
-    return Value(total, auxiliary.detach())
+    return Value(total, auxiliary.detach(), _share(aligned, gradient - aligned), curves)
+
+
+def _share(part: Tensor, rest: Tensor) -> Tensor:
+    """Length of a part over the sum of both lengths; 0 where there is none."""
+    share: Tensor = part.norm() / (part.norm() + rest.norm()).clamp(min=torch.finfo(part.dtype).tiny)
+    return share
 
 
 def _objective(

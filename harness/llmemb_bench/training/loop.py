@@ -23,6 +23,7 @@ from llmemb_bench.progress import Work, say, track
 from llmemb_bench.seeds import seed_for
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import Value, backward
+from llmemb_bench.training.monitor import ValidationScore
 from llmemb_bench.training.optimizer import Optimizer
 from llmemb_bench.training.settings import TrainConfig
 from llmemb_bench.world import world
@@ -31,15 +32,12 @@ KEPT, EVENTS = "training.safetensors", "events.jsonl"
 MOVED = 3
 """Users that a repeated validation may rank otherwise where it need not be the same to the bit: on a GPU, whose sums
 are not always in one order, and in a run that went on on another machine."""
+TOLD = ("objective", "auxiliary", "auxiliary_share")
+"""Means over steps in an event; the last is the auxiliary loss's share of the gradient by the item vectors."""
+AT_POPULARITY = 0.05
+"""A score this near to that of counting popularity, as a share of it, is a model that has learnt nothing else yet."""
 SHOWN = 5
 """Users that an error names."""
-
-
-@dataclass(frozen=True)
-class ValidationScore:
-    """What training may see of an evaluation; test scores have no such type."""
-
-    value: float
 
 
 @dataclass
@@ -55,6 +53,8 @@ class State:
     """Sum over the steps of this epoch."""
     recent: dict[str, float] = field(default_factory=dict)
     """Sums since the last event."""
+    curves: dict[str, float] = field(default_factory=dict)
+    """What the method told last about its auxiliary loss."""
     best_epoch: int = 0
     best_score: float = -1.0
     validated_since_best: int = 0
@@ -69,13 +69,14 @@ def train(
     validate: Callable[[], ValidationScore],
     seed: int,
     kept: Path | None = None,
+    by_popularity: ValidationScore | None = None,
 ) -> State:
     """Train in place; ends with the weights of the best validated epoch, ranked again to be sure.
 
     A loss that is not finite is a DataError. With a folder `kept`, a killed run goes on where it was and ends with the
-    same bytes.
+    same bytes. A validation that is no better than one `by_popularity` is said.
     """
-    training = _Training(method, objective, batches, config, validate, seed, kept)
+    training = _Training(method, objective, batches, config, validate, seed, kept, by_popularity)
     training.resume()
     steps = config.epochs * len(batches)
     with track("train", min(steps, config.steps or steps), "steps") as work:
@@ -96,9 +97,11 @@ class _Training:
         validate: Callable[[], ValidationScore],
         seed: int,
         kept: Path | None,
+        by_popularity: ValidationScore | None,
     ) -> None:
         self.method, self.objective, self.batches = method, objective, batches
         self.config, self.validate, self.seed, self.kept = config, validate, seed, kept
+        self.by_popularity = by_popularity
         self.device = method.mask.device
         self.optimizer = Optimizer(method, objective, config)
         self.state = State()
@@ -127,7 +130,7 @@ class _Training:
         state = self.state
         torch.manual_seed(seed_for(self.seed, "dropout", state.step, world().rank))
         try:
-            value = backward(self.method, self.objective, batch.to(self.device), self.config)
+            value = backward(self.method, self.objective, batch.to(self.device), self.config, told=self._is_told())
         except (RuntimeError, MemoryError) as error:
             _explain(error)
             raise
@@ -138,15 +141,21 @@ class _Training:
             self._tell(self._since_last_event())
         self._keep()
 
+    def _is_told(self) -> bool:
+        """Whether an event follows the step: every few steps, and at the end of an epoch."""
+        return (self.state.step + 1) % self.config.log_every == 0 or self.state.batch + 1 == len(self.batches)
+
     def _count(self, value: Value, batch: Batch) -> None:
-        parts = world().total(torch.stack([value.objective, value.auxiliary]).double().cpu()).tolist()
+        here = world()
+        told = torch.stack([value.objective, value.auxiliary, value.auxiliary_share / here.size])
+        *parts, share = here.total(told.double().cpu()).tolist()
         loss = sum(parts)
         if not math.isfinite(loss):
             self._refuse(loss, batch)
         self.state.epoch_loss += loss
-        for name, part in zip(("objective", "auxiliary"), parts, strict=True):
+        for name, part in zip((*TOLD, "steps"), (*parts, share, 1), strict=True):
             self.state.recent[name] = self.state.recent.get(name, 0.0) + part
-        self.state.recent["steps"] = self.state.recent.get("steps", 0) + 1
+        self.state.curves = value.curves or self.state.curves
 
     def _refuse(self, loss: float, batch: Batch) -> None:
         users = self.batches.split.data.user_ids
@@ -160,17 +169,20 @@ class _Training:
 
     def _since_last_event(self) -> dict[str, Any]:
         recent, steps = self.state.recent, self.state.recent["steps"]
-        means = {name: recent[name] / steps for name in ("objective", "auxiliary")}
+        means = {name: recent[name] / steps for name in TOLD}
         self.state.recent = {}
-        return {"epoch": self.state.epoch, "step": self.state.step, "loss": sum(means.values()), **means}
+        loss = means["objective"] + means["auxiliary"]
+        return {"epoch": self.state.epoch, "step": self.state.step, "loss": loss, **means, **self.state.curves}
 
     def _end_epoch(self) -> None:
         """An epoch, or what the limit of steps left of it, is over."""
         state = self.state
         event: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "loss": state.epoch_loss / state.batch}
+        event |= state.curves
         last = state.epoch == self.config.epochs or state.step == self.config.steps
         if state.epoch % self.config.validate_every == 0 or last:
             event["validation"] = self.validate().value
+            event |= self._plateau(event["validation"])
             state.validated_since_best += 1
             if event["validation"] > state.best_score:
                 state.best_epoch, state.best_score, state.validated_since_best = state.epoch, event["validation"], 0
@@ -179,6 +191,14 @@ class _Training:
         self._tell(event)
         state.epoch, state.batch, state.epoch_loss = state.epoch + 1, 0, 0.0
         self._keep()
+
+    def _plateau(self, score: float) -> dict[str, Any]:
+        """Says that validation stands where counting popularity does: sampled objectives can stay there for epochs."""
+        counted = self.by_popularity
+        if counted is None or abs(score - counted.value) > AT_POPULARITY * counted.value:
+            return {}
+        say(f"epoch {self.state.epoch}: validation {score:.4f}, no better than counting popularity {counted.value:.4f}")
+        return {"popularity": counted.value}
 
     def _is_over(self) -> bool:
         state, config = self.state, self.config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,14 @@ from llmemb_bench.contracts import Objective, VectorMethod
 from llmemb_bench.errors import SpecError
 from llmemb_bench.training.gradients import share_gradients
 from llmemb_bench.training.settings import TrainConfig
+
+
+class Adam(TypedDict):
+    """What both kinds of Adam are given."""
+
+    lr: float
+    betas: tuple[float, float]
+    eps: float
 
 
 class Optimizer:
@@ -25,11 +34,12 @@ class Optimizer:
         tables = _sparse_tables(method, config)
         ids = {id(table) for table in tables}
         dense = [weight for weight in self.weights.values() if id(weight) not in ids]
+        adam: Adam = {"lr": config.learning_rate, "betas": (config.betas[0], config.betas[1]), "eps": config.epsilon}
         self._optimizers: dict[str, torch.optim.Optimizer] = {
-            "adam": torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+            "adam": torch.optim.AdamW(dense, weight_decay=config.weight_decay, fused=True, **adam)
         }
         if tables:
-            self._optimizers["lazy"] = torch.optim.SparseAdam(tables, lr=config.learning_rate)
+            self._optimizers["lazy"] = torch.optim.SparseAdam(tables, **adam)
 
     def step(self) -> None:
         """Move the weights along their gradients, and forget those."""

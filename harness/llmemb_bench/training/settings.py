@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmemb_bench.config import MACHINE, Config, MetricChoice
+from llmemb_bench.config import MACHINE, Config, MetricChoice, Protocol
+from llmemb_bench.training.plans import Plan
+
+Start = Literal["ours", "published"]
+"""Where weights start (`start.py`)."""
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainConfig(Config):
@@ -14,6 +21,15 @@ class TrainConfig(Config):
 
     batch_size: Annotated[int, Field(ge=1)] = 128
     """Histories a step, over all processes (paper: 128)."""
+    batches: Plan = "random"
+    """Which histories a step takes."""
+    targetless: Literal["leave_out", "count"] = "leave_out"
+    """Users with one training event, who predict nothing: left out of batches, or counted as part of them, as LLMEmb's
+    code does, so that an epoch has more steps of fewer targets (docs/departures.md)."""
+    betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    """Adam's decay of the running means of the gradient and of its square (paper: 0.9 and 0.999)."""
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """What Adam adds to the root of the second (paper: 1e-8)."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Parts that a step's histories are taken in, one after the other, to save memory; the gradient is the same."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -34,7 +50,10 @@ class TrainConfig(Config):
     validate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between validations (paper: 1)."""
     monitor: MetricChoice = MetricChoice("ndcg")
-    """Metric of the full validation ranking that chooses the best epoch, at the first cut-off (paper: NDCG@10)."""
+    """Metric of the validation ranking that chooses the best epoch, at the first cut-off (paper: NDCG@10)."""
+    monitor_protocol: Protocol = "full"
+    """What that ranking is among: the whole catalogue, or `sampled-N` items a user, drawn once (LLMEmb's code:
+    sampled-100, drawn again at every validation; docs/departures.md)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products in forward and backward pass; weights, sums and the objective stay in float32."""
     compile: bool = False

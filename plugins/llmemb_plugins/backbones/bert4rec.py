@@ -6,12 +6,14 @@ from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout
 from llmemb_plugins.backbones._transformer import AttentionConfig, Block
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Bert4RecConfig(AttentionConfig):
@@ -25,6 +27,15 @@ class Bert4RecConfig(AttentionConfig):
     """Attention heads; must divide `dim` (LLMEmb's code: 1)."""
     hidden: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """Share of a training history that is hidden (LLMEmb's code: 0.6)."""
+    shown: Annotated[list[Share], Field(min_length=2, max_length=2)] = [0.0, 0.0]
+    """Of the places hidden at random, the shares that show a random item, and the item itself, instead of the mask
+    (LLMEmb's code and BERT: 0.1 and 0.1; BERT4Rec's authors: none; docs/departures.md)."""
+
+    @model_validator(mode="after")
+    def _something_is_masked(self) -> Bert4RecConfig:
+        if sum(self.shown) >= 1:
+            raise ValueError(f"the shares {self.shown} leave no place for the mask")
+        return self
 
 
 class Bert4Rec(Backbone):
@@ -46,6 +57,10 @@ class Bert4Rec(Backbone):
 
     def hidden_share(self) -> float:
         return self.config.hidden
+
+    def shown_shares(self) -> tuple[float, float]:
+        random, own = self.config.shown
+        return random, own
 
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]

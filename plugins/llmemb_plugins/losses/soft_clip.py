@@ -51,11 +51,18 @@ class SoftClip(Loss):
         right: Float[Tensor, "batch dim"],
         alike: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        left, right = left.float(), right.float()
-        if self.config.normalize:
-            left, right = functional.normalize(left), functional.normalize(right)
+        left, right = self._prepared(left), self._prepared(right)
         targets_move = not self.config.detach_targets
         return soft_cross_entropy(left, right, 1 / self.temperature, self._sharpness(), alike, targets_move)
+
+    def _prepared(self, vectors: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        return functional.normalize(vectors.float()) if self.config.normalize else vectors.float()
+
+    def targets(
+        self, left: Float[Tensor, "batch dim"], right: Float[Tensor, "batch dim"]
+    ) -> Float[Tensor, "batch batch"]:
+        left, right = self._prepared(left), self._prepared(right)
+        return (self._sharpness() * (left @ left.T + right @ right.T) / 2).softmax(1)
 
     def _sharpness(self) -> Tensor:
         return 1 / self.temperature.clamp(min=COLDEST) if self.config.divide_targets else self.temperature

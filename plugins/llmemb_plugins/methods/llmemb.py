@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -15,6 +17,9 @@ from llmemb_bench.contracts import Batch, Loss, Parts, Teacher, VectorMethod
 from llmemb_bench.errors import SpecError
 from llmemb_bench.spec.check import build
 from llmemb_plugins.methods._adapters import ADAPTERS, AdapterKind
+
+UNIFORM, UNFELT = 0.95, 1e-3
+"""Targets of more than this share of the largest entropy, or less than this share of the gradient, align nothing."""
 
 
 class AlignmentConfig(Config):
@@ -48,6 +53,9 @@ class LlmEmbConfig(Config):
     standardize: bool = True
     """Scale the text vectors to unit mean square, so that the learning rate means the same for every encoder
     (ours; the published code keeps the encoder's scale, docs/departures.md 16)."""
+    start_length: Annotated[float, Field(gt=0)] = 1.0
+    """Mean length of the adapted vectors where training starts (ours); with `recommender.start: published` the adapter
+    starts as Xavier's distribution has it, which gives lengths of 4 to 17 (docs/departures.md)."""
     alignment: AlignmentConfig = AlignmentConfig()
     """Alignment with collaborative vectors."""
 
@@ -63,13 +71,13 @@ class LlmEmb(VectorMethod):
 
     config: LlmEmbConfig
     needs = frozenset({"backbone", "training", "text", "teacher"})
+    loaded = frozenset({"text"})
 
     def __init__(self, config: LlmEmbConfig, parts: Parts) -> None:
         super().__init__(config, parts)
         if parts.text is None:
             raise TypeError("llmemb needs text vectors")
-        text = parts.text[1:]
-        text = text / (text.square().mean().sqrt() if config.standardize else 1.0)
+        text = _scaled(parts.text[1:], config)
         # Frozen vectors are data, not weights: they are no part of what training saves.
         self.text: Tensor
         if config.freeze:
@@ -83,7 +91,8 @@ class LlmEmb(VectorMethod):
             _refuse_other_width(text.shape[1], adapted_dim)
             self.adapter: nn.Module = nn.Identity()
         else:
-            self.adapter = ADAPTERS[config.adapter](text.shape[1], config.adapter_dim, adapted_dim, self.dim**-0.5)
+            std = config.start_length * self.dim**-0.5
+            self.adapter = ADAPTERS[config.adapter](text.shape[1], config.adapter_dim, adapted_dim, std)
         if config.ids != "replace":
             self.table = nn.Embedding(parts.n_items, adapted_dim)
             nn.init.normal_(self.table.weight, std=0.02)  # as in id_only
@@ -127,6 +136,40 @@ class LlmEmb(VectorMethod):
         goal = functional.embedding(batch.rows[rows], self.goal)
         loss: Tensor = self.align(goal, functional.embedding(rows, vectors))
         return alignment.weight * loss
+
+    def curves(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> dict[str, float]:
+        """Over the distinct positives: how far from uniform the alignment's targets are, and the lengths that decide
+        it."""
+        if self.goal is None or self.config.alignment.weight == 0:
+            return {}
+        rows = torch.unique(batch.positives)
+        goal, adapted = functional.embedding(batch.rows[rows], self.goal), functional.embedding(rows, vectors)
+        targets = self.align.targets(goal, adapted)
+        entropy = torch.special.entr(targets).sum(1).mean() / math.log(max(len(rows), 2))
+        return {
+            "target_entropy": entropy.item(),
+            "target_own": targets.diagonal().mean().item(),
+            "target_chance": 1 / len(rows),
+            "adapted_length": adapted.norm(dim=1).mean().item(),
+            "teacher_length": goal.norm(dim=1).mean().item(),
+        }
+
+    def doubts(self, curves: Mapping[str, float]) -> list[str]:
+        entropy, share = curves.get("target_entropy", 0.0), curves.get("auxiliary_share", 1.0)
+        if entropy < UNIFORM and share > UNFELT:
+            return []
+        return [
+            f"alignment is switched on and idle at the end of training: its targets have {entropy:.3f} of the largest "
+            f"entropy (1 is uniform), it gives {share:.2g} of the gradient by item vectors"
+        ]
+
+
+def _scaled(text: Float[Tensor, "items text_dim"], config: LlmEmbConfig) -> Float[Tensor, "items text_dim"]:
+    """Entries of unit mean square; without an adapter vectors of `start_length`, for nothing else would scale them."""
+    if not config.standardize:
+        return text
+    length = config.start_length * text.shape[1] ** -0.5 if config.adapter == "none" else 1.0
+    return text * (length / text.square().mean().sqrt())
 
 
 def _refuse_other_width(text_dim: int, dim: int) -> None:

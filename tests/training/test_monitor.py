@@ -1,0 +1,113 @@
+"""What training sees of validation: the protocol it watches, and the plateau of counting popularity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from llmemb_bench.contracts import Metric, Parts
+from llmemb_bench.data.padding import SeenItems
+from llmemb_bench.evaluation.candidates import draw_candidates
+from llmemb_bench.evaluation.expectation import expected
+from llmemb_bench.evaluation.ranking import rank, rank_by_counts
+from llmemb_bench.registry import find
+from llmemb_bench.seeds import generator, torch_seed
+from llmemb_bench.spec.check import build
+from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.training import loop
+from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.loop import train
+from llmemb_bench.training.monitor import Monitor, ValidationScore
+from llmemb_bench.training.settings import TrainConfig
+
+
+def plugin(kind: str, name: str, **settings):
+    found = find(kind, name).load()
+    return found(found.config_type().model_validate(settings))
+
+
+def counting(split):
+    method_type = find("methods", "popularity").load()
+    method = method_type(method_type.config_type()(), Parts(split.data.n_items))
+    method.fit_counts(split)
+    return method
+
+
+def trained_method(split, seed=0):
+    method_type = find("methods", "id_only").load()
+    with torch_seed(seed):
+        backbone = plugin("backbones", "sasrec", dim=8, max_len=6)
+        return method_type(method_type.config_type()(), Parts(split.data.n_items, backbone))
+
+
+@pytest.mark.parametrize("stage", ["validation", "test"])
+@pytest.mark.parametrize("history", ["mask", "keep"])
+@pytest.mark.parametrize("seed", range(5))
+def test_ranking_by_counts_is_the_ranking_of_a_method_that_scores_them(random_split, stage, history, seed):
+    split = random_split(seed, n_users=60, n_items=20)
+    settings = Evaluate(history=history)
+    candidates = [draw_candidates(split, 5, generator(seed), stage)]
+    full, (among,) = rank(counting(split), split, stage, settings, candidates)
+    for wanted, sampled in ((full, []), (among, candidates)):
+        found = rank_by_counts(split.popularity, split, stage, settings, sampled)
+        assert found.n_greater.tolist() == wanted.n_greater.tolist()
+        assert found.n_equal.tolist() == wanted.n_equal.tolist()
+        assert found.n_candidates.tolist() == wanted.n_candidates.tolist()
+
+
+def test_candidates_of_validation_are_outside_all_events_of_the_user(random_split):
+    split = random_split(1, n_users=60, n_items=40)
+    drawn = draw_candidates(split, 9, generator(0), "validation")
+    users = split.users("validation")
+    assert drawn.shape == (len(users), 9)
+    owners = np.repeat(np.arange(split.data.n_users), split.lengths)
+    assert not SeenItems(owners, split.data.items, 40).holds(users[:, None], drawn).any()
+
+
+@pytest.mark.parametrize("protocol", ["full", "sampled-7"])
+def test_the_monitor_scores_validation_under_its_protocol(random_split, protocol):
+    split, settings = random_split(2, n_users=80, n_items=30), Evaluate()
+    config = TrainConfig(monitor_protocol=protocol)
+    method = trained_method(split)
+    monitor = Monitor(method, split, settings, config, seed=5)
+    candidates = [draw_candidates(split, 7, generator(5, "validation candidates", 7), "validation")]
+    full, (among,) = rank(method, split, "validation", settings, candidates)
+    wanted = expected(build(Metric, config.monitor), 10, full if protocol == "full" else among).mean()
+    assert monitor.validate().value == wanted
+    assert monitor.validate() == monitor.validate()  # the same candidates every epoch
+
+
+def test_a_validation_at_the_score_of_counting_popularity_is_said(random_split, monkeypatch):
+    split = random_split(3, n_users=60)
+    method, objective = trained_method(split), plugin("objectives", "bce")
+    batches = TrainingBatches(split, method.backbone, objective, TrainConfig())
+    lines: list[str] = []
+    monkeypatch.setattr(loop, "say", lines.append)
+    # Three epochs, and the best once more.
+    scores = iter([0.0101, 0.0099, 0.0200, 0.0200])
+    config = TrainConfig(epochs=3)
+    end = train(
+        method, objective, batches, config, lambda: ValidationScore(next(scores)), 0, None, ValidationScore(0.01)
+    )
+    assert ["popularity" in event for event in end.events] == [True, True, False]
+    assert len(lines) == 2
+    assert lines[0] == "epoch 1: validation 0.0101, no better than counting popularity 0.0100"
+
+
+def test_the_betas_and_epsilon_of_adam_are_those_of_the_settings(random_split):
+    """One step by hand in float64 (Kingma & Ba 2015, algorithm 1)."""
+    split = random_split(4, n_users=40)
+    method, objective = trained_method(split), plugin("objectives", "bce")
+    config = TrainConfig(betas=[0.5, 0.7], epsilon=0.1, learning_rate=0.01, epochs=1, batch_size=500)
+    batches = TrainingBatches(split, method.backbone.eval(), objective, config)
+    (batch,) = batches.epoch(0, 1)
+    before = method.table.weight.detach().double().clone()
+    method.train()
+    torch.manual_seed(0)
+    optimizer = loop.Optimizer(method, objective, config)
+    loop.backward(method, objective, batch, config)
+    gradient = method.table.weight.grad.double().clone()
+    optimizer.step()
+    by_hand = before - 0.01 * gradient / (gradient.abs() + 0.1)  # both means are corrected for one step
+    torch.testing.assert_close(method.table.weight.detach().double(), by_hand, atol=1e-7, rtol=1e-5)
