@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Negatives, Objective
+
+ENTRIES_A_TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Scores at a time: a tile is finished, gradient and all, while it is in the cache (measured on a CPU)."""
 
 
 class CrossEntropyConfig(Config):
@@ -17,7 +22,7 @@ class CrossEntropyConfig(Config):
 class CrossEntropy(Objective):
     """-log softmax(h·V)[target] over all items, as BERT4Rec and the strong SASRec repetitions train.
 
-    The harness takes the targets in blocks (`train: {scores_mb}`), so memory does not grow with targets x items.
+    The scores are never in memory as a whole, so memory does not grow with targets x items.
     """
 
     config: CrossEntropyConfig
@@ -30,4 +35,38 @@ class CrossEntropy(Objective):
         positives: Int[Tensor, "targets"],
         negatives: Negatives,
     ) -> Float[Tensor, ""]:
-        return functional.cross_entropy(states @ vectors.T, positives)
+        value: Tensor = InTiles.apply(states, vectors, positives)  # type: ignore[no-untyped-call]  # torch
+        return value
+
+
+class InTiles(torch.autograd.Function):
+    """The gradient by the scores is softmax minus one at the target, so that it is known as soon as the value is."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, vectors: Tensor, positives: Tensor) -> Tensor:
+        by_states, by_vectors = torch.empty_like(states), torch.zeros_like(vectors)
+        rows = max(1, ENTRIES_A_TILE[states.device.type] // len(vectors))
+        room, total = states.new_empty(min(rows, len(states)), len(vectors)), states.new_zeros(())
+        for start in range(0, len(states), rows):
+            tile = slice(start, start + rows)
+            scores = torch.mm(states[tile], vectors.T, out=room[: len(states[tile])])
+            total += _to_slope(scores, positives[tile, None])
+            torch.mm(scores, vectors, out=by_states[tile])
+            by_vectors.addmm_(scores.T, states[tile])
+        ctx.save_for_backward(by_states.div_(len(states)), by_vectors.div_(len(states)))
+        return total / len(states)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+        by_states, by_vectors = ctx.saved_tensors
+        return upstream[0] * by_states, upstream[0] * by_vectors, None
+
+
+def _to_slope(scores: Float[Tensor, "rows items"], targets: Int[Tensor, "rows 1"]) -> Float[Tensor, ""]:
+    """Sum of the cross-entropies; in place, scores become their gradient."""
+    highest = scores.amax(1, keepdim=True)
+    hits = scores.gather(1, targets) - highest
+    masses = scores.sub_(highest).exp_().sum(1, keepdim=True)
+    scores.div_(masses).scatter_add_(1, targets, torch.full_like(hits, -1.0))
+    value: Tensor = (masses.log() - hits).sum()
+    return value
