@@ -11,22 +11,17 @@ from torch import Tensor, nn
 
 from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import AttentionConfig, Block
+from llmemb_plugins.backbones._transformer import EPSILON, BlocksConfig, log_counts, stack
 
 
-class SasRecConfig(AttentionConfig):
+class SasRecConfig(BlocksConfig):
     """Settings of `sasrec`."""
 
-    blocks: Annotated[int, Field(ge=1)] = 2
-    """Attention blocks (paper: 2)."""
     heads: Annotated[int, Field(ge=1)] = 1
     """Attention heads; must divide `dim` (paper: 1)."""
     attention: Literal["causal", "bidirectional"] = "causal"
     """`bidirectional` is what LLMEmb's published code trains (docs/departures.md 1): every position then sees
     the item it has to predict, so only use it to repeat that setting."""
-    padding: Literal["hide", "attend"] = "hide"
-    """`attend` counts the zero vectors that fill a history up to `max_len` as keys, as LLMEmb's published code does
-    (docs/departures.md 2): they take most of the attention, and `max_len` says how much. Only with `bidirectional`."""
 
     @model_validator(mode="after")
     def _padding_is_seen(self) -> SasRecConfig:
@@ -49,10 +44,8 @@ class SasRec(Backbone):
         super().__init__(config)
         self.positions = nn.Embedding(config.max_len, config.dim)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
-            Block(config.dim, config.heads, config.dropout, nn.ReLU(), config.dim) for _ in range(config.blocks)
-        )
-        self.norm = nn.LayerNorm(config.dim)
+        self.blocks = stack(config, nn.ReLU, config.dim)
+        self.norm = nn.LayerNorm(config.dim, eps=EPSILON[config.block])
         nn.init.normal_(self.positions.weight, std=0.02)
 
     def forward(
@@ -60,9 +53,8 @@ class SasRec(Backbone):
     ) -> Float[Tensor, "batch len dim"]:
         places = torch.arange(x.shape[1], device=x.device)
         x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
-        keys = real if self.config.attention == "bidirectional" else None
-        missing = self.config.max_len - real.sum(1) if self.config.padding == "attend" else None
+        counts = log_counts(self.config, x, real) if self.config.attention == "bidirectional" else None
         for block in self.blocks:
-            x = block(x, keys, missing)
+            x = block(x, counts)
         states: Tensor = self.norm(x)
         return states
