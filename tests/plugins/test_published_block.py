@@ -6,6 +6,7 @@ convolutions of width one, and padding set to zero behind every block.
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,10 @@ DIM, MAX_LEN = 8, 12
 LENGTHS = [1, 5, MAX_LEN, 2, 7]
 MASKS = [("bidirectional", "attend"), ("bidirectional", "hide"), ("causal", "hide")]
 CASES = [
-    *(("sasrec", {"attention": attention, "padding": padding}) for attention, padding in MASKS),
+    *(
+        ("sasrec", {"attention": attention, "padding": padding, "positions": positions})
+        for (attention, padding), positions in product(MASKS, ["first", "last"])
+    ),
     *(("bert4rec", {"padding": padding}) for padding in ("attend", "hide")),
 ]
 
@@ -44,9 +48,9 @@ class PlainNet(nn.Module):
 class PlainPublished(nn.Module):
     """Left-padded vectors and which places are real in, states out."""
 
-    def __init__(self, blocks: int, heads: int, share: float, attention: str, padding: str) -> None:
+    def __init__(self, blocks: int, heads: int, share: float, attention: str, padding: str, positions: str) -> None:
         super().__init__()
-        self.attention, self.padding = attention, padding
+        self.attention, self.padding, self.count_from = attention, padding, positions
         self.positions = nn.Embedding(MAX_LEN + 1, DIM, padding_idx=0)  # row 0: padding
         self.dropout = nn.Dropout(share)
         self.attention_norms = nn.ModuleList(nn.LayerNorm(DIM, eps=1e-8) for _ in range(blocks))
@@ -58,7 +62,8 @@ class PlainPublished(nn.Module):
         self.last_norm = nn.LayerNorm(DIM, eps=1e-8)
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
-        x = self.dropout(x * DIM**0.5 + self.positions(real.cumsum(1) * real)) * real[..., None]
+        counted = real.cumsum(1) if self.count_from == "first" else torch.arange(1, MAX_LEN + 1)
+        x = self.dropout(x * DIM**0.5 + self.positions(counted * real)) * real[..., None]
         for norm, attention, net_norm, net in zip(
             self.attention_norms, self.attentions, self.net_norms, self.nets, strict=True
         ):
@@ -128,7 +133,8 @@ def part(theirs: Tensor, mine: Tensor) -> Tensor:
 def plain_with_the_weights_of(backbone: nn.Module) -> PlainPublished:
     config = backbone.config
     attention = getattr(config, "attention", "bidirectional")  # `bert4rec` knows no other
-    plain = PlainPublished(config.blocks, config.heads, config.dropout, attention, config.padding)
+    positions = getattr(config, "positions", "first")
+    plain = PlainPublished(config.blocks, config.heads, config.dropout, attention, config.padding, positions)
     with torch.no_grad():
         for mine, theirs in pairs(backbone, plain):
             part(theirs, mine).copy_(mine)
@@ -202,7 +208,7 @@ def test_dropout_stands_where_the_published_model_has_it(name, settings, monkeyp
     assert not torch.allclose(found[1], before[1], atol=1e-2)
 
 
-@pytest.mark.parametrize("other", [{"block": "pre_norm"}, {"padding": "hide"}], ids=str)
+@pytest.mark.parametrize("other", [{"block": "pre_norm"}, {"positions": "last"}, {"padding": "hide"}], ids=str)
 def test_every_setting_changes_the_states(other):
     """So that the equalities above can fail."""
     settings = {"attention": "bidirectional", "padding": "attend"}
@@ -218,5 +224,7 @@ def test_published_settings_keep_the_contract(name, settings, check, tmp_path):
     check(case(name, settings, tmp_path))
 
 
-def test_a_causal_published_block_cannot_see_the_future(tmp_path):
-    recommender.changing_the_future_leaves_the_past_unchanged(case("sasrec", {"attention": "causal"}, tmp_path))
+@pytest.mark.parametrize("positions", ["first", "last"])
+def test_a_causal_published_block_cannot_see_the_future(positions, tmp_path):
+    settings = {"attention": "causal", "positions": positions}
+    recommender.changing_the_future_leaves_the_past_unchanged(case("sasrec", settings, tmp_path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -22,6 +22,10 @@ class SasRecConfig(BlocksConfig):
     attention: Literal["causal", "bidirectional"] = "causal"
     """`bidirectional` is what LLMEmb's published code trains (docs/departures.md 1): every position then sees
     the item it has to predict, so only use it to repeat that setting."""
+    positions: Literal["first", "last"] = "first"
+    """Which event positions count from. `first`: as in LLMEmb's code, an event keeps its position while its history
+    grows to `max_len`. `last`: as in the original SASRec, whose window of `max_len` ends with the last event, so
+    that a position says how recent an event is (docs/departures.md 31)."""
 
     @model_validator(mode="after")
     def _padding_is_seen(self) -> SasRecConfig:
@@ -33,8 +37,8 @@ class SasRecConfig(BlocksConfig):
 class SasRec(Backbone):
     """Attention blocks over item vectors scaled by sqrt(dim) plus learnt positions, LayerNorm at the end.
 
-    Positions count from the first event. Padding stands behind the real events, so the causal mask alone
-    keeps it away from them; the bidirectional setting masks it as keys.
+    Padding stands behind the real events, so the causal mask alone keeps it away from them; the bidirectional
+    setting masks it as keys.
     """
 
     config: SasRecConfig
@@ -51,10 +55,17 @@ class SasRec(Backbone):
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]:
-        places = torch.arange(x.shape[1], device=x.device)
-        x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
+        x = self.dropout(x * self.config.dim**0.5 + self.positions(self._places(real)))
         counts = log_counts(self.config, x, real) if self.config.attention == "bidirectional" else None
         for block in self.blocks:
             x = block(x, counts)
         states: Tensor = self.norm(x)
         return states
+
+    def _places(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "... len"]:
+        """Rows of the table of positions; those of padding do not matter."""
+        places = torch.arange(real.shape[1], device=real.device)
+        if self.config.positions == "first":
+            return places
+        free = self.config.max_len - real.sum(1, keepdim=True)
+        return (places + free).clamp(max=self.config.max_len - 1)  # [batch, len]
