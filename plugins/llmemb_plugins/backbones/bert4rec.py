@@ -11,18 +11,16 @@ from torch import Tensor, nn
 
 from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import AttentionConfig, Block
+from llmemb_plugins.backbones._transformer import EPSILON, BlocksConfig, log_counts, stack
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Bert4RecConfig(AttentionConfig):
+class Bert4RecConfig(BlocksConfig):
     """Settings of `bert4rec`."""
 
     max_len: Annotated[int, Field(ge=2)] = 50
     """Longest history that the model sees and the mask behind it, in events; the latest are kept."""
-    blocks: Annotated[int, Field(ge=1)] = 2
-    """Attention blocks (paper: 2)."""
     heads: Annotated[int, Field(ge=1)] = 1
     """Attention heads; must divide `dim` (LLMEmb's code: 1)."""
     hidden: Annotated[float, Field(gt=0, lt=1)] = 0.6
@@ -49,10 +47,8 @@ class Bert4Rec(Backbone):
         super().__init__(config)
         self.positions = nn.Embedding(config.max_len, config.dim)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
-            Block(config.dim, config.heads, config.dropout, nn.GELU(), 4 * config.dim) for _ in range(config.blocks)
-        )
-        self.norm = nn.LayerNorm(config.dim)
+        self.blocks = stack(config, nn.GELU, 4 * config.dim)
+        self.norm = nn.LayerNorm(config.dim, eps=EPSILON[config.block])
         nn.init.normal_(self.positions.weight, std=0.02)
 
     def hidden_share(self) -> float:
@@ -67,7 +63,8 @@ class Bert4Rec(Backbone):
     ) -> Float[Tensor, "batch len dim"]:
         places = torch.arange(x.shape[1], device=x.device)
         x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
+        counts = log_counts(self.config, x, real)
         for block in self.blocks:
-            x = block(x, real)
+            x = block(x, counts)
         states: Tensor = self.norm(x)
         return states

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,12 +50,9 @@ class _LigrBlock(Block):
         self.gate_attention, self.gate_net = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(
-        self,
-        x: Float[Tensor, "batch len dim"],
-        visible: Bool[Tensor, "batch len"] | None,
-        missing: Int[Tensor, "batch"] | None = None,
+        self, x: Float[Tensor, "batch len dim"], counts: Float[Tensor, "batch 1 1 keys"] | None = None
     ) -> Float[Tensor, "batch len dim"]:
-        x = x + self.gate_attention(x).sigmoid() * self._attend(self.norm_attention(x), visible)
+        x = x + self.gate_attention(x).sigmoid() * self._attention(x, counts)
         out: Tensor = x + self.gate_net(x).sigmoid() * self.net(self.norm_net(x))
         return out
 
@@ -88,6 +85,6 @@ class ESasRec(Backbone):
         places = torch.arange(x.shape[1], device=x.device)
         x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
         for block in self.blocks:
-            x = block(x, None)  # causal
+            x = block(x)  # causal
         states: Tensor = self.norm(x)
         return states

@@ -5,28 +5,27 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import AttentionConfig, Block
+from llmemb_plugins.backbones._transformer import EPSILON, BlocksConfig, log_counts, stack
 
 
-class SasRecConfig(AttentionConfig):
+class SasRecConfig(BlocksConfig):
     """Settings of `sasrec`."""
 
-    blocks: Annotated[int, Field(ge=1)] = 2
-    """Attention blocks (paper: 2)."""
     heads: Annotated[int, Field(ge=1)] = 1
     """Attention heads; must divide `dim` (paper: 1)."""
     attention: Literal["causal", "bidirectional"] = "causal"
     """`bidirectional` is what LLMEmb's published code trains (docs/departures.md 1): every position then sees
     the item it has to predict, so only use it to repeat that setting."""
-    padding: Literal["hide", "attend"] = "hide"
-    """`attend` counts the zero vectors that fill a history up to `max_len` as keys, as LLMEmb's published code does
-    (docs/departures.md 2): they take most of the attention, and `max_len` says how much. Only with `bidirectional`."""
+    positions: Literal["first", "last"] = "first"
+    """Which event positions count from. `first`: as in LLMEmb's code, an event keeps its position while its history
+    grows to `max_len`. `last`: as in the original SASRec, whose window of `max_len` ends with the last event, so
+    that a position says how recent an event is (docs/departures.md 31)."""
 
     @model_validator(mode="after")
     def _padding_is_seen(self) -> SasRecConfig:
@@ -38,8 +37,8 @@ class SasRecConfig(AttentionConfig):
 class SasRec(Backbone):
     """Attention blocks over item vectors scaled by sqrt(dim) plus learnt positions, LayerNorm at the end.
 
-    Positions count from the first event. Padding stands behind the real events, so the causal mask alone
-    keeps it away from them; the bidirectional setting masks it as keys.
+    Padding stands behind the real events, so the causal mask alone keeps it away from them; the bidirectional
+    setting masks it as keys.
     """
 
     config: SasRecConfig
@@ -49,20 +48,24 @@ class SasRec(Backbone):
         super().__init__(config)
         self.positions = nn.Embedding(config.max_len, config.dim)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
-            Block(config.dim, config.heads, config.dropout, nn.ReLU(), config.dim) for _ in range(config.blocks)
-        )
-        self.norm = nn.LayerNorm(config.dim)
+        self.blocks = stack(config, nn.ReLU, config.dim)
+        self.norm = nn.LayerNorm(config.dim, eps=EPSILON[config.block])
         nn.init.normal_(self.positions.weight, std=0.02)
 
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]:
-        places = torch.arange(x.shape[1], device=x.device)
-        x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
-        keys = real if self.config.attention == "bidirectional" else None
-        missing = self.config.max_len - real.sum(1) if self.config.padding == "attend" else None
+        x = self.dropout(x * self.config.dim**0.5 + self.positions(self._places(real)))
+        counts = log_counts(self.config, x, real) if self.config.attention == "bidirectional" else None
         for block in self.blocks:
-            x = block(x, keys, missing)
+            x = block(x, counts)
         states: Tensor = self.norm(x)
         return states
+
+    def _places(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "... len"]:
+        """Rows of the table of positions; those of padding do not matter."""
+        places = torch.arange(real.shape[1], device=real.device)
+        if self.config.positions == "first":
+            return places
+        free = self.config.max_len - real.sum(1, keepdim=True)
+        return (places + free).clamp(max=self.config.max_len - 1)  # [batch, len]
