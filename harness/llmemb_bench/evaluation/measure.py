@@ -57,7 +57,7 @@ def protocol_of(split: SplitConfig, evaluate: Evaluate) -> dict[str, Any]:
         "ties": "expectation",
         "popularity": f"{evaluate.popularity} events",
         "cold_targets": "counted",
-        **{key: settings[key] for key in ("cutoffs", "history", "head_share", "tail_below")},
+        **{key: settings[key] for key in ("cutoffs", "history", "head_share", "head_ties", "tail_below")},
     }
 
 
