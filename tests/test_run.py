@@ -81,6 +81,18 @@ def test_a_run_folder_holds_what_it_promises(cli, spec, tmp_path):
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert [event["epoch"] for event in events if "validation" in event] == [1, 2, 3]
     assert [event["step"] for event in events if "objective" in event] == [1, 2, 3, 4, 5, 6]
+    measured = json.loads((run / "metrics.json").read_text())
+    training, seconds = measured["training"], [manifest[f"{name}_seconds"] for name in ("training", "teacher")]
+    assert training["validation_score"] == max(event["validation"] for event in events if "validation" in event)
+    assert [training[key] for key in ("monitor", "protocol", "epochs", "steps")] == ["ndcg@10", "full", 3, 6]
+    own = next((results / "runs" / "small").glob("id_only-*"))
+    assert training["teacher"] == json.loads((own / "metrics.json").read_text())["training"]
+    assert "seconds" not in str(measured)
+    assert min(seconds) > 0
+    assert json.loads((own / "manifest.json").read_text())["training_seconds"] == seconds[1]
+    counted = next((results / "runs" / "small").glob("popularity-*"))
+    assert json.loads((counted / "metrics.json").read_text())["training"] is None
+    assert manifest["dataset_facts"]["buckets"]["head_items"] == measured["head"]["n_head"] > 0
     columns = "protocol, user, target, n_greater, n_equal, n_candidates, train_popularity, history_length"
     rows = duckdb.sql(f"select {columns} from '{run / 'per_user.parquet'}'").fetchall()
     assert len(rows) == 2 * 150

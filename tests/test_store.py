@@ -18,13 +18,25 @@ from llmemb_bench.store.database import DATABASE, enter, open_store
 BASE = {"experiment": "demo", "dataset": "toy", "encoder": "none", "method": "popularity", "backbone": "none"}
 
 
-def write_run(results: Path, *, value: float | None = 0.5, **changes: Any) -> Path:
+HEAD = {"n_items": 400, "n_head": 80, "least_events": 7, "n_tied": 0}
+TRAINING = {"monitor": "ndcg@10", "protocol": "full", "best_epoch": 3, "epochs": 5, "steps": 50, "teacher": None}
+
+
+def write_run(
+    results: Path,
+    *,
+    value: float | None = 0.5,
+    validation: float | None = None,
+    training: dict[str, Any] = TRAINING,
+    head: dict[str, Any] = HEAD,
+    **changes: Any,
+) -> Path:
     """A run folder as `run` leaves it, with one number in each reported bucket."""
     manifest = {
         **BASE, "seed": 42, "configuration": "c1", "data": "d", "split": "", "warnings": [], "protocol_hash": "p",
-        "started": 1.0, "seconds": 1.0,
+        "started": 1.0, "seconds": 1.0, "schema": 4, "training_seconds": None, "teacher_seconds": None,
     } | changes  # fmt: skip
-    key = json.dumps(manifest, sort_keys=True) + str(value)
+    key = json.dumps(manifest, sort_keys=True) + f"{value} {validation}"
     folder = (
         results
         / "runs"
@@ -45,7 +57,9 @@ def write_run(results: Path, *, value: float | None = 0.5, **changes: Any) -> Pa
         for bucket in ("overall", "head", "tail", "popularity 0-4")
         for metric in ("hr@10", "ndcg@10", "mrr@10")
     ]
-    (folder / "metrics.json").write_text(json.dumps({"schema": 1, "metrics": metrics}))
+    trained = None if validation is None else training | {"validation_score": validation}
+    measured = {"schema": 2, "head": head, "metrics": metrics, "training": trained}
+    (folder / "metrics.json").write_text(json.dumps(measured))
     return folder
 
 
@@ -139,6 +153,31 @@ def test_no_store_and_a_broken_store_are_clear_errors(tmp_path):
     (tmp_path / DATABASE).write_bytes(b"no database" * 1000)
     with pytest.raises(BenchError, match="cannot be opened"):
         open_store(tmp_path)
+
+
+def test_the_store_holds_what_a_training_was_chosen_by_and_what_it_and_its_teachers_cost(tmp_path):
+    grand = TRAINING | {"validation_score": 0.1, "steps": 7}
+    teacher = TRAINING | {"validation_score": 0.2, "steps": 30, "teacher": grand}
+    run = write_run(
+        tmp_path, validation=0.25, training=TRAINING | {"teacher": teacher}, training_seconds=2.5, teacher_seconds=1.5
+    )
+    enter(tmp_path, run)
+    enter(tmp_path, write_run(tmp_path, seed=7))  # nothing was trained
+    columns = "monitor, validation_score, best_epoch, epochs, steps, teacher_steps, training_seconds, teacher_seconds"
+    with open_store(tmp_path) as db:
+        found = db.execute(f"select {columns} from runs order by seed").fetchall()
+    assert found == [(None,) * 8, ("ndcg@10 (full)", 0.25, 3, 5, 50, 37, 2.5, 1.5)]
+
+
+def test_a_store_of_an_older_form_is_one_line_and_made_anew_by_the_next_run(tmp_path):
+    enter(tmp_path, write_run(tmp_path, seed=1))
+    write_run(tmp_path, seed=2, schema=3)  # by an earlier version: it does not say all that a report needs
+    with duckdb.connect(str(tmp_path / DATABASE)) as db:
+        db.execute("alter table runs drop column steps")
+    with pytest.raises(MissingError, match=r"llmemb\.duckdb: is of an older form -> run a spec again"):
+        open_store(tmp_path)
+    enter(tmp_path, write_run(tmp_path, seed=3))
+    assert overall(tmp_path)[0][3] == [1, 3]
 
 
 def test_reports_open_the_store_read_only(tmp_path):

@@ -52,11 +52,12 @@ from llmemb_bench.text.manifest import MADE, how_made
 from llmemb_bench.text.vectors import ItemVectors, reduce_dim
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.loop import EVENTS, ValidationScore, train
+from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.training.settings import TrainConfig
 from llmemb_bench.world import world
 
 WEIGHTS = "weights.safetensors"
-ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 2, 2, 2, 1
+ADAPTER, VECTORS, RECOMMENDER, CANDIDATES = 2, 2, 3, 1
 """Schema version of each stage's result."""
 
 
@@ -153,7 +154,9 @@ class Trainer:
         method.fit_counts(self.split)
         if isinstance(method, VectorMethod):
             method.to(world().device)
-            folder = world().make(self.shelf, "recommender", key, partial(self._train, method, wanted, key))
+            taught = self._record(teacher[1]) if teacher else None
+            make = partial(self._train, method, wanted, key, taught)
+            folder = world().make(self.shelf, "recommender", key, make)
             method.load_state_dict(load_file(folder / WEIGHTS))
         return method, key
 
@@ -178,7 +181,12 @@ class Trainer:
             vectors = fitted.eval().catalogue()
         return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors]), key
 
-    def _train(self, method: VectorMethod, wanted: Recommender, key: str, folder: Path) -> None:
+    def _record(self, key: str) -> TrainingRecord:
+        return TrainingRecord.load(self.shelf.place("recommender", key))
+
+    def _train(
+        self, method: VectorMethod, wanted: Recommender, key: str, teacher: TrainingRecord | None, folder: Path
+    ) -> None:
         if wanted.objective is None:
             raise TypeError("a trained method needs an objective")
         config = wanted.train or TrainConfig()
@@ -195,6 +203,8 @@ class Trainer:
         if world().is_first:
             save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
             (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))
+            monitor = f"{config.monitor.use}@{self.evaluate.cutoffs[0]}"
+            TrainingRecord.of(end, monitor, "full", teacher).save(folder)
 
 
 def _refuse_other_width(wanted: Recommender, teacher: Recommender) -> None:

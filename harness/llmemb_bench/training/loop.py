@@ -59,6 +59,8 @@ class State:
     best_score: float = -1.0
     validated_since_best: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = field(default=0.0, compare=False)
+    """Of training and validation, over all processes that had a part in it; what a kill undid is not in it."""
 
 
 def train(
@@ -105,7 +107,7 @@ class _Training:
         self.best: dict[str, Tensor] = {}
         self.best_is_ours = True
         """Whether this process measured it."""
-        self.saved = time.monotonic()
+        self.saved = self.counted = time.monotonic()
         if config.compile:
             _refuse_no_compiler(self.device)
             method.backbone.compile(dynamic=True)
@@ -122,6 +124,7 @@ class _Training:
             self._end_epoch()
             work.advance(0, note=self._note())
         self._restore_best()
+        self._count_seconds()
 
     def _step(self, batch: Batch) -> None:
         state = self.state
@@ -217,9 +220,15 @@ class _Training:
         # By the first process's clock, so that all agree.
         if self.kept is None or not world().agreed(time.monotonic() - self.saved >= self.config.checkpoint_seconds):
             return
+        self._count_seconds()
         best = {f"best.{name}": tensor for name, tensor in self.best.items()}
         checkpoint.save(self.kept / KEPT, asdict(self.state), {**self.optimizer.tensors(), **best})
         self.saved = time.monotonic()
+
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self.counted
+        self.counted = now
 
     def resume(self) -> None:
         """Go on from what a killed run left."""
