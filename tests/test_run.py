@@ -54,8 +54,8 @@ def test_a_spec_runs_reports_and_is_not_run_twice(cli, spec, tmp_path):
     assert files(results / "runs") == before
 
     report = json.loads(cli("report", "--results", results, "--format", "json").out)
-    assert report["schema"] == 1
-    assert len(report["rows"]) == 4 * 2 * 3 * 2
+    assert report["schema"] == 2
+    assert len(report["rows"]) == 4 * 2 * 5 * 2
     assert {row["protocol"] for row in report["rows"]} == {"full", "sampled-100"}
     assert all(row["seeds"] == [1, 2] for row in report["rows"])
     by_bucket = {
@@ -64,8 +64,10 @@ def test_a_spec_runs_reports_and_is_not_run_twice(cli, spec, tmp_path):
         if (row["method"], row["protocol"]) == ("llmemb", "full")
     }
     assert by_bucket["head"] + by_bucket["tail"] == by_bucket["overall"] == 150
+    assert by_bucket["tail seen"] + by_bucket["tail cold"] == by_bucket["tail"]
     table = cli("report", "--results", results).out
     assert "NDCG@10" in table
+    assert f"tail: {by_bucket['tail']} users, {by_bucket['tail cold']} of them with targets never seen" in table
     assert "llmemb" in table
 
 
@@ -125,6 +127,26 @@ def test_a_compiled_backbone_trains_like_one_that_is_not(spec, tmp_path):
         events = next((tmp_path / compiled / "runs" / "small").glob("id_only-*")) / "events.jsonl"
         losses.append([json.loads(line)["loss"] for line in events.read_text().splitlines()])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
+def test_a_search_over_settings_is_decided_by_validation(cli, spec, tmp_path):
+    text = spec.read_text().replace("[popularity, cooccurrence, id_only, llmemb]", "[popularity, id_only]")
+    spec.write_text(text + "  recommender.train.learning_rate: [1.0e-5, 1.0e-2]\n")
+    cli("run", spec, "--results", tmp_path, "--progress", "none")
+    rows = json.loads(cli("report", "--results", tmp_path, "--format", "json").out)["rows"]
+    found = {row["method"]: row for row in rows}
+    assert {name: row["n_settings"] for name, row in found.items()} == {
+        "popularity": 1,
+        "id_only (learning_rate=1e-05)": 2,
+        "id_only (learning_rate=0.01)": 2,
+    }
+    slow, fast = (found[f"id_only (learning_rate={rate})"] for rate in ("1e-05", "0.01"))
+    assert (slow["chosen"], fast["chosen"]) == (
+        slow["validation"] >= fast["validation"],
+        fast["validation"] > slow["validation"],
+    )
+    table = cli("report", "--results", tmp_path).out
+    assert "* chosen by validation ndcg@10 (full) among 2 settings of id_only x sasrec x none" in table
 
 
 def test_every_model_meets_the_same_candidates(cli, spec, tmp_path):

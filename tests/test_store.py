@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -14,53 +12,7 @@ import pytest
 from llmemb_bench.errors import BenchError, MissingError
 from llmemb_bench.report.rows import as_json, read_rows
 from llmemb_bench.store.database import DATABASE, enter, open_store
-
-BASE = {"experiment": "demo", "dataset": "toy", "encoder": "none", "method": "popularity", "backbone": "none"}
-
-
-HEAD = {"n_items": 400, "n_head": 80, "least_events": 7, "n_tied": 0}
-TRAINING = {"monitor": "ndcg@10", "protocol": "full", "best_epoch": 3, "epochs": 5, "steps": 50, "teacher": None}
-
-
-def write_run(
-    results: Path,
-    *,
-    value: float | None = 0.5,
-    validation: float | None = None,
-    training: dict[str, Any] = TRAINING,
-    head: dict[str, Any] = HEAD,
-    **changes: Any,
-) -> Path:
-    """A run folder as `run` leaves it, with one number in each reported bucket."""
-    manifest = {
-        **BASE, "seed": 42, "configuration": "c1", "data": "d", "split": "", "warnings": [], "protocol_hash": "p",
-        "started": 1.0, "seconds": 1.0, "schema": 4, "training_seconds": None, "teacher_seconds": None,
-    } | changes  # fmt: skip
-    key = json.dumps(manifest, sort_keys=True) + f"{value} {validation}"
-    folder = (
-        results
-        / "runs"
-        / manifest["experiment"]
-        / f"{manifest['method']}-{manifest['configuration']}-{manifest['seed']}"
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"key": key}))
-    metrics = [
-        {
-            "protocol": protocol,
-            "bucket": bucket,
-            "metric": metric,
-            "value": value,
-            "n_users": 3 if value is not None else 0,
-        }
-        for protocol in ("full", "sampled-100")
-        for bucket in ("overall", "head", "tail", "popularity 0-4")
-        for metric in ("hr@10", "ndcg@10", "mrr@10")
-    ]
-    trained = None if validation is None else training | {"validation_score": validation}
-    measured = {"schema": 2, "head": head, "metrics": metrics, "training": trained}
-    (folder / "metrics.json").write_text(json.dumps(measured))
-    return folder
+from stored_runs import BASE, TRAINING, write_run
 
 
 def overall(results: Path) -> list[tuple[str, float | None, float | None, list[int]]]:
@@ -83,7 +35,7 @@ def test_entering_a_run_twice_changes_nothing(tmp_path):
     enter(tmp_path, run)
     enter(tmp_path, run)
     with open_store(tmp_path) as db:
-        assert db.execute("select count(*) from metrics").fetchone() == (24,)
+        assert db.execute("select count(*) from metrics").fetchone() == (36,)
 
 
 def test_seeds_of_an_older_configuration_never_enter_a_mean(tmp_path):
@@ -102,12 +54,24 @@ def test_two_protocols_never_meet_in_one_row(tmp_path):
 def test_the_json_report_has_the_promised_form(tmp_path):
     enter(tmp_path, write_run(tmp_path))
     report = as_json(read_rows(tmp_path, [], []))
-    assert report["schema"] == 1
-    assert len(report["rows"]) == 2 * 3 * 2
+    assert report["schema"] == 2
+    assert len(report["rows"]) == 2 * 5 * 2
     assert report["rows"][0] == {
         **BASE, "protocol": "full", "bucket": "head", "metric": "hr@10", "mean": 0.5, "std": None, "seeds": [42],
-        "n_users": 3, "split": "", "warnings": [],
+        "n_users": 3, "split": "", "warnings": [], "n_items": 400, "head_items": 80, "head_least_events": 7,
+        "head_tied": 0, "monitor": None, "validation": None, "steps": None, "teacher_steps": None,
+        "n_settings": 1, "chosen": True,
     }  # fmt: skip
+
+
+def test_the_json_report_has_the_budget_beside_the_number(tmp_path):
+    for seed, steps in ((1, 40), (2, 60)):
+        teacher = TRAINING | {"validation_score": 0.2, "steps": 10 * seed}
+        training = TRAINING | {"steps": steps, "teacher": teacher}
+        enter(tmp_path, write_run(tmp_path, seed=seed, validation=0.1 * seed, training=training))
+    row = as_json(read_rows(tmp_path, [], []))["rows"][0]
+    assert (row["monitor"], row["validation"]) == ("ndcg@10 (full)", pytest.approx(0.15))
+    assert (row["steps"], row["teacher_steps"]) == (50, 15)
 
 
 def test_an_empty_bucket_is_null_in_the_report(tmp_path):

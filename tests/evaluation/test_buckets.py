@@ -110,7 +110,7 @@ def test_a_cut_says_where_it_is_and_what_ids_decided():
     assert str(cut_of(split, Evaluate(head_share=0.1))) == "1 of 20 items (5.0%), 3 events or more"
     assert cut_of(split, Evaluate()) == Cut(20, 3, 2, 0)
     by_id = cut_of(split, Evaluate(head_share=0.1, head_ties="by_id"))
-    assert str(by_id) == "2 of 20 items (10.0%), 2 events or more; 1 others with 2 are tail by their ids alone"
+    assert str(by_id) == "2 of 20 items (10.0%), 2 events or more; 1 more with 2 are tail by their ids alone"
     assert str(cut_of(split, Evaluate(tail_below=4))) == "none of 20 items"
 
 

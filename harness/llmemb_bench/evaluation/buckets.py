@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import Facts
+from llmemb_bench.evaluation.cut import Cut
 from llmemb_bench.spec.frame import Evaluate
 
 POPULARITY_EDGES = (0, 5, 10, 20, 40)
@@ -55,25 +55,6 @@ def _least_of_head(counts: NDArray[np.int64], share: float) -> int:
     values, n_head = values[:0:-1], np.cumsum(sizes[:0:-1])  # without the least: no head is the whole catalogue
     off = np.abs(n_head - round(share * len(counts), 6))  # rounded, for as near is as near
     return int(values[off.argmin()])
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Where the catalogue is cut into head and tail."""
-
-    n_items: int
-    n_head: int
-    least_events: int | None
-    """Fewest events of a head item; None where no item is head."""
-    n_tied: int
-    """Tail items with as many events as that: their ids alone made them tail."""
-
-    def __str__(self) -> str:
-        if self.least_events is None:
-            return f"none of {self.n_items:,} items"
-        events = f"{self.least_events:,} events or more"
-        tied = f"; {self.n_tied:,} others with {self.least_events:,} are tail by their ids alone" if self.n_tied else ""
-        return f"{self.n_head:,} of {self.n_items:,} items ({self.n_head / self.n_items:.1%}), {events}{tied}"
 
 
 def cut_of(split: Split, evaluate: Evaluate) -> Cut:
