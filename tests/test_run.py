@@ -54,8 +54,8 @@ def test_a_spec_runs_reports_and_is_not_run_twice(cli, spec, tmp_path):
     assert files(results / "runs") == before
 
     report = json.loads(cli("report", "--results", results, "--format", "json").out)
-    assert report["schema"] == 1
-    assert len(report["rows"]) == 4 * 2 * 3 * 2
+    assert report["schema"] == 2
+    assert len(report["rows"]) == 4 * 2 * 5 * 2
     assert {row["protocol"] for row in report["rows"]} == {"full", "sampled-100"}
     assert all(row["seeds"] == [1, 2] for row in report["rows"])
     by_bucket = {
@@ -64,8 +64,10 @@ def test_a_spec_runs_reports_and_is_not_run_twice(cli, spec, tmp_path):
         if (row["method"], row["protocol"]) == ("llmemb", "full")
     }
     assert by_bucket["head"] + by_bucket["tail"] == by_bucket["overall"] == 150
+    assert by_bucket["tail seen"] + by_bucket["tail cold"] == by_bucket["tail"]
     table = cli("report", "--results", results).out
     assert "NDCG@10" in table
+    assert f"tail: {by_bucket['tail']} users, {by_bucket['tail cold']} of them with targets never seen" in table
     assert "llmemb" in table
 
 
@@ -81,6 +83,18 @@ def test_a_run_folder_holds_what_it_promises(cli, spec, tmp_path):
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert [event["epoch"] for event in events if "validation" in event] == [1, 2, 3]
     assert [event["step"] for event in events if "objective" in event] == [1, 2, 3, 4, 5, 6]
+    measured = json.loads((run / "metrics.json").read_text())
+    training, seconds = measured["training"], [manifest[f"{name}_seconds"] for name in ("training", "teacher")]
+    assert training["validation_score"] == max(event["validation"] for event in events if "validation" in event)
+    assert [training[key] for key in ("monitor", "protocol", "epochs", "steps")] == ["ndcg@10", "full", 3, 6]
+    own = next((results / "runs" / "small").glob("id_only-*"))
+    assert training["teacher"] == json.loads((own / "metrics.json").read_text())["training"]
+    assert "seconds" not in str(measured)
+    assert min(seconds) > 0
+    assert json.loads((own / "manifest.json").read_text())["training_seconds"] == seconds[1]
+    counted = next((results / "runs" / "small").glob("popularity-*"))
+    assert json.loads((counted / "metrics.json").read_text())["training"] is None
+    assert manifest["dataset_facts"]["buckets"]["head_items"] == measured["head"]["n_head"] > 0
     columns = "protocol, user, target, n_greater, n_equal, n_candidates, train_popularity, history_length"
     rows = duckdb.sql(f"select {columns} from '{run / 'per_user.parquet'}'").fetchall()
     assert len(rows) == 2 * 150
@@ -113,6 +127,26 @@ def test_a_compiled_backbone_trains_like_one_that_is_not(spec, tmp_path):
         events = next((tmp_path / compiled / "runs" / "small").glob("id_only-*")) / "events.jsonl"
         losses.append([json.loads(line)["loss"] for line in events.read_text().splitlines()])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
+def test_a_search_over_settings_is_decided_by_validation(cli, spec, tmp_path):
+    text = spec.read_text().replace("[popularity, cooccurrence, id_only, llmemb]", "[popularity, id_only]")
+    spec.write_text(text + "  recommender.train.learning_rate: [1.0e-5, 1.0e-2]\n")
+    cli("run", spec, "--results", tmp_path, "--progress", "none")
+    rows = json.loads(cli("report", "--results", tmp_path, "--format", "json").out)["rows"]
+    found = {row["method"]: row for row in rows}
+    assert {name: row["n_settings"] for name, row in found.items()} == {
+        "popularity": 1,
+        "id_only (learning_rate=1e-05)": 2,
+        "id_only (learning_rate=0.01)": 2,
+    }
+    slow, fast = (found[f"id_only (learning_rate={rate})"] for rate in ("1e-05", "0.01"))
+    assert (slow["chosen"], fast["chosen"]) == (
+        slow["validation"] >= fast["validation"],
+        fast["validation"] > slow["validation"],
+    )
+    table = cli("report", "--results", tmp_path).out
+    assert "* chosen by validation ndcg@10 (full) among 2 settings of id_only x sasrec x none" in table
 
 
 def test_every_model_meets_the_same_candidates(cli, spec, tmp_path):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -14,39 +12,7 @@ import pytest
 from llmemb_bench.errors import BenchError, MissingError
 from llmemb_bench.report.rows import as_json, read_rows
 from llmemb_bench.store.database import DATABASE, enter, open_store
-
-BASE = {"experiment": "demo", "dataset": "toy", "encoder": "none", "method": "popularity", "backbone": "none"}
-
-
-def write_run(results: Path, *, value: float | None = 0.5, **changes: Any) -> Path:
-    """A run folder as `run` leaves it, with one number in each reported bucket."""
-    manifest = {
-        **BASE, "seed": 42, "configuration": "c1", "data": "d", "split": "", "warnings": [], "protocol_hash": "p",
-        "started": 1.0, "seconds": 1.0,
-    } | changes  # fmt: skip
-    key = json.dumps(manifest, sort_keys=True) + str(value)
-    folder = (
-        results
-        / "runs"
-        / manifest["experiment"]
-        / f"{manifest['method']}-{manifest['configuration']}-{manifest['seed']}"
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"key": key}))
-    metrics = [
-        {
-            "protocol": protocol,
-            "bucket": bucket,
-            "metric": metric,
-            "value": value,
-            "n_users": 3 if value is not None else 0,
-        }
-        for protocol in ("full", "sampled-100")
-        for bucket in ("overall", "head", "tail", "popularity 0-4")
-        for metric in ("hr@10", "ndcg@10", "mrr@10")
-    ]
-    (folder / "metrics.json").write_text(json.dumps({"schema": 1, "metrics": metrics}))
-    return folder
+from stored_runs import BASE, TRAINING, write_run
 
 
 def overall(results: Path) -> list[tuple[str, float | None, float | None, list[int]]]:
@@ -69,7 +35,7 @@ def test_entering_a_run_twice_changes_nothing(tmp_path):
     enter(tmp_path, run)
     enter(tmp_path, run)
     with open_store(tmp_path) as db:
-        assert db.execute("select count(*) from metrics").fetchone() == (24,)
+        assert db.execute("select count(*) from metrics").fetchone() == (36,)
 
 
 def test_seeds_of_an_older_configuration_never_enter_a_mean(tmp_path):
@@ -88,12 +54,24 @@ def test_two_protocols_never_meet_in_one_row(tmp_path):
 def test_the_json_report_has_the_promised_form(tmp_path):
     enter(tmp_path, write_run(tmp_path))
     report = as_json(read_rows(tmp_path, [], []))
-    assert report["schema"] == 1
-    assert len(report["rows"]) == 2 * 3 * 2
+    assert report["schema"] == 2
+    assert len(report["rows"]) == 2 * 5 * 2
     assert report["rows"][0] == {
         **BASE, "protocol": "full", "bucket": "head", "metric": "hr@10", "mean": 0.5, "std": None, "seeds": [42],
-        "n_users": 3, "split": "", "warnings": [],
+        "n_users": 3, "split": "", "warnings": [], "n_items": 400, "head_items": 80, "head_least_events": 7,
+        "head_tied": 0, "monitor": None, "validation": None, "steps": None, "teacher_steps": None,
+        "n_settings": 1, "chosen": True,
     }  # fmt: skip
+
+
+def test_the_json_report_has_the_budget_beside_the_number(tmp_path):
+    for seed, steps in ((1, 40), (2, 60)):
+        teacher = TRAINING | {"validation_score": 0.2, "steps": 10 * seed}
+        training = TRAINING | {"steps": steps, "teacher": teacher}
+        enter(tmp_path, write_run(tmp_path, seed=seed, validation=0.1 * seed, training=training))
+    row = as_json(read_rows(tmp_path, [], []))["rows"][0]
+    assert (row["monitor"], row["validation"]) == ("ndcg@10 (full)", pytest.approx(0.15))
+    assert (row["steps"], row["teacher_steps"]) == (50, 15)
 
 
 def test_an_empty_bucket_is_null_in_the_report(tmp_path):
@@ -139,6 +117,31 @@ def test_no_store_and_a_broken_store_are_clear_errors(tmp_path):
     (tmp_path / DATABASE).write_bytes(b"no database" * 1000)
     with pytest.raises(BenchError, match="cannot be opened"):
         open_store(tmp_path)
+
+
+def test_the_store_holds_what_a_training_was_chosen_by_and_what_it_and_its_teachers_cost(tmp_path):
+    grand = TRAINING | {"validation_score": 0.1, "steps": 7}
+    teacher = TRAINING | {"validation_score": 0.2, "steps": 30, "teacher": grand}
+    run = write_run(
+        tmp_path, validation=0.25, training=TRAINING | {"teacher": teacher}, training_seconds=2.5, teacher_seconds=1.5
+    )
+    enter(tmp_path, run)
+    enter(tmp_path, write_run(tmp_path, seed=7))  # nothing was trained
+    columns = "monitor, validation_score, best_epoch, epochs, steps, teacher_steps, training_seconds, teacher_seconds"
+    with open_store(tmp_path) as db:
+        found = db.execute(f"select {columns} from runs order by seed").fetchall()
+    assert found == [(None,) * 8, ("ndcg@10 (full)", 0.25, 3, 5, 50, 37, 2.5, 1.5)]
+
+
+def test_a_store_of_an_older_form_is_one_line_and_made_anew_by_the_next_run(tmp_path):
+    enter(tmp_path, write_run(tmp_path, seed=1))
+    write_run(tmp_path, seed=2, schema=3)  # by an earlier version: it does not say all that a report needs
+    with duckdb.connect(str(tmp_path / DATABASE)) as db:
+        db.execute("alter table runs drop column steps")
+    with pytest.raises(MissingError, match=r"llmemb\.duckdb: is of an older form -> run a spec again"):
+        open_store(tmp_path)
+    enter(tmp_path, write_run(tmp_path, seed=3))
+    assert overall(tmp_path)[0][3] == [1, 3]
 
 
 def test_reports_open_the_store_read_only(tmp_path):

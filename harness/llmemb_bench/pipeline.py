@@ -51,6 +51,7 @@ from llmemb_bench.text.vectors import ItemVectors, reduce_dim
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.loop import EVENTS, train
 from llmemb_bench.training.monitor import Monitor
+from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.training.settings import TrainConfig
 from llmemb_bench.training.start import start_weights
 from llmemb_bench.world import world
@@ -155,7 +156,9 @@ class Trainer:
         method.fit_counts(self.split)
         if isinstance(method, VectorMethod):
             method.to(world().device)
-            folder = world().make(self.shelf, "recommender", key, partial(self._train, method, wanted, key))
+            taught = self._record(teacher[1]) if teacher else None
+            make = partial(self._train, method, wanted, key, taught)
+            folder = world().make(self.shelf, "recommender", key, make)
             method.load_state_dict(load_file(folder / WEIGHTS))
         return method, key
 
@@ -180,7 +183,12 @@ class Trainer:
             vectors = fitted.eval().catalogue()
         return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors]), key
 
-    def _train(self, method: VectorMethod, wanted: Recommender, key: str, folder: Path) -> None:
+    def _record(self, key: str) -> TrainingRecord:
+        return TrainingRecord.load(self.shelf.place("recommender", key))
+
+    def _train(
+        self, method: VectorMethod, wanted: Recommender, key: str, teacher: TrainingRecord | None, folder: Path
+    ) -> None:
         if wanted.objective is None:
             raise TypeError("a trained method needs an objective")
         config = wanted.train or TrainConfig()
@@ -193,6 +201,8 @@ class Trainer:
         if world().is_first:
             save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
             (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))
+            doubts = method.doubts(end.curves)
+            TrainingRecord.of(end, monitor.name, config.monitor_protocol, teacher, doubts).save(folder)
 
 
 def _refuse_other_width(wanted: Recommender, teacher: Recommender) -> None:

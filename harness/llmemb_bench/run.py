@@ -20,6 +20,7 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.data.stages import described, prepared
 from llmemb_bench.data.statistics import warnings
 from llmemb_bench.errors import BenchError
+from llmemb_bench.evaluation.buckets import bucket_facts
 from llmemb_bench.evaluation.measure import check_size, measure, protocol_of
 from llmemb_bench.pipeline import WEIGHTS, Evaluation, TextVectors, Trainer, text_vectors
 from llmemb_bench.spec.cells import Cell
@@ -30,9 +31,10 @@ from llmemb_bench.store.folders import MANIFEST, write_json, write_per_user, wri
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
 from llmemb_bench.training.loop import EVENTS
+from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.world import world
 
-RUN = 3
+RUN = 4
 """Schema version of a run folder."""
 PACKAGES = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-learn", "duckdb")
 
@@ -93,16 +95,19 @@ def run_cell(cell: Cell, results: Path) -> bool:
     if not world().is_first:
         return fresh
     if fresh:
+        trained = shelf.place("recommender", key)
+        record = TrainingRecord.load(trained) if isinstance(method, VectorMethod) else None
 
         def make(folder: Path) -> None:
             write_yaml(folder / "spec.resolved.yaml", resolve(spec) | {"seeds": [cell.seed], "matrix": {}})
             write_per_user(folder / "per_user.parquet", split, ranks)
-            write_json(folder / "metrics.json", measure(split, spec.evaluate, ranks))
-            if isinstance(method, VectorMethod):
-                _copy_training(shelf, key, folder)
+            told = record and record.without_seconds()
+            write_json(folder / "metrics.json", measure(split, spec.evaluate, ranks) | {"training": told})
+            if record is not None:
+                _copy_training(trained, folder)
             if text is not None:
                 _copy_text(text, folder)
-            write_json(folder / MANIFEST, _manifest(cell, split, shelf, run_key, start))
+            write_json(folder / MANIFEST, _manifest(cell, split, shelf, run_key, start, record))
 
         write_folder(place, make, lambda: _is_complete(place, run_key))
     enter(results, place)
@@ -114,8 +119,15 @@ def _is_complete(place: Path, run_key: str) -> bool:
     return manifest.is_file() and json.loads(manifest.read_text())["key"] == run_key
 
 
-def _copy_training(shelf: Shelf, key: str, folder: Path) -> None:
-    source = shelf.get("recommender", key, lambda _: None)
+def _seconds(record: TrainingRecord | None) -> dict[str, float | None]:
+    """What training took, and its teacher's: of this machine, so in the manifest alone."""
+    if record is None:
+        return {"training_seconds": None, "teacher_seconds": None}
+    taught = sum(teacher.seconds for teacher in record.teachers)
+    return {"training_seconds": record.seconds, "teacher_seconds": round(taught, 3)}
+
+
+def _copy_training(source: Path, folder: Path) -> None:
     for name in (WEIGHTS, EVENTS):
         (folder / name).write_bytes((source / name).read_bytes())
 
@@ -127,8 +139,11 @@ def _copy_text(text: TextVectors, folder: Path) -> None:
         (folder / LOG).write_bytes((text.adapter / LOG).read_bytes())
 
 
-def _manifest(cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float) -> dict[str, Any]:
+def _manifest(
+    cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float, record: TrainingRecord | None
+) -> dict[str, Any]:
     dataset = build(Dataset, cell.spec.dataset)
+    of_texts = warnings(dataset, split.data) if cell.spec.embeddings else []
     protocol = protocol_of(cell.spec.split, cell.spec.evaluate)
     return {
         "schema": RUN,
@@ -140,12 +155,13 @@ def _manifest(cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float
         "folders": folders_in(cell.spec),
         "data": split.key,
         "split": cell.spec.split.label,
-        "dataset_facts": described(split, shelf),
-        "warnings": warnings(dataset, split.data) if cell.spec.embeddings else [],
+        "dataset_facts": described(split, shelf) | {"buckets": bucket_facts(split, cell.spec.evaluate)},
+        "warnings": [*of_texts, *(record.doubts if record else [])],
         "protocol": protocol,
         "protocol_hash": digest(protocol),
         "started": start,
         "seconds": round(time.time() - start, 3),
+        **_seconds(record),
         "versions": versions(PACKAGES),
         "machine": {
             "python": platform.python_version(),

@@ -67,6 +67,26 @@ def test_describe_takes_a_spec_and_a_split(cli, tmp_path, events_csv):
     assert "split by time" in plugin.out
 
 
+def test_describe_counts_the_tail_and_what_of_it_training_never_saw(cli, tmp_path):
+    histories = {"a": "1212", "b": "2213", "c": "1141"}  # targets 2, 3 and 1; the two of three and more are head
+    rows = [f"{user},{item},{time}\n" for user, items in histories.items() for time, item in enumerate(items)]
+    (tmp_path / "events.csv").write_text("user,item,time\n" + "".join(rows))
+    words = ("data", "describe", "table", "--set", f"events={tmp_path / 'events.csv'}", "--results", tmp_path)
+    facts = json.loads(cli(*words, "--set", "evaluate.tail_below=2", "--format", "json").out)["facts"]
+    assert facts["buckets"] == {
+        "head_items": 2,
+        "head_items_events_at_least": 3,
+        "tail_items_tied_with_head": 0,
+        "targets_head": 2,
+        "targets_tail": 1,
+        "targets_tail_seen": 0,
+        "targets_tail_never_seen_in_training": 1,
+    }
+    printed = cli(*words, "--set", "evaluate.tail_below=1000").out
+    assert "none is head" in printed
+    assert "buckets: targets tail never seen in training" in printed
+
+
 def test_attributes_that_tell_popularity_come_with_a_warning(cli, hats):
     assert "rank" not in cli("data", "describe", *hats).out
     ran = cli("data", "describe", *hats, "--set", "attributes=[title, rank]")

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from conftest import make_split
 from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.evaluation.buckets import buckets_of, head_items, item_counts
+from llmemb_bench.evaluation.buckets import Cut, bucket_facts, buckets_of, cut_of, head_items, item_counts
 from llmemb_bench.evaluation.measure import measure, protocol_of
 from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.spec.frame import Evaluate
 
 PARTITIONS = ("popularity", "history")
+SHARES = (["head", "tail"], ["head", "tail seen", "tail cold"])
 
 
 @settings(deadline=None, max_examples=40)
@@ -33,7 +34,7 @@ def test_the_weighted_mean_of_buckets_is_the_overall_value(histories, data):
     for name in ("hr@10", "ndcg@10"):
         found = {row["bucket"]: row for row in measured if row["metric"] == name}
         overall = found["overall"]["value"]
-        for parts in (["head", "tail"], *([b for b in found if b.startswith(p)] for p in PARTITIONS)):
+        for parts in (*SHARES, *([b for b in found if b.startswith(p)] for p in PARTITIONS)):
             assert sum(found[part]["n_users"] for part in parts) == n
             weighted = sum(
                 Fraction(found[part]["value"]) * found[part]["n_users"] for part in parts if found[part]["n_users"]
@@ -69,10 +70,82 @@ def test_repeats_of_one_user_all_count():
     assert make_split([[1, 1, 1, 2, 3]], 3).popularity.tolist() == [0, 3, 0, 0]
 
 
-def test_head_is_the_pareto_share_and_equal_counts_go_by_id():
-    popularity = np.array([0, 5, 1, 9, 1, 1, 1, 1, 1, 1, 5])
-    assert np.flatnonzero(head_items(popularity, Evaluate(head_share=0.2))).tolist() == [1, 3]
-    assert np.flatnonzero(head_items(popularity, Evaluate(head_share=0.4))).tolist() == [1, 2, 3, 10]
+TEN = np.array([0, 5, 1, 9, 1, 1, 1, 1, 1, 1, 5])  # of ten items one has nine events, two have five, seven one
+
+
+def test_where_equal_counts_go_by_id_head_is_the_pareto_share():
+    for share, expected in {0.2: [1, 3], 0.4: [1, 2, 3, 10]}.items():
+        assert np.flatnonzero(head_items(TEN, Evaluate(head_share=share, head_ties="by_id"))).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.1, [3]),
+        (0.2, [3]),  # one and three of ten are as near: the smaller head
+        (0.21, [1, 3, 10]),
+        (0.64, [1, 3, 10]),
+        (0.95, [1, 3, 10]),  # the whole catalogue is nearer, and no head
+        (0.01, [3]),  # so is nothing
+    ],
+)
+def test_the_cut_is_at_the_count_whose_share_is_nearest_and_never_through_equal_counts(share, expected):
+    assert np.flatnonzero(head_items(TEN, Evaluate(head_share=share))).tolist() == expected
+
+
+def test_one_item_more_than_the_share_is_better_than_hundreds_less():
+    popularity = np.array([0, *[7] * 2, *[3] * 19, *[1] * 79])
+    assert head_items(popularity, Evaluate()).sum() == 21
+    assert head_items(popularity, Evaluate(head_ties="by_id")).sum() == 20
+
+
+@pytest.mark.parametrize("popularity", [[0, 3, 3, 3], [0, 0, 0], [0, 4]])
+def test_where_all_items_are_tied_none_is_head(popularity):
+    assert not head_items(np.array(popularity), Evaluate()).any()
+
+
+def test_a_cut_says_where_it_is_and_what_ids_decided():
+    histories = [[1, 2, 3, 4, 5]] * 2 + [[1, 6, 7, 8, 9]]  # three events of item 1, two of 2 and 3, one of 6 and 7
+    split = make_split(histories, 20)
+    assert str(cut_of(split, Evaluate(head_share=0.1))) == "1 of 20 items (5.0%), 3 events or more"
+    assert cut_of(split, Evaluate()) == Cut(20, 3, 2, 0)
+    by_id = cut_of(split, Evaluate(head_share=0.1, head_ties="by_id"))
+    assert str(by_id) == "2 of 20 items (10.0%), 2 events or more; 1 more with 2 are tail by their ids alone"
+    assert str(cut_of(split, Evaluate(tail_below=4))) == "none of 20 items"
+
+
+@given(
+    counts=st.lists(st.integers(0, 12), min_size=1, max_size=80),
+    share=st.floats(0, 1, exclude_min=True, exclude_max=True),
+)
+def test_no_two_items_of_equal_count_are_on_different_sides(counts, share):
+    popularity = np.array([0, *counts])
+    head = head_items(popularity, Evaluate(head_share=share))
+    assert not set(popularity[1:][head[1:]]) & set(popularity[1:][~head[1:]])
+    assert head[1:].any() == (len(set(counts)) > 1)
+    assert not head[1:].all()
+    assert not head[0]
+
+
+def test_the_cut_is_part_of_the_protocol():
+    found = [protocol_of(SplitConfig(), Evaluate(head_ties=ties)) for ties in ("whole", "by_id")]
+    assert [protocol["head_ties"] for protocol in found] == ["whole", "by_id"]
+
+
+def test_the_tail_is_told_apart_from_what_training_never_saw():
+    split = make_split([[1, 2, 1, 2, 1], [2, 1, 3, 4], [1, 2, 4, 3]], 9)  # targets 1, 4 and 3; nobody trains on 3, 4
+    found = buckets_of(split, Evaluate())
+    assert [found[name].tolist() for name in ("head", "tail", "tail seen", "tail cold")] == [
+        [True, False, False],
+        [False, True, True],
+        [False, False, False],
+        [False, True, True],
+    ]
+    counted = buckets_of(split, Evaluate(popularity="all", tail_below=9))
+    assert counted["tail cold"].tolist() == [False, True, True]  # cold by training events, whatever popularity counts
+    facts = bucket_facts(split, Evaluate())
+    told = [facts[f"targets_{name}"] for name in ("head", "tail", "tail_seen", "tail_never_seen_in_training")]
+    assert told == [1, 2, 0, 2]
 
 
 def test_the_papers_threshold_cuts_by_count():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -286,6 +287,25 @@ def test_training_that_is_cut_off_in_a_validation_makes_it_up(limit, tmp_path):
             again = run(folder)
             assert again[0] == whole[0]
             assert all(torch.equal(weight, again[1][name]) for name, weight in whole[1].items())
+
+
+def test_the_seconds_of_a_training_are_those_of_all_processes_that_had_a_part_in_it(tmp_path):
+    def run(cut_at=None):
+        method, goal, batches = world()
+        calls = iter(range(100))
+
+        def validate() -> ValidationScore:
+            if next(calls) == cut_at:
+                raise KilledError
+            time.sleep(0.05)
+            return ValidationScore(0.5)
+
+        config = TrainConfig(epochs=4, checkpoint_seconds=0.0)
+        return train(method, goal, batches, config, validate, 0, tmp_path)
+
+    with pytest.raises(KilledError):
+        run(3)
+    assert 5 * 0.05 <= run().seconds < 60  # three validations before, one after, and one of the weights restored
 
 
 @pytest.mark.parametrize("left", [b"", b"half a file", bytes(64)], ids=["empty", "text", "zeros"])

@@ -15,8 +15,7 @@ from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Set
 from llmemb_bench.errors import Exit, MissingError
 
 if TYPE_CHECKING:
-    from llmemb_bench.config import DatasetChoice
-    from llmemb_bench.data.settings import SplitConfig
+    from llmemb_bench.spec.check import DataPart
 
 data = typer.Typer(help="Fetch, verify, describe and prepare datasets.", no_args_is_help=True)
 
@@ -26,7 +25,7 @@ Name = Annotated[
 ]
 
 
-def _named(name: str, sets: list[str] | None) -> tuple[DatasetChoice, SplitConfig]:
+def _named(name: str, sets: list[str] | None) -> DataPart:
     from llmemb_bench.spec.check import DataPart, part_of
     from llmemb_bench.spec.source import Document, override, read
 
@@ -37,10 +36,9 @@ def _named(name: str, sets: list[str] | None) -> tuple[DatasetChoice, SplitConfi
     else:
         document = Document({"dataset": {"use": name}})
         for assignment in sets or []:
-            dotted = assignment if assignment.startswith(("split.", "dataset.")) else f"dataset.{assignment}"
-            override(document, dotted)
-    part = part_of(document, DataPart)
-    return part.dataset, part.split
+            is_dotted = assignment.startswith(("split.", "dataset.", "evaluate."))
+            override(document, assignment if is_dotted else f"dataset.{assignment}")
+    return part_of(document, DataPart)
 
 
 @data.command()
@@ -57,7 +55,7 @@ def fetch(
     from llmemb_bench.data import fetch as fetching
     from llmemb_bench.spec.check import configure
 
-    choice, _ = _named(name, set_)
+    choice = _named(name, set_).dataset
     plugin, config = configure(Dataset, choice)
     downloads = plugin.downloads(config)
     folder = getattr(config, "path", None)
@@ -81,7 +79,7 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
     from llmemb_bench.data.verify import verify_prepared, verify_raw
     from llmemb_bench.spec.check import build
 
-    choice, _ = _named(name, set_)
+    choice = _named(name, set_).dataset
     verdicts = verify_raw(build(Dataset, choice))
     folder = prepared_folder(choice, Shelf(results / ".cache"))
     verdicts += verify_prepared(folder) if folder.exists() else []
@@ -100,7 +98,7 @@ def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, p
     from llmemb_bench.cache import Shelf
     from llmemb_bench.data.stages import prepared, prepared_folder
 
-    choice, _ = _named(name, set_)
+    choice = _named(name, set_).dataset
     shelf = Shelf(results / ".cache")
     made = prepared(choice, shelf)
     size = f"{made.n_users:,} users, {made.n_items:,} items, {len(made.items):,} events"
@@ -122,17 +120,19 @@ def describe(
     from llmemb_bench.data.split import Split
     from llmemb_bench.data.stages import described, prepared
     from llmemb_bench.data.statistics import warnings
+    from llmemb_bench.evaluation.buckets import bucket_facts
     from llmemb_bench.report.data import differences, expected_of, print_facts
     from llmemb_bench.spec.check import build
 
-    choice, split = _named(name, set_)
-    shelf = Shelf(results / ".cache")
+    part = _named(name, set_)
+    choice, shelf = part.dataset, Shelf(results / ".cache")
     made, dataset = prepared(choice, shelf), build(Dataset, choice)
-    facts, known = described(Split(made, split), shelf), dataset.known()
+    split, known = Split(made, part.split), dataset.known()
+    facts = described(split, shelf) | {"buckets": bucket_facts(split, part.evaluate)}
     if format_ == "json":
         typer.echo(json.dumps({"facts": facts, "expected": expected_of(known)}, indent=1))
     else:
-        title = " ".join(filter(None, [choice.use, type(dataset).variant(dataset.config), split.label]))
+        title = " ".join(filter(None, [choice.use, type(dataset).variant(dataset.config), part.split.label]))
         print_facts(title, facts, known, Console(width=None if sys.stdout.isatty() else 140))
     for line in warnings(dataset, made):
         progress.alert(f"warning: {line}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from llmemb_bench.config import MetricChoice
@@ -9,7 +10,7 @@ from llmemb_bench.contracts import Metric
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.data.split import Split, Stage
 from llmemb_bench.errors import DataError, SpecError
-from llmemb_bench.evaluation.buckets import buckets_of
+from llmemb_bench.evaluation.buckets import buckets_of, cut_of
 from llmemb_bench.evaluation.expectation import expected, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.registry import names
@@ -45,7 +46,7 @@ def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[s
                         "n_users": n_users,
                     }
                 )
-    return {"schema": 1, "metrics": rows, "tie_gap": gaps}
+    return {"schema": 2, "head": asdict(cut_of(split, evaluate)), "metrics": rows, "tie_gap": gaps}
 
 
 def protocol_of(split: SplitConfig, evaluate: Evaluate) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def protocol_of(split: SplitConfig, evaluate: Evaluate) -> dict[str, Any]:
         "ties": "expectation",
         "popularity": f"{evaluate.popularity} events",
         "cold_targets": "counted",
-        **{key: settings[key] for key in ("cutoffs", "history", "head_share", "tail_below")},
+        **{key: settings[key] for key in ("cutoffs", "history", "head_share", "head_ties", "tail_below")},
     }
 
 

@@ -24,7 +24,7 @@ from llmemb_bench.contracts import Plugin
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError
 from llmemb_bench.registry import find, suggestion
-from llmemb_bench.spec.frame import Embeddings, Spec
+from llmemb_bench.spec.frame import Embeddings, Evaluate, Spec
 from llmemb_bench.spec.source import Document, Loc
 
 P = TypeVar("P", bound=Plugin)
@@ -76,6 +76,7 @@ class DataPart(Config):
 
     dataset: DatasetChoice
     split: SplitConfig = SplitConfig()
+    evaluate: Evaluate = Evaluate()
 
 
 class TextPart(Config):

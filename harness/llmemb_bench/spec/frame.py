@@ -71,6 +71,9 @@ class Evaluate(Config):
     """Whether items of the history leave the candidates of the full ranking; the target never does."""
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of items, by training popularity, that are head (Pareto cut)."""
+    head_ties: Literal["whole", "by_id"] = "whole"
+    """Items of equal counts at that cut: `whole` keeps them together, at the count whose share is nearest to
+    `head_share`; `by_id` takes the share exactly, the smaller ids first (ours, both)."""
     tail_below: Annotated[int, Field(ge=1)] | None = None
     """Tail is what has fewer training events than this, instead of the Pareto cut (paper: 13 Yelp, 4 else)."""
     popularity: Literal["training", "all"] = "training"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from filelock import FileLock, Timeout
@@ -17,6 +18,8 @@ from llmemb_bench.errors import BenchError, MissingError
 
 DATABASE = "llmemb.duckdb"
 SECONDS_TO_WAIT = 60.0
+OLDEST = 4
+"""Schema of the oldest run folders that hold all columns."""
 
 _RUNS = {
     "folder": "varchar primary key",
@@ -24,8 +27,13 @@ _RUNS = {
     "seed": "bigint",
     **dict.fromkeys(("configuration", "data", "split", "protocol_hash"), "varchar"),
     "warnings": "varchar[]",
-    "finished": "double",
+    **dict.fromkeys(("n_items", "head_items", "head_least_events", "head_tied"), "bigint"),
+    "monitor": "varchar",
+    "validation_score": "double",
+    **dict.fromkeys(("best_epoch", "epochs", "steps", "teacher_steps"), "bigint"),
+    **dict.fromkeys(("training_seconds", "teacher_seconds", "finished"), "double"),
 }
+"""Of a run without training, all that is said of training is null; a teacher's budget holds its own teacher's too."""
 _METRICS = {
     **dict.fromkeys(("folder", "protocol", "bucket", "metric"), "varchar"),
     "value": "double",
@@ -50,9 +58,8 @@ def enter(results: Path, run: Path) -> None:
 
 def _make_tables(db: duckdb.DuckDBPyConnection, results: Path) -> list[Path]:
     """Create what is not there; tables of an older form are made anew from the run folders, which it returns."""
-    found = db.execute("select column_name from information_schema.columns where table_name = 'runs'").fetchall()
     again: list[Path] = []
-    if {name for (name,) in found} not in (set(), set(_RUNS)):
+    if _columns(db) not in (set(), set(_RUNS)):
         db.execute("drop table runs")
         db.execute("drop table metrics")
         again = [
@@ -64,8 +71,14 @@ def _make_tables(db: duckdb.DuckDBPyConnection, results: Path) -> list[Path]:
     return again
 
 
+def _columns(db: duckdb.DuckDBPyConnection) -> set[str]:
+    found = db.execute("select column_name from information_schema.columns where table_name = 'runs'").fetchall()
+    return {name for (name,) in found}
+
+
 def _is_current(manifest: Path) -> bool:
-    return set(_RUNS) - {"folder", "finished"} <= set(json.loads(manifest.read_text()))
+    """Whether a run folder says all that is entered; one of an older form is entered when it is run again."""
+    return int(json.loads(manifest.read_text()).get("schema", 0)) >= OLDEST
 
 
 def _enter(db: duckdb.DuckDBPyConnection, results: Path, run: Path) -> None:
@@ -74,17 +87,33 @@ def _enter(db: duckdb.DuckDBPyConnection, results: Path, run: Path) -> None:
     known = db.execute("select key from runs where folder = ?", [folder]).fetchone()
     if known is not None and known[0] == manifest["key"]:
         return
-    measured = json.loads((run / "metrics.json").read_text())["metrics"]
+    measured = json.loads((run / "metrics.json").read_text())
     db.begin()
     db.execute("delete from metrics where folder = ?", [folder])
     db.execute("delete from runs where folder = ?", [folder])
     about = manifest | {"folder": folder, "finished": manifest["started"] + manifest["seconds"]}
+    about |= _cut(measured["head"]) | _training(measured["training"])
     db.execute(f"insert into runs values ({_marks(_RUNS)})", [about[column] for column in _RUNS])
-    rows = [row | {"folder": folder} for row in measured]
+    rows = [row | {"folder": folder} for row in measured["metrics"]]
     db.executemany(
         f"insert into metrics values ({_marks(_METRICS)})", [[row[column] for column in _METRICS] for row in rows]
     )
     db.commit()
+
+
+def _cut(head: dict[str, int | None]) -> dict[str, int | None]:
+    columns = {"n_items": "n_items", "head_items": "n_head", "head_least_events": "least_events", "head_tied": "n_tied"}
+    return {column: head[key] for column, key in columns.items()}
+
+
+def _training(record: dict[str, Any] | None) -> dict[str, Any]:
+    """What chose the weights, and the steps that they took."""
+    if record is None:
+        return dict.fromkeys(("monitor", "validation_score", "best_epoch", "epochs", "steps", "teacher_steps"))
+    taught, teacher = 0, record["teacher"]
+    while teacher is not None:
+        taught, teacher = taught + teacher["steps"], teacher["teacher"]
+    return record | {"monitor": f"{record['monitor']} ({record['protocol']})", "teacher_steps": taught}
 
 
 def _marks(columns: dict[str, str]) -> str:
@@ -92,11 +121,15 @@ def _marks(columns: dict[str, str]) -> str:
 
 
 def open_store(results: Path) -> duckdb.DuckDBPyConnection:
-    """The store, read-only; MissingError where nothing was run yet."""
+    """The store, read-only; MissingError where nothing was run yet, by this version or one of the same form."""
     path = results / DATABASE
     if not path.is_file():
         raise MissingError(f"no results in {results}", fix="llmemb-bench run specs/quickstart.yaml")
-    return _connect(path, read_only=True)
+    db = _connect(path, read_only=True)
+    if _columns(db) != set(_RUNS):
+        db.close()
+        raise MissingError("is of an older form", where=str(path), fix="run a spec again, which makes it anew")
+    return db
 
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:

@@ -32,8 +32,8 @@ KEPT, EVENTS = "training.safetensors", "events.jsonl"
 MOVED = 3
 """Users that a repeated validation may rank otherwise where it need not be the same to the bit: on a GPU, whose sums
 are not always in one order, and in a run that went on on another machine."""
-TOLD = ("objective", "auxiliary", "auxiliary_share")
-"""Means over steps in an event; the last is the auxiliary loss's share of the gradient by the item vectors."""
+TOLD = ("objective", "auxiliary")
+"""Means over steps in an event."""
 AT_POPULARITY = 0.05
 """A score this near to that of counting popularity, as a share of it, is a model that has learnt nothing else yet."""
 SHOWN = 5
@@ -54,11 +54,14 @@ class State:
     recent: dict[str, float] = field(default_factory=dict)
     """Sums since the last event."""
     curves: dict[str, float] = field(default_factory=dict)
-    """What the method told last about its auxiliary loss."""
+    """What was told last about the method's auxiliary loss; `auxiliary_share` is its share of the gradient by the item
+    vectors."""
     best_epoch: int = 0
     best_score: float = -1.0
     validated_since_best: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = field(default=0.0, compare=False)
+    """Of training and validation, over all processes that had a part in it; what a kill undid is not in it."""
 
 
 def train(
@@ -108,7 +111,7 @@ class _Training:
         self.best: dict[str, Tensor] = {}
         self.best_is_ours = True
         """Whether this process measured it."""
-        self.saved = time.monotonic()
+        self.saved = self.counted = time.monotonic()
         if config.compile:
             _refuse_no_compiler(self.device)
             method.backbone.compile(dynamic=True)
@@ -125,6 +128,7 @@ class _Training:
             self._end_epoch()
             work.advance(0, note=self._note())
         self._restore_best()
+        self._count_seconds()
 
     def _step(self, batch: Batch) -> None:
         state = self.state
@@ -153,9 +157,10 @@ class _Training:
         if not math.isfinite(loss):
             self._refuse(loss, batch)
         self.state.epoch_loss += loss
-        for name, part in zip((*TOLD, "steps"), (*parts, share, 1), strict=True):
+        for name, part in zip((*TOLD, "steps"), (*parts, 1), strict=True):
             self.state.recent[name] = self.state.recent.get(name, 0.0) + part
-        self.state.curves = value.curves or self.state.curves
+        if share and self._is_told():
+            self.state.curves = {**value.curves, "auxiliary_share": share}
 
     def _refuse(self, loss: float, batch: Batch) -> None:
         users = self.batches.split.data.user_ids
@@ -237,9 +242,15 @@ class _Training:
         # By the first process's clock, so that all agree.
         if self.kept is None or not world().agreed(time.monotonic() - self.saved >= self.config.checkpoint_seconds):
             return
+        self._count_seconds()
         best = {f"best.{name}": tensor for name, tensor in self.best.items()}
         checkpoint.save(self.kept / KEPT, asdict(self.state), {**self.optimizer.tensors(), **best})
         self.saved = time.monotonic()
+
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self.counted
+        self.counted = now
 
     def resume(self) -> None:
         """Go on from what a killed run left."""

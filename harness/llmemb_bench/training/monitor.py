@@ -36,6 +36,11 @@ class Monitor:
     config: TrainConfig
     seed: int
 
+    @property
+    def name(self) -> str:
+        """`ndcg@10`"""
+        return f"{self.config.monitor.use}@{self.evaluate.cutoffs[0]}"
+
     def validate(self) -> ValidationScore:
         """Of the method as it is."""
         full, among = rank(self.method, self.split, "validation", self.evaluate, self._candidates)

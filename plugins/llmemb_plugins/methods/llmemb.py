@@ -155,7 +155,9 @@ class LlmEmb(VectorMethod):
         }
 
     def doubts(self, curves: Mapping[str, float]) -> list[str]:
-        entropy, share = curves.get("target_entropy", 0.0), curves.get("auxiliary_share", 1.0)
+        if not curves:
+            return []
+        entropy, share = curves["target_entropy"], curves["auxiliary_share"]
         if entropy < UNIFORM and share > UNFELT:
             return []
         return [

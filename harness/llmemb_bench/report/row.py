@@ -1,0 +1,67 @@
+"""One number of a report, with what must be known to read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a report."""
+
+    experiment: str
+    dataset: str
+    encoder: str
+    method: str
+    backbone: str
+    data: str
+    """Hash of the prepared data: two datasets of one name never meet in a table."""
+    split: str
+    """How training, validation and test were cut, if not by each user's last two events."""
+    protocol_hash: str
+    warnings: list[str]
+    """What must be known before the number is believed."""
+    protocol: str
+    bucket: str
+    metric: str
+    mean: float | None
+    """None where the bucket is empty."""
+    std: float | None
+    """Sample standard deviation over seeds; None for a single one."""
+    seeds: list[int]
+    n_users: int
+    n_items: int
+    """Of the catalogue."""
+    head_items: int
+    head_least_events: int | None
+    """Fewest events of a head item; None where no item is head."""
+    head_tied: int
+    """Tail items with as many events, which are tail by their ids alone."""
+    monitor: str | None
+    """What validation measured, `ndcg@10 (full)`; None where nothing was trained, here and in what follows."""
+    validation: float | None
+    """Mean over seeds of the score that chose each run's epoch."""
+    steps: float | None
+    """Of training, mean over seeds; seconds are in the store and in no report, which is the same when run again."""
+    teacher_steps: float | None
+    n_settings: int = 1
+    """Rows of this table and experiment that differ from this one in settings of the same plugins, with this one."""
+    chosen: bool = True
+    """Whether this one stands for them: the only one, or the one with the best validation score."""
+
+    @property
+    def table(self) -> Labels:
+        """The table that it stands in."""
+        return self.dataset, self.data, self.protocol, self.protocol_hash
+
+    @property
+    def labels(self) -> Labels:
+        """The line that it stands in."""
+        return self.experiment, self.method, self.backbone, self.encoder
+
+    @property
+    def plugins(self) -> Labels:
+        """The same without settings: `id_only` for `id_only (learning_rate=0.01)`."""
+        return self.experiment, *(label.partition(" (")[0] for label in self.labels[1:])
