@@ -23,7 +23,8 @@ with newest as (
     ) as current
     from runs
 )
-select experiment, dataset, encoder, method, backbone, data, split, protocol_hash, warnings, protocol, bucket, metric,
+select experiment, dataset, encoder, method, backbone, data, split, protocol_hash,
+       list_sort(list_distinct(flatten(list(warnings)))) as warnings, protocol, bucket, metric,
        avg(value) as mean, stddev_samp(value) as std, list(seed order by seed) as seeds,
        max(n_users)::bigint as n_users, n_items, head_items, head_least_events, head_tied, monitor,
        avg(validation_score), avg(steps), avg(teacher_steps)

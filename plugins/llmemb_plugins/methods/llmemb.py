@@ -157,13 +157,12 @@ class LlmEmb(VectorMethod):
     def doubts(self, curves: Mapping[str, float]) -> list[str]:
         if not curves:
             return []
-        entropy, share = curves["target_entropy"], curves["auxiliary_share"]
-        if entropy < UNIFORM and share > UNFELT:
-            return []
-        return [
-            f"alignment is switched on and idle at the end of training: its targets have {entropy:.3f} of the largest "
-            f"entropy (1 is uniform), it gives {share:.2g} of the gradient by item vectors"
-        ]
+        found = []
+        if curves["target_entropy"] > UNIFORM:
+            found.append(f"its targets are nearly uniform (over {UNIFORM:.0%} of the largest entropy)")
+        if curves["auxiliary_share"] < UNFELT:
+            found.append(f"it gives less than {UNFELT:.1%} of the gradient by item vectors")
+        return [f"alignment is switched on and idle where training ends: {reason}" for reason in found]
 
 
 def _scaled(text: Float[Tensor, "items text_dim"], config: LlmEmbConfig) -> Float[Tensor, "items text_dim"]:
