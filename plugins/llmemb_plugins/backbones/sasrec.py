@@ -27,6 +27,10 @@ class SasRecConfig(BlocksConfig):
     grows to `max_len`. `last`: as in the original SASRec, whose window of `max_len` ends with the last event, so
     that a position says how recent an event is (docs/departures.md 31)."""
 
+    inputs: Literal["scaled", "plain"] = "scaled"
+    """Whether item vectors are multiplied by sqrt(dim) before positions are added to them (the original and LLMEmb's
+    code), or taken as they are (RecTools): ids that start short then start below their positions."""
+
     @model_validator(mode="after")
     def _padding_is_seen(self) -> SasRecConfig:
         if self.padding == "attend" and self.attention == "causal":
@@ -35,7 +39,7 @@ class SasRecConfig(BlocksConfig):
 
 
 class SasRec(Backbone):
-    """Attention blocks over item vectors scaled by sqrt(dim) plus learnt positions, LayerNorm at the end.
+    """Attention blocks over item vectors, scaled by sqrt(dim), plus learnt positions; LayerNorm at the end.
 
     Padding stands behind the real events, so the causal mask alone keeps it away from them; the bidirectional
     setting masks it as keys.
@@ -55,7 +59,8 @@ class SasRec(Backbone):
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]:
-        x = self.dropout(x * self.config.dim**0.5 + self.positions(self._places(real)))
+        scale = self.config.dim**0.5 if self.config.inputs == "scaled" else 1.0
+        x = self.dropout(x * scale + self.positions(self._places(real)))
         counts = log_counts(self.config, x, real) if self.config.attention == "bidirectional" else None
         for block in self.blocks:
             x = block(x, counts)
