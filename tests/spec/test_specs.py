@@ -34,6 +34,15 @@ def write(folder: Path, text: str, name: str = "spec.yaml") -> Path:
     return folder / name
 
 
+@pytest.mark.parametrize("name", ["yelp", "beauty", "fashion"])
+def test_the_papers_cells_read_texts_and_count_the_tail_as_published(name):
+    for cell in load_cells(ROOT / "specs" / f"{name}_sasrec.yaml"):
+        assert (cell.spec.evaluate.popularity, cell.spec.evaluate.tail_below) == ("all", 13 if name == "yelp" else 4)
+        if embeddings := cell.spec.embeddings:
+            read_as = {"bos": "leave_out", "eos": "append", "pooling": "mean", "max_tokens": 1024}
+            assert read_as.items() <= embeddings.encoder.settings.items()
+
+
 @pytest.mark.parametrize("spec", sorted((ROOT / "specs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_spec_is_valid_and_says_how_to_run_it(spec):
     assert load_cells(spec)
