@@ -17,9 +17,10 @@ from torch.nn import functional
 from llmemb_bench.data.recdata import Items, Prompt
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.testing.case import small_items
+from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.scft import tune
-from small_models import SCFT, TEXTS, augmentation, encode, encoder, loss, needs_minilm
+from small_models import SCFT, TEXTS, augmentation, encode, encoder, items_of, loss, needs_minilm
 
 
 @pytest.fixture(params=["causal_lm", "sentence_encoder", pytest.param("minilm", marks=needs_minilm)])
@@ -62,21 +63,121 @@ def test_pooling_at_one_token_goes_by_the_mask(name, pooling, tmp_path):
     torch.testing.assert_close(padded, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_an_end_of_text_token_is_put_behind_every_text_and_pooled(tmp_path):
-    made, plain = encoder("causal_lm", tmp_path, pooling="eos"), encoder("causal_lm", tmp_path, pooling="last")
-    [ended], [bare] = made.tokenize(["one two"]).ids, plain.tokenize(["one two"]).ids
-    assert ended == (*bare, made.tokenizer.eos_token_id)
-    assert not np.allclose(encode(made, ["one two"]), encode(plain, ["one two"]), atol=1e-3)
+# --- what stands before and behind a text; expectations are plain transformers, one text at a time, nothing padded ---
+
+WORDS = ("[PAD]", "[UNK]", "[EOS]", "[BOS]", "the", "film", "is", "about", "a", "boat", "red", "soap", "one", "two")
+FRAMES = {"nothing": (False, False), "begin": (True, False), "end": (False, True), "both": (True, True)}
+"""What a tokenizer puts around a text by itself."""
 
 
-def test_a_tokenizer_without_an_end_of_text_token_is_refused(tmp_path):
+def with_tokenizer(folder, frame):
+    """A miniature decoder whose tokenizer puts tokens around each text by itself."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    encoder("causal_lm", folder)
+    vocabulary = {word: place for place, word in enumerate(WORDS)}
+    words = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  # a token of text, no secret
+    words.pre_tokenizer = Whitespace()
+    begins, ends = FRAMES[frame]
+    template = ["[BOS]"] * begins + ["$A"] + ["[EOS]"] * ends
+    words.post_processor = TemplateProcessing(single=template, special_tokens=[("[BOS]", 3), ("[EOS]", 2)])
+    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "bos_token": "[BOS]", "eos_token": "[EOS]"}
+    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(str(folder))
+    return str(folder)
+
+
+def plain_ids(text, frame, settings):
+    """Word by word: what the model should read."""
+    begins, ends = FRAMES[frame]
+    begins &= settings.get("bos", "keep") == "keep"
+    ends |= settings.get("eos") == "append" or settings["pooling"] == "eos"
+    found = [WORDS.index(word) if word in WORDS else 1 for word in text.split()]
+    return (*[3] * begins, *found, *[2] * ends)
+
+
+def plain_vectors(folder, rows, pooling):
+    """States of each text alone, from transformers itself."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        states = [model(input_ids=torch.tensor([ids])).last_hidden_state[0] for ids in rows]
+    return torch.stack([state.mean(0) if pooling == "mean" else state[-1] for state in states])
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pooling": "mean"},
+        {"pooling": "last"},
+        {"pooling": "eos"},
+        {"pooling": "mean", "bos": "leave_out"},
+        {"pooling": "mean", "eos": "append"},
+        {"pooling": "mean", "bos": "leave_out", "eos": "append"},  # published `avg`
+        {"pooling": "last", "bos": "leave_out", "eos": "append"},  # published `last`
+        {"pooling": "eos", "bos": "leave_out"},
+    ],
+    ids=lambda settings: "-".join(settings.values()),
+)
+def test_what_is_read_and_pooled_is_what_the_settings_say(settings, frame, tmp_path):
+    folder = with_tokenizer(tmp_path, frame)
+    made = encoder("causal_lm", None, checkpoint=folder, **settings).eval()
+    texts = ["one", "the film is about a boat and red soap", "two one " * 20]
+    rows = [plain_ids(text, frame, settings) for text in texts]
+    tokens = made.tokenize(texts)
+    assert list(tokens.ids) == rows
+    with torch.no_grad():
+        found = made(*tokens.batch(range(len(texts))))
+    torch.testing.assert_close(found, plain_vectors(folder, rows, settings["pooling"]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_text_of_special_tokens_alone_is_read(frame, tmp_path):
+    folder = with_tokenizer(tmp_path, frame)
+    ended = encoder("causal_lm", None, checkpoint=folder, bos="leave_out", eos="append")
+    assert ended.tokenize([""]).ids == ((2,),)
+    assert len(encoder("causal_lm", None, checkpoint=folder, bos="leave_out").tokenize([""]).ids[0]) == 1
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_text_is_cut_so_that_its_end_has_room(frame, tmp_path):
+    folder = with_tokenizer(tmp_path, frame)
+    made = encoder("causal_lm", None, checkpoint=folder, max_tokens=9, bos="leave_out", eos="append")
+    for words, n_cut in ((6, 0), (7, 1)):  # beside "title is" and the end
+        items = items_of(["soap " * words])
+        shortened = cut(made, items, list(items.attributes))
+        assert (shortened.tokens.ids, shortened.n_cut) == (((1, 6, *[11] * 6, 2),), n_cut)
+        assert made.tokenize(items.texts()).lengths().tolist() == [9 + n_cut]
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "fix"),
+    [
+        ({"pooling": "eos"}, "pooling", "pooling: last, or mean"),
+        ({"eos": "append"}, "eos", "eos: keep"),
+    ],
+)
+def test_a_tokenizer_without_an_end_of_text_token_is_refused(settings, place, fix, tmp_path):
     folder = tmp_path / "model"
     encoder("causal_lm", folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({key: value for key, value in config.items() if key != "eos_token"}))
-    with pytest.raises(SpecError, match="has no end-of-text token -> pooling: last, or mean"):
-        encoder("causal_lm", tmp_path / "x", checkpoint=str(folder), pooling="eos")
+    with pytest.raises(SpecError, match=f"encoder.{place}: the tokenizer .* has no end-of-text token -> {fix}"):
+        encoder("causal_lm", None, checkpoint=str(folder), **settings)
+
+
+def test_a_manifest_says_what_stands_around_a_text(tmp_path):
+    facts = encoder("causal_lm", tmp_path, pooling="eos", bos="leave_out").facts()
+    assert (facts["bos"], facts["eos"], facts["pooling"]) == ("leave_out", "append", "eos")
+
+
+# --- other settings ---
 
 
 def test_a_prefix_stands_before_every_text(tmp_path):

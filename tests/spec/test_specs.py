@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from conftest import ROOT
 from llmemb_bench.config import SpecPath
 from llmemb_bench.errors import BenchError, MissingError, SpecError
+from llmemb_bench.registry import find
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.spec.resolve import digest, resolve
 from llmemb_bench.spec.schema import spec_schema
@@ -32,6 +34,26 @@ recommender:
 def write(folder: Path, text: str, name: str = "spec.yaml") -> Path:
     (folder / name).write_text(text)
     return folder / name
+
+
+@pytest.mark.parametrize("spec", sorted((ROOT / "specs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_comparison_has_counting_rows_and_each_of_them_once(spec):
+    rows = Counter((cell.spec.recommender.method.use, cell.seed) for cell in load_cells(spec))
+    trained = {use: "training" in find("methods", use).load().needs for use, _ in rows}
+    assert "matrix" in read(spec).value
+    assert any(trained.values())
+    counting = {row: count for row, count in rows.items() if not trained[row[0]]}
+    assert "popularity" in {use for use, _ in counting}
+    assert set(counting.values()) == {1}
+
+
+@pytest.mark.parametrize("name", ["yelp", "beauty", "fashion"])
+def test_the_papers_cells_read_texts_and_count_the_tail_as_published(name):
+    for cell in load_cells(ROOT / "specs" / f"{name}_sasrec.yaml"):
+        assert (cell.spec.evaluate.popularity, cell.spec.evaluate.tail_below) == ("all", 13 if name == "yelp" else 4)
+        if embeddings := cell.spec.embeddings:
+            read_as = {"bos": "leave_out", "eos": "append", "pooling": "mean", "max_tokens": 1024}
+            assert read_as.items() <= embeddings.encoder.settings.items()
 
 
 @pytest.mark.parametrize("spec", sorted((ROOT / "specs").glob("*.yaml")), ids=lambda path: path.name)

@@ -10,6 +10,7 @@ from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.registry import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.vectors import ItemVectors, reduce_dim
+from small_models import items_of
 
 
 def test_item_i_is_row_i_and_padding_is_zero(tmp_path):
@@ -40,6 +41,14 @@ def test_pca_is_centred_keeps_scale_and_has_one_sign():
 def test_pca_refuses_more_dimensions_than_there_are():
     with pytest.raises(SpecError, match="use at most 4"):
         reduce_dim(np.ones((9, 4), dtype=np.float32), 5)
+
+
+def test_tfidf_counts_words_and_pairs_of_neighbouring_words():
+    plugin = find("encoders", "tfidf").load()
+    texts = ["red soap film boat", "boat red film soap", "red soap film boat", "soap red", "film", "boat boat soap"]
+    vectors = plugin(plugin.config_type()()).encode(items_of(texts))
+    np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-5)
+    assert np.linalg.norm(vectors[0] - vectors[1]) > 0.3  # the same words in another order
 
 
 def test_random_vectors_belong_to_the_item_and_not_to_its_row():

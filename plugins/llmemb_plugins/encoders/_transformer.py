@@ -104,8 +104,13 @@ class TransformerEncoder(TextEncoder):
         if not texts:
             return Tokens((), pad)
         prefixed = [self.config.prefix + text for text in texts]
-        ids = self.tokenizer(prefixed, truncation=True, max_length=self.max_tokens + 1)["input_ids"]
-        return Tokens(tuple(tuple(one) or (self._filler,) for one in ids), pad)
+        ids = self.tokenizer(prefixed, truncation=True, max_length=self.max_tokens + 2)["input_ids"]
+        read = (self.framed(tuple(one)) or (self._filler,) for one in ids)
+        return Tokens(tuple(one[: self.max_tokens + 1] for one in read), pad)
+
+    def framed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """What the model reads of a tokenizer's ids: without one special token at most, with others behind."""
+        return ids
 
     @property
     def _filler(self) -> int:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from llmemb_bench.contracts import Tokens
 from llmemb_bench.errors import SpecError
 from llmemb_plugins.encoders._tiny import write_llama
 from llmemb_plugins.encoders._transformer import (
@@ -27,7 +26,19 @@ class CausalLmConfig(TransformerConfig):
     """Settings of `causal_lm`."""
 
     pooling: Literal["mean", "last", "eos"] = "mean"
-    """Mean of the real tokens (paper's `avg`), the last one's state, or that of an end-of-text token put behind it."""
+    """Mean of all tokens that the model reads (code: `avg`), the last one's state (code: `last`), or that of the
+    end-of-text token, which `eos` then puts behind every text."""
+    bos: Literal["keep", "leave_out"] = "keep"
+    """The beginning token that many tokenizers put before a text: read and pooled, or left out (code). An empty text
+    is one token in any case."""
+    eos: Literal["keep", "append"] = "keep"
+    """The end-of-text token: as the tokenizer has it, which seldom puts one, or behind every text once (code); it is
+    pooled like any other and counts among `max_tokens`."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether every text ends in an end-of-text token."""
+        return self.eos == "append" or self.pooling == "eos"
 
 
 class CausalLm(TransformerEncoder):
@@ -37,19 +48,15 @@ class CausalLm(TransformerEncoder):
 
     def __init__(self, config: CausalLmConfig, *, device: str = "cpu") -> None:
         super().__init__(config, device=device)
-        if config.pooling == "eos" and self.tokenizer.eos_token_id is None:
-            raise SpecError(
-                f"the tokenizer of '{config.checkpoint.text}' has no end-of-text token",
-                where="embeddings.encoder.pooling",
-                fix="pooling: last, or mean",
-            )
+        if config.ends and self.tokenizer.eos_token_id is None:
+            raise _without_end(config)
 
-    def tokenize(self, texts: Sequence[str]) -> Tokens:
-        tokens = super().tokenize(texts)
-        if self.config.pooling != "eos":
-            return tokens
-        end, longest = self.tokenizer.eos_token_id, self.max_tokens
-        return Tokens(tuple((*ids[:longest], end) for ids in tokens.ids), tokens.pad)
+    def framed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """As published: no beginning and one end (LLMEmb code, llm/data_processor/llama.py); each has its setting."""
+        begin, end = (self.tokenizer.bos_token_id,), (self.tokenizer.eos_token_id,)
+        if self.config.bos == "leave_out" and ids[:1] == begin:
+            ids = ids[1:]
+        return (*ids, *end) if self.config.ends and ids[-1:] != end else ids
 
     def attention_mask(self, real: Real) -> Real | None:
         return None  # padding stands behind every real token, where no causal model looks
@@ -60,6 +67,15 @@ class CausalLm(TransformerEncoder):
         pool = mean_of_real if self.config.pooling == "mean" else at_last_real
         return pool(states, real)
 
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"bos": self.config.bos, "eos": "append" if self.config.ends else "keep"}
+
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         return {"checkpoint": str(write_llama(folder)), "lora": {"rank": 2}}
+
+
+def _without_end(config: CausalLmConfig) -> SpecError:
+    setting, fix = ("eos", "eos: keep") if config.eos == "append" else ("pooling", "pooling: last, or mean")
+    message = f"the tokenizer of '{config.checkpoint.text}' has no end-of-text token"
+    return SpecError(message, where=f"embeddings.encoder.{setting}", fix=fix)

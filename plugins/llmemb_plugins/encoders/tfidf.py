@@ -23,7 +23,7 @@ class TfidfConfig(Config):
 
 
 class Tfidf(Encoder):
-    """Rows of unit length over words and word pairs, then latent semantic analysis (Deerwester et al. 1990)."""
+    """Rows of unit length over words and neighbouring pairs, then latent semantic analysis (Deerwester et al. 1990)."""
 
     config: TfidfConfig
 
@@ -31,7 +31,7 @@ class Tfidf(Encoder):
         self.config = config
 
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
-        counted = TfidfVectorizer(sublinear_tf=True).fit_transform(items.texts())
+        counted = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(items.texts())
         dim = min(self.config.dim, min(counted.shape) - 1)
         reduced = TruncatedSVD(dim, algorithm="arpack", random_state=0).fit_transform(counted)
         return np.asarray(reduced, dtype=np.float32)
