@@ -153,7 +153,7 @@ def test_a_user_who_leaves_one_item_gets_it_without_a_hang():
 
 def test_groups_hold_all_histories_with_little_padding():
     lengths = np.sort(np.random.default_rng(0).geometric(0.1, size=300)) + 1
-    groups = [np.arange(300)[group] for group in split_by_length(lengths)]
+    groups = [np.arange(300)[group] for group in split_by_length(lengths, 512)]
     assert np.concatenate(groups).tolist() == list(range(300))
     positions = sum(len(group) * lengths[group].max() for group in groups)
     assert 1 < len(groups) < 8

@@ -7,7 +7,7 @@ catalogue, `rows` the distinct items of a training batch, `targets` its predicti
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -44,6 +44,9 @@ class Backbone(TorchPlugin):
     """
 
     config: BackboneConfig
+    positions_a_group: ClassVar[int] = 512
+    """Of a training batch: a further group of histories costs about as much as so many positions of padding (measured
+    on a CPU)."""
     task: ClassVar[Literal["next_item", "cloze"]]
     """`next_item`: position t may use positions <= t and predicts t + 1. `cloze`: predicts hidden items."""
 
@@ -51,6 +54,19 @@ class Backbone(TorchPlugin):
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]: ...
+
+    def forward_groups(
+        self, x: Float[Tensor, "positions dim"], groups: Sequence[Bool[Tensor, "_ _"]]
+    ) -> Float[Tensor, "positions dim"]:
+        """The same for all groups of a training batch: `x` are their real positions, one behind another, without the
+        padding between. A backbone may do better than pad them, as here."""
+        parts = torch.split(x, [int(real.sum()) for real in groups])
+        return torch.cat([self._padded(part, real) for part, real in zip(parts, groups, strict=True)])
+
+    def _padded(self, x: Float[Tensor, "positions dim"], real: Bool[Tensor, "_ _"]) -> Float[Tensor, "positions dim"]:
+        padded = x.new_zeros(*real.shape, x.shape[1]).index_put((real,), x)
+        states: Tensor = self(padded, real)[real]
+        return states
 
     def hidden_share(self) -> float:
         """Share of a training history that a cloze task hides."""
@@ -176,8 +192,12 @@ class VectorMethod(Method):
 
     def states_of(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, "targets dim"]:
         """States where the batch predicts; `vectors` are `items(batch.rows)`."""
-        groups = [self.encode(group, vectors).flatten(0, 1) for group in batch.inputs]
-        return functional.embedding(batch.places, torch.cat(groups) if len(groups) > 1 else groups[0])
+        reals = [group != PAD for group in batch.inputs]
+        inputs = torch.cat([group[real] for group, real in zip(batch.inputs, reals, strict=True)])
+        x = functional.embedding(inputs - 1, torch.cat([vectors, self.mask[None]]))
+        states = self.backbone.forward_groups(x, reals)
+        row = torch.cat([real.flatten() for real in reals]).cumsum(0) - 1  # of each place, among the real ones
+        return functional.embedding(row[batch.places], states)
 
     def catalogue(self) -> Float[Tensor, "items dim"]:
         """Vectors of the whole catalogue, item 1 first."""

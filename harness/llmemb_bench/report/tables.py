@@ -32,8 +32,7 @@ def print_tables(rows: list[Row], console: Console) -> None:
             f"warning: {row.method} with {row.encoder} on {row.dataset}: {'; '.join(row.warnings)}", style="red"
         )
     console.print(
-        "mean ± standard deviation over seeds; best of a column in bold; head and tail by training popularity of "
-        "the target",
+        "mean ± standard deviation over seeds; best of a column in bold; head and tail by popularity of the target",
         style="dim",
     )
 

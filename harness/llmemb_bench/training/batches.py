@@ -24,9 +24,6 @@ from llmemb_bench.training.negatives import Drawn, NegativeSampler
 from llmemb_bench.training.plans import plan_epoch
 from llmemb_bench.training.settings import TrainConfig
 
-POSITIONS_A_GROUP = 512
-"""A further group costs about as much as so many positions of padding (measured on a CPU)."""
-
 
 class TrainingBatches:
     """The training histories of a split, as batches for one backbone's task and one objective."""
@@ -35,6 +32,7 @@ class TrainingBatches:
         self.split, self.batch_size, self.plan = split, config.batch_size, config.batches
         self.task: Literal["next_item", "cloze"] = backbone.task
         self.hidden, self.shown, self.only_last = backbone.hidden_share(), backbone.shown_shares(), backbone.only_last()
+        self.positions_a_group = backbone.positions_a_group
         self.whole_catalogue = objective.whole_catalogue
         self.n_items = split.data.n_items
         # A next-item history holds one more event than the model reads: its last one is only a target.
@@ -77,7 +75,7 @@ class TrainingBatches:
         users = self.users[users]
         order = np.argsort(self.lengths[users], kind="stable")
         users, only_last = users[order], last[order] == 1
-        cut = split_by_length(self.lengths[users])
+        cut = split_by_length(self.lengths[users], self.positions_a_group)
         groups = [self._group(users[group], only_last[group], rng) for group in cut]
         inputs, wanted, predicted = zip(*groups, strict=True)
         owners = np.repeat(np.arange(len(users)), np.concatenate([places.sum(1) for places in predicted]))
@@ -171,16 +169,16 @@ class TrainingBatches:
         return np.flatnonzero(present)
 
 
-def split_by_length(lengths: NDArray[np.int64]) -> list[slice]:
-    """Cut ascending lengths where trimming saves more than a group costs."""
-    return list(_split(lengths, 0))
+def split_by_length(lengths: NDArray[np.int64], cost: int) -> list[slice]:
+    """Cut ascending lengths where trimming saves more positions than a group costs."""
+    return list(_split(lengths, 0, cost))
 
 
-def _split(lengths: NDArray[np.int64], start: int) -> Iterator[slice]:
+def _split(lengths: NDArray[np.int64], start: int, cost: int) -> Iterator[slice]:
     saved = np.arange(1, len(lengths)) * (lengths[-1] - lengths[:-1])  # positions, if the cut is behind so many
-    if len(saved) == 0 or saved.max() < POSITIONS_A_GROUP:
+    if len(saved) == 0 or saved.max() < cost:
         yield slice(start, start + len(lengths))
         return
     cut = int(saved.argmax()) + 1
-    yield from _split(lengths[:cut], start)
-    yield from _split(lengths[cut:], start + cut)
+    yield from _split(lengths[:cut], start, cost)
+    yield from _split(lengths[cut:], start + cut, cost)

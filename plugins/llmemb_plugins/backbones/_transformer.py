@@ -1,16 +1,20 @@
-"""The attention blocks that `sasrec` and `bert4rec` share, and what counts as a key in them."""
+"""What backbones of attention blocks share: the blocks, which position sees which, and the frame around them."""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import BackboneConfig
+from llmemb_bench.contracts import Backbone, BackboneConfig
 from llmemb_plugins.backbones._dropout import Dropout, dropout
 
 EPSILON = {"pre_norm": 1e-5, "published": 1e-8}
@@ -65,36 +69,24 @@ class Block(nn.Module):
             nn.Linear(dim, inner), activation, Dropout(dropout), nn.Linear(inner, dim), Dropout(dropout)
         )
 
-    def forward(
-        self, x: Float[Tensor, "batch len dim"], counts: Float[Tensor, "batch 1 1 keys"] | None = None
-    ) -> Float[Tensor, "batch len dim"]:
-        """`counts` are `log_counts` of the keys; None means causal attention."""
-        x = x + self._attention(x, counts)
+    def forward(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+        x = x + self._attention(x, sight)
         net: Tensor = self.net(self.norm_net(x))
         return x + net
 
-    def _attention(
-        self, x: Float[Tensor, "batch len dim"], counts: Float[Tensor, "batch 1 1 keys"] | None
-    ) -> Float[Tensor, "batch len dim"]:
-        queries, keys, values = self.project(self.norm_attention(_filled(x, counts))).chunk(3, -1)
-        return dropout(self._attend(queries[:, : x.shape[1]], keys, values, counts), self.dropout, self.training)
+    def _attention(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+        queries, keys, values = self.project(self.norm_attention(sight.keys_of(x))).chunk(3, -1)
+        return dropout(self._attend(queries, keys, values, sight), self.dropout, self.training)
 
     def _attend(
         self,
-        queries: Float[Tensor, "batch len dim"],
-        keys: Float[Tensor, "batch keys dim"],
-        values: Float[Tensor, "batch keys dim"],
-        counts: Float[Tensor, "batch 1 1 keys"] | None,
-    ) -> Float[Tensor, "batch len dim"]:
-        q, k, v = (part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (queries, keys, values))
+        queries: Float[Tensor, "*asked dim"],
+        keys: Float[Tensor, "*keys dim"],
+        values: Float[Tensor, "*keys dim"],
+        sight: Sight,
+    ) -> Float[Tensor, "*places dim"]:
         drop = self.dropout if self.training else 0.0
-        if drop and q.device.type == "cpu":
-            attended = _attend_and_drop(q, k, v, counts, drop)
-        else:
-            attended = functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=counts, dropout_p=drop, is_causal=counts is None
-            )
-        out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(sight.attend((queries, keys, values), self.heads, drop))
         return out
 
 
@@ -113,49 +105,136 @@ class PublishedBlock(Block):
         nn.init.zeros_(self.project.bias)
         nn.init.zeros_(self.out.bias)
 
-    def forward(
-        self, x: Float[Tensor, "batch len dim"], counts: Float[Tensor, "batch 1 1 keys"] | None = None
-    ) -> Float[Tensor, "batch len dim"]:
+    def forward(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
         normed, weight, bias, dim = self.norm_attention(x), self.project.weight, self.project.bias, x.shape[-1]
         queries = functional.linear(normed, weight[:dim], bias[:dim])
-        keys, values = functional.linear(_filled(x, counts), weight[dim:], bias[dim:]).chunk(2, -1)
-        x = self.norm_net(normed + self._attend(queries, keys, values, counts))
+        keys, values = functional.linear(sight.keys_of(x), weight[dim:], bias[dim:]).chunk(2, -1)
+        x = self.norm_net(normed + self._attend(queries, keys, values, sight))
         net: Tensor = self.net(x)
         return x + net
 
 
-def stack(config: BlocksConfig, activation: type[nn.Module], inner: int) -> nn.ModuleList:
+def blocks_of(config: BlocksConfig, activation: type[nn.Module], inner: int) -> Iterator[Block]:
     """The blocks of a backbone; activation and inner width are its own, but for the published block."""
 
-    def made() -> Block:
+    for _ in range(config.blocks):
         if config.block == "published":
-            return PublishedBlock(config.dim, config.heads, config.dropout)
-        return Block(config.dim, config.heads, config.dropout, activation(), inner)
+            yield PublishedBlock(config.dim, config.heads, config.dropout)
+        else:
+            yield Block(config.dim, config.heads, config.dropout, activation(), inner)
 
-    return nn.ModuleList(made() for _ in range(config.blocks))
+
+class Sight(ABC):
+    """Which positions attend to which, and how the positions lie in memory."""
+
+    @abstractmethod
+    def keys_of(self, x: Float[Tensor, "*places dim"]) -> Float[Tensor, "*keys dim"]:
+        """What is attended to: the positions, and padding where that is asked for."""
+
+    @abstractmethod
+    def attend(
+        self, parts: tuple[Float[Tensor, "*_ dim"], ...], heads: int, drop: float
+    ) -> Float[Tensor, "*places dim"]:
+        """Mixed values at every position; `parts` are queries, keys and values."""
 
 
-def log_counts(
-    config: BlocksConfig, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
-) -> Float[Tensor, "batch 1 1 keys"]:
-    """The log of how often each key is attended to: once where it is real, else never.
+@dataclass(frozen=True)
+class Padded(Sight):
+    """Histories [batch, len, dim] filled up with padding behind their events."""
 
-    Padding that is attended to is the same key at every place, so that one zero vector behind the positions stands for
-    all of it, as often as `max_len` leaves places.
+    counts: Float[Tensor, "batch 1 1 keys"] | None
+    """The log of how often each key is attended to; None means causal attention."""
+    fills: bool = False
+    """Whether a zero vector, the last of the keys, stands for the padding that is attended to."""
+
+    @classmethod
+    def both_ways(
+        cls, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"], max_len: int, *, fills: bool
+    ) -> Padded:
+        """Every real key is attended to once. Padding that is attended to is the same key at every place, so that one
+        zero vector stands for all of it, as often as `max_len` leaves places."""
+        counts = real.to(x.dtype)
+        if fills:
+            counts = torch.cat([counts, max_len - counts.sum(1, keepdim=True)], dim=1)
+        return cls(counts.log()[:, None, None], fills)
+
+    def keys_of(self, x: Float[Tensor, "batch len dim"]) -> Float[Tensor, "batch keys dim"]:
+        return functional.pad(x, (0, 0, 0, 1)) if self.fills else x
+
+    def attend(
+        self, parts: tuple[Float[Tensor, "batch _ dim"], ...], heads: int, drop: float
+    ) -> Float[Tensor, "batch len dim"]:
+        queries, keys, values = parts
+        if self.fills and queries.shape[1] == keys.shape[1]:
+            queries = queries[:, :-1]  # the zero vector asks nothing
+        split = [part.view(*part.shape[:2], heads, -1).transpose(1, 2) for part in (queries, keys, values)]
+        return _mixed(split[0], split[1], split[2], self.counts, drop).transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True)
+class Ragged(Sight):
+    """Real positions alone [positions, dim], one history behind another; only the attention is padded, group by group.
+
+    All but the attention looks at one position at a time, so that padding would be computed for nothing.
     """
-    counts = real.to(x.dtype)
-    if config.padding == "attend":
-        counts = torch.cat([counts, config.max_len - counts.sum(1, keepdim=True)], dim=1)
-    return counts.log()[:, None, None]
 
+    groups: tuple[Group, ...]
 
-def _filled(
-    x: Float[Tensor, "batch len dim"], counts: Float[Tensor, "batch 1 1 keys"] | None
-) -> Float[Tensor, "batch keys dim"]:
-    """`x` and, where there is a key more than positions, the zero vector behind it."""
-    if counts is None or counts.shape[-1] == x.shape[1]:
+    @classmethod
+    def of(cls, groups: Sequence[Bool[Tensor, "_ _"]], *, causal: bool) -> Ragged:
+        """From where the groups of a batch have real positions."""
+        made, start = [], 0
+        for real in groups:
+            row = (real.flatten().cumsum(0) - 1).clamp(min=0) + start
+            counts = None if causal else real.to(torch.float32).log()[:, None, None]
+            made.append(Group(row, real.flatten().nonzero().squeeze(1), real.shape[0], counts))
+            start += len(made[-1].places)
+        return cls(tuple(made))
+
+    def keys_of(self, x: Float[Tensor, "positions dim"]) -> Float[Tensor, "positions dim"]:
         return x
-    return functional.pad(x, (0, 0, 0, 1))
+
+    def attend(
+        self, parts: tuple[Float[Tensor, "positions dim"], ...], heads: int, drop: float
+    ) -> Float[Tensor, "positions dim"]:
+        together = torch.cat(parts, dim=-1)
+        return torch.cat([group.attend(together, heads, drop) for group in self.groups])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some of the histories of `Ragged`, of similar length."""
+
+    rows: Int[Tensor, "padded"]
+    """The position at each place of [batch, len]; at padding some other, which no real position attends to."""
+    places: Int[Tensor, "real"]
+    """Which places are real."""
+    batch: int
+    counts: Float[Tensor, "batch 1 1 len"] | None
+    """As of `Padded`."""
+
+    def attend(self, together: Float[Tensor, "positions _"], heads: int, drop: float) -> Float[Tensor, "real dim"]:
+        """Mixed values of the group's real positions."""
+        padded = functional.embedding(self.rows, together).view(
+            self.batch, -1, 3, heads, together.shape[1] // 3 // heads
+        )
+        queries, keys, values = padded.permute(2, 0, 3, 1, 4).unbind(0)  # each [batch, heads, len, head]
+        mixed = _mixed(queries, keys, values, self.counts, drop).transpose(1, 2).flatten(2).flatten(0, 1)
+        return functional.embedding(self.places, mixed)
+
+
+def _mixed(
+    queries: Float[Tensor, "batch heads len head"],
+    keys: Float[Tensor, "batch heads keys head"],
+    values: Float[Tensor, "batch heads keys head"],
+    counts: Float[Tensor, "batch 1 1 keys"] | None,
+    drop: float,
+) -> Float[Tensor, "batch heads len head"]:
+    if drop and queries.device.type == "cpu":
+        return _attend_and_drop(queries, keys, values, counts, drop)
+    return functional.scaled_dot_product_attention(
+        queries, keys, values, attn_mask=counts, dropout_p=drop, is_causal=counts is None
+    )
 
 
 def _attend_and_drop(
@@ -174,3 +253,60 @@ def _attend_and_drop(
     else:
         weights = weights + counts
     return dropout(weights.softmax(-1), share, training=True) @ values
+
+
+class Stack(Backbone):
+    """The frame that backbones of attention blocks share: item vectors scaled by sqrt(dim), learnt positions added,
+    blocks, LayerNorm at the end. Padding stands behind the real events, so that causal attention never sees it."""
+
+    config: AttentionConfig
+    positions_a_group = 256  # measured: in training only attention is padded
+
+    def __init__(self, config: AttentionConfig, blocks: Iterable[Block], epsilon: float = EPSILON["pre_norm"]) -> None:
+        super().__init__(config)
+        self.positions = nn.Embedding(config.max_len, config.dim)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.dim, eps=epsilon)
+        nn.init.normal_(self.positions.weight, std=0.02)
+
+    def scale(self) -> float:
+        """What item vectors are multiplied by."""
+        return math.sqrt(self.config.dim)
+
+    def is_causal(self) -> bool:
+        """Whether a position sees those before it and itself, or all real ones."""
+        return True
+
+    def sees_padding(self) -> bool:
+        """Whether padding is attended to."""
+        return False
+
+    def places(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "batch len"]:
+        """Rows of the table of positions; those of padding do not matter."""
+        return torch.arange(real.shape[1], device=real.device).expand(real.shape)
+
+    def forward(
+        self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
+    ) -> Float[Tensor, "batch len dim"]:
+        if self.is_causal():
+            return self._states(x, self.places(real), Padded(None))
+        sight = Padded.both_ways(x, real, self.config.max_len, fills=self.sees_padding())
+        return self._states(x, self.places(real), sight)
+
+    def forward_groups(
+        self, x: Float[Tensor, "positions dim"], groups: Sequence[Bool[Tensor, "_ _"]]
+    ) -> Float[Tensor, "positions dim"]:
+        if self.sees_padding():
+            return super().forward_groups(x, groups)
+        places = torch.cat([self.places(real)[real] for real in groups])
+        return self._states(x, places, Ragged.of(groups, causal=self.is_causal()))
+
+    def _states(
+        self, x: Float[Tensor, "*places dim"], places: Int[Tensor, "*places"], sight: Sight
+    ) -> Float[Tensor, "*places dim"]:
+        x = self.dropout(x * self.scale() + self.positions(places))
+        for block in self.blocks:
+            x = block(x, sight)
+        states: Tensor = self.norm(x)
+        return states

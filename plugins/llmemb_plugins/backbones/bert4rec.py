@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
-from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
-from llmemb_bench.contracts import Backbone
-from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import EPSILON, BlocksConfig, log_counts, stack
+from llmemb_plugins.backbones._transformer import EPSILON, BlocksConfig, Stack, blocks_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -36,7 +32,7 @@ class Bert4RecConfig(BlocksConfig):
         return self
 
 
-class Bert4Rec(Backbone):
+class Bert4Rec(Stack):
     """Both directions, padding masked as keys. The last place of `max_len` is the mask's, so that the position
     asked about in ranking is one that was trained (docs/departures.md 18)."""
 
@@ -44,12 +40,13 @@ class Bert4Rec(Backbone):
     task = "cloze"
 
     def __init__(self, config: Bert4RecConfig) -> None:
-        super().__init__(config)
-        self.positions = nn.Embedding(config.max_len, config.dim)
-        self.dropout = Dropout(config.dropout)
-        self.blocks = stack(config, nn.GELU, 4 * config.dim)
-        self.norm = nn.LayerNorm(config.dim, eps=EPSILON[config.block])
-        nn.init.normal_(self.positions.weight, std=0.02)
+        super().__init__(config, blocks_of(config, nn.GELU, 4 * config.dim), EPSILON[config.block])
+
+    def is_causal(self) -> bool:
+        return False
+
+    def sees_padding(self) -> bool:
+        return self.config.padding == "attend"
 
     def hidden_share(self) -> float:
         return self.config.hidden
@@ -57,14 +54,3 @@ class Bert4Rec(Backbone):
     def shown_shares(self) -> tuple[float, float]:
         random, own = self.config.shown
         return random, own
-
-    def forward(
-        self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
-    ) -> Float[Tensor, "batch len dim"]:
-        places = torch.arange(x.shape[1], device=x.device)
-        x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
-        counts = log_counts(self.config, x, real)
-        for block in self.blocks:
-            x = block(x, counts)
-        states: Tensor = self.norm(x)
-        return states

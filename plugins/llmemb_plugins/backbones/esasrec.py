@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone
 from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import AttentionConfig, Block
+from llmemb_plugins.backbones._transformer import AttentionConfig, Block, Sight, Stack
 
 
 class ESasRecConfig(AttentionConfig):
@@ -33,7 +31,7 @@ class _SwiGlu(nn.Module):
         super().__init__()
         self.gate, self.value = nn.Linear(dim, inner, bias=False), nn.Linear(dim, inner, bias=False)
 
-    def forward(self, x: Float[Tensor, "batch len dim"]) -> Float[Tensor, "batch len inner"]:
+    def forward(self, x: Float[Tensor, "*places dim"]) -> Float[Tensor, "*places inner"]:
         gated: Tensor = functional.silu(self.gate(x)) * self.value(x)
         return gated
 
@@ -49,15 +47,13 @@ class _LigrBlock(Block):
         )
         self.gate_attention, self.gate_net = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def forward(
-        self, x: Float[Tensor, "batch len dim"], counts: Float[Tensor, "batch 1 1 keys"] | None = None
-    ) -> Float[Tensor, "batch len dim"]:
-        x = x + self.gate_attention(x).sigmoid() * self._attention(x, counts)
+    def forward(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+        x = x + self.gate_attention(x).sigmoid() * self._attention(x, sight)
         out: Tensor = x + self.gate_net(x).sigmoid() * self.net(self.norm_net(x))
         return out
 
 
-class ESasRec(Backbone):
+class ESasRec(Stack):
     """SASRec's frame (vectors scaled by sqrt(dim), learnt positions, LayerNorm at the end) around LiGR blocks.
 
     RecTools neither scales nor ends with a norm, and counts positions from the last event; here both frames are the
@@ -69,22 +65,10 @@ class ESasRec(Backbone):
     task = "next_item"
 
     def __init__(self, config: ESasRecConfig) -> None:
-        super().__init__(config)
-        self.positions = nn.Embedding(config.max_len, config.dim)
-        self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
-            _LigrBlock(config.dim, config.heads, config.dropout, config.expansion * config.dim)
-            for _ in range(config.blocks)
+        super().__init__(
+            config,
+            (
+                _LigrBlock(config.dim, config.heads, config.dropout, config.expansion * config.dim)
+                for _ in range(config.blocks)
+            ),
         )
-        self.norm = nn.LayerNorm(config.dim)
-        nn.init.normal_(self.positions.weight, std=0.02)
-
-    def forward(
-        self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
-    ) -> Float[Tensor, "batch len dim"]:
-        places = torch.arange(x.shape[1], device=x.device)
-        x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
-        for block in self.blocks:
-            x = block(x)  # causal
-        states: Tensor = self.norm(x)
-        return states

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from llmemb_bench.contracts import Backbone
-from llmemb_plugins.backbones._dropout import Dropout
-from llmemb_plugins.backbones._transformer import EPSILON, BlocksConfig, log_counts, stack
+from llmemb_plugins.backbones._transformer import EPSILON, BlocksConfig, Stack, blocks_of
 
 
 class SasRecConfig(BlocksConfig):
@@ -38,39 +35,27 @@ class SasRecConfig(BlocksConfig):
         return self
 
 
-class SasRec(Backbone):
-    """Attention blocks over item vectors, scaled by sqrt(dim), plus learnt positions; LayerNorm at the end.
-
-    Padding stands behind the real events, so the causal mask alone keeps it away from them; the bidirectional
-    setting masks it as keys.
-    """
+class SasRec(Stack):
+    """Attention blocks over item vectors, scaled by sqrt(dim), plus learnt positions; LayerNorm at the end."""
 
     config: SasRecConfig
     task = "next_item"
 
     def __init__(self, config: SasRecConfig) -> None:
-        super().__init__(config)
-        self.positions = nn.Embedding(config.max_len, config.dim)
-        self.dropout = Dropout(config.dropout)
-        self.blocks = stack(config, nn.ReLU, config.dim)
-        self.norm = nn.LayerNorm(config.dim, eps=EPSILON[config.block])
-        nn.init.normal_(self.positions.weight, std=0.02)
+        super().__init__(config, blocks_of(config, nn.ReLU, config.dim), EPSILON[config.block])
 
-    def forward(
-        self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
-    ) -> Float[Tensor, "batch len dim"]:
-        scale = self.config.dim**0.5 if self.config.inputs == "scaled" else 1.0
-        x = self.dropout(x * scale + self.positions(self._places(real)))
-        counts = log_counts(self.config, x, real) if self.config.attention == "bidirectional" else None
-        for block in self.blocks:
-            x = block(x, counts)
-        states: Tensor = self.norm(x)
-        return states
+    def scale(self) -> float:
+        return super().scale() if self.config.inputs == "scaled" else 1.0
 
-    def _places(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "... len"]:
-        """Rows of the table of positions; those of padding do not matter."""
-        places = torch.arange(real.shape[1], device=real.device)
+    def is_causal(self) -> bool:
+        return self.config.attention == "causal"
+
+    def sees_padding(self) -> bool:
+        return self.config.padding == "attend"
+
+    def places(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "batch len"]:
+        places = super().places(real)
         if self.config.positions == "first":
             return places
         free = self.config.max_len - real.sum(1, keepdim=True)
-        return (places + free).clamp(max=self.config.max_len - 1)  # [batch, len]
+        return (places + free).clamp(max=self.config.max_len - 1)
