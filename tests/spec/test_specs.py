@@ -36,7 +36,7 @@ def write(folder: Path, text: str, name: str = "spec.yaml") -> Path:
     return folder / name
 
 
-@pytest.mark.parametrize("spec", sorted((ROOT / "specs").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("spec", sorted((ROOT / "specs").rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_comparison_has_counting_rows_and_each_of_them_once(spec):
     rows = Counter((cell.spec.recommender.method.use, cell.seed) for cell in load_cells(spec))
     trained = {use: "training" in find("methods", use).load().needs for use, _ in rows}
@@ -56,12 +56,13 @@ def test_the_papers_cells_read_texts_and_count_the_tail_as_published(name):
             assert read_as.items() <= embeddings.encoder.settings.items()
 
 
-@pytest.mark.parametrize("spec", sorted((ROOT / "specs").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("spec", sorted((ROOT / "specs").rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_spec_is_valid_and_says_how_to_run_it(spec):
     assert load_cells(spec)
     head = spec.read_text().splitlines()[:3]
     assert any(
-        line.startswith("# Run: ") and re.search(rf"llmemb-bench (run|embed) specs/{spec.name}", line) for line in head
+        line.startswith("# Run: ") and re.search(rf"llmemb-bench (run|embed) {spec.relative_to(ROOT)}", line)
+        for line in head
     )
 
 
@@ -219,9 +220,9 @@ def test_the_schema_knows_every_plugin_and_forbids_unknown_keys():
 
 def test_validating_needs_no_data_and_no_weights(cli, tmp_path, monkeypatch):
     monkeypatch.delenv("LLMEMB_BENCH_DATA", raising=False)
-    ran = cli("validate", *sorted((ROOT / "specs").glob("*.yaml")))
+    ran = cli("validate", *sorted((ROOT / "specs").rglob("*.yaml")))
     assert ran.code == 0
-    assert ran.out.count("valid") == len(list((ROOT / "specs").glob("*.yaml")))
+    assert ran.out.count("valid") == len(list((ROOT / "specs").rglob("*.yaml")))
 
 
 def test_errors_are_sorted_by_who_must_act():
