@@ -47,6 +47,8 @@ class Backbone(TorchPlugin):
     positions_a_group: ClassVar[int] = 512
     """Of a training batch: a further group of histories costs about as much as so many positions of padding (measured
     on a CPU)."""
+    is_compiled: bool = False
+    """Whether `forward`, and nothing else, went through torch.compile: `forward_groups` then calls it."""
     task: ClassVar[Literal["next_item", "cloze"]]
     """`next_item`: position t may use positions <= t and predicts t + 1. `cloze`: predicts hidden items."""
 

@@ -114,6 +114,7 @@ class _Training:
         self.saved = self.counted = time.monotonic()
         if config.compile:
             _refuse_no_compiler(self.device)
+            method.backbone.is_compiled = True
             method.backbone.compile(dynamic=True)
 
     def run(self, work: Work) -> None:

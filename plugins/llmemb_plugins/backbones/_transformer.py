@@ -297,7 +297,7 @@ class Stack(Backbone):
     def forward_groups(
         self, x: Float[Tensor, "positions dim"], groups: Sequence[Bool[Tensor, "_ _"]]
     ) -> Float[Tensor, "positions dim"]:
-        if self.sees_padding():
+        if self.sees_padding() or self.is_compiled:
             return super().forward_groups(x, groups)
         places = torch.cat([self.places(real)[real] for real in groups])
         return self._states(x, places, Ragged.of(groups, causal=self.is_causal()))
