@@ -91,6 +91,24 @@ def saved_weights_give_the_same_states(case: Case[Backbone]) -> None:
     assert torch.equal(backbone(x, real), other(x, real))
 
 
+def groups_of_histories_have_the_states_and_gradients_of_each_alone(case: Case[Backbone]) -> None:
+    backbone = _backbone(case).eval()  # dropout draws otherwise where more is drawn for
+    groups = [_sequences(case, *lengths) for lengths in ((7, 7), (5, 2, 1), (4,))]
+    histories = [x[row][real[row]][None] for x, real in groups for row in range(len(x))]
+    alone = torch.cat([backbone(x, torch.ones(x.shape[:2], dtype=torch.bool))[0] for x in histories])
+    torch.autograd.backward(alone.square().sum())
+    wanted = {name: weight.grad for name, weight in backbone.named_parameters()}
+    backbone.zero_grad()
+    together = backbone.forward_groups(torch.cat([x[real] for x, real in groups]), [real for _, real in groups])
+    assert torch.allclose(together, alone, atol=1e-5), "other states than of each history alone"
+    torch.autograd.backward(together.square().sum())
+    for name, weight in backbone.named_parameters():
+        found, right = weight.grad, wanted[name]
+        assert found is not None, f"{name} has no gradient"
+        assert right is not None, f"{name} has no gradient"
+        assert torch.allclose(found, right, rtol=1e-3, atol=1e-4), f"{name} has another gradient"
+
+
 def it_learns_one_batch_by_heart(case: Case[Backbone]) -> None:
     backbone, (x, real) = _backbone(case).eval(), _sequences(case, 6, 4, 2)
     wanted = torch.arange(int(real.sum())) % 7
@@ -112,6 +130,7 @@ BACKBONES = (
     more_padding_and_its_content_change_nothing,
     gradients_are_finite_on_a_history_of_one_event,
     saved_weights_give_the_same_states,
+    groups_of_histories_have_the_states_and_gradients_of_each_alone,
     it_learns_one_batch_by_heart,
 )
 
