@@ -152,7 +152,7 @@ class Trainer:
             )
             method = method_type(config, parts)
             if isinstance(method, VectorMethod):
-                start_weights(method, wanted.start)
+                start_weights(method, (wanted.train or TrainConfig()).start)
         method.fit_counts(self.split)
         if isinstance(method, VectorMethod):
             method.to(world().device)

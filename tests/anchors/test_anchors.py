@@ -20,8 +20,6 @@ def test_what_was_reached_is_not_lost(name, cli, real_data, tmp_path, monkeypatc
     ran = cli("run", spec, "--seed", "42", "--results", tmp_path, "--progress", "none")
     assert ran.code == 0, ran.err
     rows = json.loads(cli("report", "--results", tmp_path, "--format", "json").out)["rows"]
-    found = {
-        (row["protocol"], row["bucket"], row["metric"]): row["mean"] for row in rows if row["method"] == "id_only"
-    }
+    found = {(row["protocol"], row["bucket"], row["metric"]): row["mean"] for row in rows if row["method"] == "id_only"}
     for place, floor in FLOORS[name].items():
         assert found[place] >= floor, f"{place}: {found[place]:.4f}, was above {floor}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
+from conftest import make_split
 from llmemb_bench.contracts import Metric, Parts
-from llmemb_bench.data.padding import SeenItems
+from llmemb_bench.errors import SpecError
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected
 from llmemb_bench.evaluation.ranking import rank, rank_by_counts
@@ -56,13 +56,13 @@ def test_ranking_by_counts_is_the_ranking_of_a_method_that_scores_them(random_sp
         assert found.n_candidates.tolist() == wanted.n_candidates.tolist()
 
 
-def test_candidates_of_validation_are_outside_all_events_of_the_user(random_split):
-    split = random_split(1, n_users=60, n_items=40)
-    drawn = draw_candidates(split, 9, generator(0), "validation")
-    users = split.users("validation")
-    assert drawn.shape == (len(users), 9)
-    owners = np.repeat(np.arange(split.data.n_users), split.lengths)
-    assert not SeenItems(owners, split.data.items, 40).holds(users[:, None], drawn).any()
+def test_candidates_of_validation_know_nothing_of_what_comes_later():
+    """Ten items: seven in training and validation, so that three are left, the test's among them."""
+    split = make_split([[1, 2, 3, 4, 5, 6, 7, 8]] * 50, 10)
+    assert set(draw_candidates(split, 3, generator(0), "validation").ravel().tolist()) == {8, 9, 10}
+    assert set(draw_candidates(split, 2, generator(0)).ravel().tolist()) == {9, 10}
+    with pytest.raises(SpecError, match=r"recommender\.train\.monitor_protocol.*monitor_protocol: full"):
+        draw_candidates(split, 4, generator(0), "validation")
 
 
 @pytest.mark.parametrize("protocol", ["full", "sampled-7"])
@@ -92,7 +92,7 @@ def test_a_validation_at_the_score_of_counting_popularity_is_said(random_split, 
     )
     assert ["popularity" in event for event in end.events] == [True, True, False]
     assert len(lines) == 2
-    assert lines[0] == "epoch 1: validation 0.0101, no better than counting popularity 0.0100"
+    assert lines[0] == "epoch 1: validation 0.0101, not above counting popularity (0.0100)"
 
 
 def test_the_betas_and_epsilon_of_adam_are_those_of_the_settings(random_split):

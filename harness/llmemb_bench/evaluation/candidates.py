@@ -11,13 +11,16 @@ from llmemb_bench.errors import SpecError
 
 
 def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: Stage = "test") -> NDArray[np.int32]:
-    """[evaluated users, count] distinct items, uniform among those outside all of the user's events.
+    """[evaluated users, count] distinct items, uniform among those outside the user's events up to the target's part:
+    for the test all of them, for validation without those that come later, of which training may know nothing.
 
     Without replacement and without the target, as in LLMEmb's evaluation; unlike there they are drawn once
     (docs/departures.md 10).
     """
     data, users = split.data, split.users(stage)
-    seen = SeenItems(np.repeat(np.arange(data.n_users), split.lengths), data.items, data.n_items)
+    known = split.positions < np.repeat(split.lengths if stage == "test" else split.parts[1], split.lengths)
+    owners = np.repeat(np.arange(data.n_users), split.lengths)
+    seen = SeenItems(owners[known], data.items[known], data.n_items)
     _check_enough(split, seen, count, stage)
     drawn = np.zeros((len(users), count), dtype=np.int32)
     open_rows = np.arange(len(users))
@@ -39,8 +42,8 @@ def _check_enough(split: Split, seen: SeenItems, count: int, stage: Stage) -> No
         raise SpecError(
             f"sampled-{count} needs {count} items outside a user's events; user '{user}' leaves {left.min()} "
             f"of {split.data.n_items}",
-            where="evaluate.protocols",
-            fix="protocols: [full]",
+            where="evaluate.protocols" if stage == "test" else "recommender.train.monitor_protocol",
+            fix="protocols: [full]" if stage == "test" else "monitor_protocol: full",
         )
 
 

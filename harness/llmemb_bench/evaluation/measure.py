@@ -58,8 +58,13 @@ def protocol_of(split: SplitConfig, evaluate: Evaluate) -> dict[str, Any]:
         "ties": "expectation",
         "popularity": f"{evaluate.popularity} events",
         "cold_targets": "counted",
-        **{key: settings[key] for key in ("cutoffs", "history", "head_share", "head_ties", "tail_below")},
+        **{key: settings[key] for key in ("cutoffs", "history", *_cut_settings(evaluate))},
     }
+
+
+def _cut_settings(evaluate: Evaluate) -> tuple[str, ...]:
+    """Those that have a say in what is head."""
+    return ("head_share", "head_ties") if evaluate.tail_below is None else ("tail_below",)
 
 
 def check_size(split: Split, evaluate: Evaluate) -> None:

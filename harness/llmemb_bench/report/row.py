@@ -63,5 +63,6 @@ class Row:
 
     @property
     def plugins(self) -> Labels:
-        """The same without settings: `id_only` for `id_only (learning_rate=0.01)`."""
-        return self.experiment, *(label.partition(" (")[0] for label in self.labels[1:])
+        """The same without settings of stage 2: `id_only` for `id_only (learning_rate=0.01)`. Item vectors are what is
+        compared, so that an encoder of other settings is another one and no search."""
+        return self.experiment, *(label.partition(" (")[0] for label in (self.method, self.backbone)), self.encoder

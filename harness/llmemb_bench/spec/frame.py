@@ -19,7 +19,7 @@ from llmemb_bench.config import (
 )
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.text.settings import ScftConfig
-from llmemb_bench.training.settings import Start, TrainConfig
+from llmemb_bench.training.settings import TrainConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -53,9 +53,6 @@ class Recommender(Config):
     """What training minimises, for methods that train."""
     train: TrainConfig | None = None
     """How training goes, for methods that train."""
-    start: Start = "ours"
-    """Where weights start: `ours`, as each part says; `published` is Xavier's normal distribution for every matrix
-    (LLMEmb's code, docs/departures.md)."""
 
 
 class Evaluate(Config):

@@ -252,6 +252,16 @@ def a_better_positive_lowers_it_and_a_better_negative_raises_it(case: Case[Objec
     assert value(0.5, 1.0) > value(0.5, 0.5) > value(0.5, 0.0)
 
 
+def it_is_a_mean_over_targets(case: Case[Objective]) -> None:
+    """The harness weighs every target alike by multiplying means with the number of their targets."""
+    objective = case.plugin(case.config)
+    states, vectors = torch.split(torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), [2, 3])
+    negatives, wanted = _negatives(objective), torch.tensor([0, 1])
+    once, twice = slice(0, 2), torch.tensor([0, 1, 0, 1])
+    values = [objective(states[taken], vectors, wanted[taken], negatives.of(taken)).item() for taken in (once, twice)]
+    assert abs(values[0] - values[1]) < 1e-5, f"the same targets twice give {values[1]:.4f} instead of {values[0]:.4f}"
+
+
 def it_is_finite_with_finite_gradients_for_large_scores(case: Case[Objective]) -> None:
     objective = case.plugin(case.config)
     states = (50 * torch.eye(4)[:2]).requires_grad_()
@@ -269,6 +279,7 @@ def it_is_finite_with_finite_gradients_for_large_scores(case: Case[Objective]) -
 
 OBJECTIVES = (
     a_better_positive_lowers_it_and_a_better_negative_raises_it,
+    it_is_a_mean_over_targets,
     it_is_finite_with_finite_gradients_for_large_scores,
 )
 

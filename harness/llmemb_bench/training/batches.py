@@ -1,8 +1,10 @@
-"""Training batches: shuffled, of similar length, each catalogue item once.
+"""Training batches: random users, each catalogue item once, every target of one weight.
 
-A batch is trimmed to its longest history, and cut into groups where that saves more, because in short histories padded
-to a fixed length nearly all arithmetic is spent on padding. A batch depends on seed, epoch and its number alone, so
-that training can go on from any step.
+A target counts 1 / (mean targets a step), so that the expected gradient of an epoch is the mean over all targets,
+whatever the length of their history; the mean over a batch's own targets would weigh a target by its company.
+
+A batch is cut into groups of similar length, because in short histories padded to a fixed length nearly all arithmetic
+is spent on padding. A batch depends on seed, epoch and its number alone, so that training can go on from any step.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from llmemb_bench.errors import DataError
 from llmemb_bench.ids import PAD, mask_id
 from llmemb_bench.seeds import generator
 from llmemb_bench.training.negatives import Drawn, NegativeSampler
-from llmemb_bench.training.plans import plan_epoch
 from llmemb_bench.training.settings import TrainConfig
 
 
@@ -29,7 +30,7 @@ class TrainingBatches:
     """The training histories of a split, as batches for one backbone's task and one objective."""
 
     def __init__(self, split: Split, backbone: Backbone, objective: Objective, config: TrainConfig) -> None:
-        self.split, self.batch_size, self.plan = split, config.batch_size, config.batches
+        self.split, self.batch_size, self.targetless = split, config.batch_size, config.targetless
         self.task: Literal["next_item", "cloze"] = backbone.task
         self.hidden, self.shown, self.only_last = backbone.hidden_share(), backbone.shown_shares(), backbone.only_last()
         self.positions_a_group = backbone.positions_a_group
@@ -39,36 +40,43 @@ class TrainingBatches:
         longest = backbone.config.max_len + (self.task == "next_item")
         self.lengths = np.minimum(split.n_train, longest)
         self.starts = split.data.offsets[:-1] + split.n_train - self.lengths
-        has_target = self.lengths >= 2
-        self.users = np.flatnonzero(has_target | (config.targetless == "count"))
-        if not has_target.any():
-            raise DataError("no user has two training events, so there is nothing to learn from", where="dataset")
+        self.users = np.flatnonzero(self.lengths >= 2)
+        if len(self.users) == 0:
+            raise DataError(
+                "no user has two training events, so there is nothing to learn from",
+                where="dataset",
+                fix="check the time column and split; the counting methods need no training",
+            )
         self.sampler = NegativeSampler(split, objective.sampling)
-        self._targets = self._expected_targets()
-        self.targets_a_step = float(self._targets.sum()) / len(self)
+        self._copies = 2 if self.task == "cloze" else 1
+        counted = self.users if config.targetless == "leave_out" else np.flatnonzero(self.lengths >= 1)
+        self._steps = min(-(-self._copies * len(counted) // config.batch_size), self._copies * len(self.users))
+        self.targets_a_step = self._expected_targets() / self._steps
         self._local = np.zeros(self.n_items + 2, dtype=np.int64)
 
-    def _expected_targets(self) -> NDArray[np.float64]:
-        """[entries] predictions that are made for each entry of an epoch; of a cloze task first the copies with random
-        places hidden, then those with the last one."""
+    def _expected_targets(self) -> float:
+        """Predictions an epoch; of a cloze task those at random places, and the last one of each history."""
         lengths = self.lengths[self.users].astype(np.float64)
-        able = lengths >= 2
         if self.task == "cloze":
-            at_random = np.where(able, self.hidden * lengths + (1 - self.hidden) ** lengths, 0.0)
-            return np.concatenate([at_random, able.astype(np.float64)])
-        return able.astype(np.float64) if self.only_last else np.where(able, lengths - 1, 0.0)
+            return float((self.hidden * lengths + (1 - self.hidden) ** lengths + 1).sum())
+        return float(len(lengths) if self.only_last else (lengths - 1).sum())
 
     def __len__(self) -> int:
-        """Steps an epoch, or a few more."""
-        return -(-len(self._targets) // self.batch_size)
+        """Steps an epoch."""
+        return self._steps
 
     def epoch(self, seed: int, number: int, skip: int = 0) -> Iterator[Batch]:
         """All histories once in random order (a cloze task: once with random places hidden and once with the last);
         without the first `skip` batches."""
-        planned = plan_epoch(self.plan, self._targets, self.batch_size, generator(seed, "order", number))
-        kept = [entries[self._targets[entries] > 0] for entries in planned]
-        for place, entries in enumerate([entries for entries in kept if len(entries)][skip:], start=skip):
+        order = generator(seed, "order", number).permutation(self._copies * len(self.users))
+        for place, entries in enumerate(self._cut(order)[skip:], start=skip):
             yield self._batch(entries, generator(seed, "batch", number, place))
+
+    def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Batches of `batch_size`, the last one smaller; or as many as there would be with all users, of equal size."""
+        if self.targetless == "count":
+            return np.array_split(order, self._steps)
+        return np.split(order, np.arange(self.batch_size, len(order), self.batch_size))
 
     def _batch(self, entries: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         last, users = np.divmod(entries, len(self.users))

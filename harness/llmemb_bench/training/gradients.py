@@ -24,10 +24,9 @@ class Value:
 
     objective: Tensor
     auxiliary: Tensor
-    auxiliary_share: Tensor
-    """Of the gradient by the item vectors: the auxiliary loss's length over the sum of both lengths."""
     curves: dict[str, float]
-    """What the method tells about its auxiliary loss, where it was asked."""
+    """What the method tells about its auxiliary loss, and `auxiliary_share`: of the gradient by the item vectors, the
+    auxiliary loss's length over the sum of both lengths. Empty where nobody asked, or there is no such loss."""
 
     @property
     def loss(self) -> Tensor:
@@ -51,10 +50,10 @@ def backward(
         made = method.items(batch.rows)
     vectors = made.detach().float().requires_grad_()  # what every part adds its gradient to
     auxiliary = method.auxiliary(batch, vectors) / here.size
+    aligned = None
     if auxiliary.requires_grad:
         torch.autograd.backward(auxiliary)
-    aligned = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad.clone()
-    curves = method.curves(batch, vectors.detach()) if told else {}
+        aligned = vectors.grad.clone() if told and vectors.grad is not None else None
     total = torch.zeros_like(auxiliary)
     for part in own:
         if part.inputs:
@@ -65,13 +64,16 @@ def backward(
     gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad
     if made.requires_grad:
         torch.autograd.backward(made, gradient.to(made.dtype))
-    return Value(total, auxiliary.detach(), _share(aligned, gradient - aligned), curves)
+    curves: dict[str, float] = {}
+    if aligned is not None:
+        curves = {**method.curves(batch, vectors.detach()), "auxiliary_share": _share(aligned, gradient - aligned)}
+    return Value(total, auxiliary.detach(), curves)
 
 
-def _share(part: Tensor, rest: Tensor) -> Tensor:
+def _share(part: Tensor, rest: Tensor) -> float:
     """Length of a part over the sum of both lengths; 0 where there is none."""
     share: Tensor = part.norm() / (part.norm() + rest.norm()).clamp(min=torch.finfo(part.dtype).tiny)
-    return share
+    return share.item()
 
 
 def _objective(

@@ -34,8 +34,8 @@ MOVED = 3
 are not always in one order, and in a run that went on on another machine."""
 TOLD = ("objective", "auxiliary")
 """Means over steps in an event."""
-AT_POPULARITY = 0.05
-"""A score this near to that of counting popularity, as a share of it, is a model that has learnt nothing else yet."""
+ABOVE_POPULARITY = 0.05
+"""A score that is not this share above that of counting popularity is a model's that has learnt little else yet."""
 SHOWN = 5
 """Users that an error names."""
 
@@ -148,20 +148,19 @@ class _Training:
 
     def _is_told(self) -> bool:
         """Whether an event follows the step: every few steps, and at the end of an epoch."""
-        return (self.state.step + 1) % self.config.log_every == 0 or self.state.batch + 1 == len(self.batches)
+        step = self.state.step + 1
+        is_last = self.state.batch + 1 == len(self.batches) or step == self.config.steps
+        return is_last or step % self.config.log_every == 0
 
     def _count(self, value: Value, batch: Batch) -> None:
-        here = world()
-        told = torch.stack([value.objective, value.auxiliary, value.auxiliary_share / here.size])
-        *parts, share = here.total(told.double().cpu()).tolist()
+        parts = world().total(torch.stack([value.objective, value.auxiliary]).double().cpu()).tolist()
         loss = sum(parts)
         if not math.isfinite(loss):
             self._refuse(loss, batch)
         self.state.epoch_loss += loss
         for name, part in zip((*TOLD, "steps"), (*parts, 1), strict=True):
             self.state.recent[name] = self.state.recent.get(name, 0.0) + part
-        if share and self._is_told():
-            self.state.curves = {**value.curves, "auxiliary_share": share}
+        self.state.curves = value.curves or self.state.curves
 
     def _refuse(self, loss: float, batch: Batch) -> None:
         users = self.batches.split.data.user_ids
@@ -199,11 +198,11 @@ class _Training:
         self._keep()
 
     def _plateau(self, score: float) -> dict[str, Any]:
-        """Says that validation stands where counting popularity does: sampled objectives can stay there for epochs."""
+        """Says that validation is not above counting popularity: sampled objectives can stay there for epochs."""
         counted = self.by_popularity
-        if counted is None or abs(score - counted.value) > AT_POPULARITY * counted.value:
+        if counted is None or score > (1 + ABOVE_POPULARITY) * counted.value:
             return {}
-        say(f"epoch {self.state.epoch}: validation {score:.4f}, no better than counting popularity {counted.value:.4f}")
+        say(f"epoch {self.state.epoch}: validation {score:.4f}, not above counting popularity ({counted.value:.4f})")
         return {"popularity": counted.value}
 
     def _is_over(self) -> bool:

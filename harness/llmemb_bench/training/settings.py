@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from llmemb_bench.config import MACHINE, Config, MetricChoice, Protocol
-from llmemb_bench.training.plans import Plan
 
 Start = Literal["ours", "published"]
 """Where weights start (`start.py`)."""
@@ -21,15 +20,16 @@ class TrainConfig(Config):
 
     batch_size: Annotated[int, Field(ge=1)] = 128
     """Histories a step, over all processes (paper: 128)."""
-    batches: Plan = "random"
-    """Which histories a step takes."""
     targetless: Literal["leave_out", "count"] = "leave_out"
-    """Users with one training event, who predict nothing: left out of batches, or counted as part of them, as LLMEmb's
-    code does, so that an epoch has more steps of fewer targets (docs/departures.md)."""
+    """Users with one training event, who predict nothing: left out of batches, or counted as if they took places in
+    them, as in LLMEmb's code, so that an epoch has more steps of fewer targets (docs/departures.md 37)."""
     betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] = [0.9, 0.999]
     """Adam's decay of the running means of the gradient and of its square (paper: 0.9 and 0.999)."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     """What Adam adds to the root of the second (paper: 1e-8)."""
+    start: Start = "ours"
+    """Where weights start: `ours`, as each part says; `published` is Xavier's normal distribution for every matrix
+    (LLMEmb's code, docs/departures.md 34)."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Parts that a step's histories are taken in, one after the other, to save memory; the gradient is the same."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -53,11 +53,12 @@ class TrainConfig(Config):
     """Metric of the validation ranking that chooses the best epoch, at the first cut-off (paper: NDCG@10)."""
     monitor_protocol: Protocol = "full"
     """What that ranking is among: the whole catalogue, or `sampled-N` items a user, drawn once (LLMEmb's code:
-    sampled-100, drawn again at every validation; docs/departures.md)."""
+    sampled-100, drawn again at every validation; docs/departures.md 35)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products in forward and backward pass; weights, sums and the objective stay in float32."""
     compile: bool = False
-    """Compile the backbone with torch.compile: some minutes at the start, then fewer and larger kernels."""
+    """Compile the backbone with torch.compile: some minutes at the start, then fewer and larger kernels. Attention
+    blocks then compute padding again, which on a CPU costs more than it gains."""
     scores_mb: Annotated[int, Field(ge=1)] = 128
     """Memory for an objective's scores: more targets than fit are taken in blocks, with the same gradient."""
     log_every: Annotated[int, Field(ge=1)] = 100

@@ -21,8 +21,9 @@ def start_weights(method: VectorMethod, start: Start) -> None:
     of an item's vector in both, so that a hidden place neither drowns its neighbours nor vanishes among them.
     """
     if start == "published":
+        kept = method.loaded | method.backbone.structured
         for name, weight in method.named_parameters():
-            if weight.requires_grad and weight.dim() > 1 and name not in method.loaded:
+            if weight.requires_grad and weight.dim() > 1 and name.rpartition(".")[2] not in kept:
                 nn.init.xavier_normal_(weight)
     method.mask.mul_(_mean_length(method) / method.mask.norm())
 

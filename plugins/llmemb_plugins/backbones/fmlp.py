@@ -64,6 +64,7 @@ class Fmlp(Backbone):
 
     config: FmlpConfig
     task = "next_item"
+    structured = frozenset({"kernel"})
 
     def __init__(self, config: FmlpConfig) -> None:
         super().__init__(config)

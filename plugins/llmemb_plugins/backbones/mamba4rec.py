@@ -198,6 +198,7 @@ class Mamba4Rec(Backbone):
 
     config: Mamba4RecConfig
     task = "next_item"
+    structured = frozenset({"log_rate"})
 
     def __init__(self, config: Mamba4RecConfig) -> None:
         super().__init__(config)

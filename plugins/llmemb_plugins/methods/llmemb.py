@@ -54,8 +54,9 @@ class LlmEmbConfig(Config):
     """Scale the text vectors to unit mean square, so that the learning rate means the same for every encoder
     (ours; the published code keeps the encoder's scale, docs/departures.md 16)."""
     start_length: Annotated[float, Field(gt=0)] = 1.0
-    """Mean length of the adapted vectors where training starts (ours); with `recommender.start: published` the adapter
-    starts as Xavier's distribution has it, which gives lengths of 4 to 17 (docs/departures.md)."""
+    """Mean length of the adapted vectors where training starts, of text vectors of unit mean square (ours); with
+    `train.start: published` the adapter starts as Xavier's distribution has it: lengths of 4 to 17
+    (docs/departures.md 34)."""
     alignment: AlignmentConfig = AlignmentConfig()
     """Alignment with collaborative vectors."""
 
@@ -91,7 +92,7 @@ class LlmEmb(VectorMethod):
             _refuse_other_width(text.shape[1], adapted_dim)
             self.adapter: nn.Module = nn.Identity()
         else:
-            std = config.start_length * self.dim**-0.5
+            std = config.start_length * adapted_dim**-0.5
             self.adapter = ADAPTERS[config.adapter](text.shape[1], config.adapter_dim, adapted_dim, std)
         if config.ids != "replace":
             self.table = nn.Embedding(parts.n_items, adapted_dim)
