@@ -69,6 +69,12 @@ def test_a_spec_runs_reports_and_is_not_run_twice(cli, spec, tmp_path):
     assert "NDCG@10" in table
     assert f"tail: {by_bucket['tail']} users, {by_bucket['tail cold']} of them with targets never seen" in table
     assert "llmemb" in table
+    assert table.count("alignment is switched on and idle") == 1  # three epochs from our start, whatever the seeds say
+    told = [
+        json.loads(line)
+        for line in next(path for path in runs if "llmemb" in path.name).joinpath("events.jsonl").open()
+    ]
+    assert {"target_entropy", "target_own", "adapted_length", "teacher_length", "auxiliary_share"} <= told[-1].keys()
 
 
 def test_a_run_folder_holds_what_it_promises(cli, spec, tmp_path):
