@@ -8,12 +8,31 @@ import pytest
 
 from conftest import ROOT
 
-FLOORS: dict[str, dict[tuple[str, str, str], float]] = {}
-"""Spec to (protocol, bucket, metric) of `id_only` with seed 42; 3 % below what was reached, the spread over seeds."""
+FLOORS: dict[str, dict[tuple[str, str, str], float]] = {
+    "beauty5_ids": {("full", "overall", "hr@10"): 0.0875, ("full", "overall", "ndcg@10"): 0.0537},
+    "toys_ids": {("full", "overall", "hr@10"): 0.0960, ("full", "overall", "ndcg@10"): 0.0600},
+    "yelp_ids": {
+        ("sampled-100", "overall", "hr@10"): 0.605,
+        ("sampled-100", "overall", "ndcg@10"): 0.371,
+        ("sampled-100", "head", "hr@10"): 0.751,
+        ("sampled-100", "tail", "hr@10"): 0.100,
+    },
+    "beauty_ids": {
+        ("sampled-100", "overall", "hr@10"): 0.420,
+        ("sampled-100", "overall", "ndcg@10"): 0.285,
+        ("sampled-100", "tail", "hr@10"): 0.040,
+    },
+}
+"""Spec to (protocol, bucket, metric) of `id_only` with seed 42: 3 % below what was reached (a tenth on the tail), which
+is about the spread over seeds."""
+
+
+def test_every_anchor_has_a_floor():
+    assert set(FLOORS) == {path.stem for path in (ROOT / "specs" / "anchors").glob("*.yaml")}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "specs" / "anchors").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(FLOORS))
 def test_what_was_reached_is_not_lost(name, cli, real_data, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMEMB_BENCH_DATA", str(real_data))
     spec = ROOT / "specs" / "anchors" / f"{name}.yaml"
