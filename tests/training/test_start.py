@@ -41,6 +41,16 @@ def test_the_published_start_draws_every_matrix_from_xaviers_distribution(name, 
         assert abs(weight.std().item() / expected - 1) < 5 / math.sqrt(2 * weight.numel()), key
 
 
+@pytest.mark.parametrize(("backbone", "weight"), [("mamba4rec", "log_rate"), ("fmlp", "kernel")])
+def test_no_start_overwrites_weights_whose_values_mean_something(backbone, weight):
+    ours, published = (dict(method("id_only", start, backbone).named_parameters()) for start in STARTS)
+    kept = [name for name in ours if name.endswith(f".{weight}")]
+    assert kept
+    for name in kept:
+        assert torch.equal(ours[name], published[name])
+    assert not torch.equal(ours["table.weight"], published["table.weight"])
+
+
 def test_no_start_overwrites_vectors_that_come_from_data():
     made = method("llmemb", "published", freeze=False)
     assert made.text.requires_grad
