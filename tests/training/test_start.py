@@ -131,12 +131,15 @@ class TestCurves:
 
     def test_a_reader_is_told_of_alignment_that_aligns_nothing(self):
         made = method("llmemb")
-        idle = {"target_entropy": 0.997, "auxiliary_share": 0.02}
+        idle = {"target_entropy": 0.997, "target_own": 0.001, "auxiliary_share": 0.02}
         (doubt,) = made.doubts(idle)
         assert "idle" in doubt
         assert "nearly uniform" in doubt
-        assert made.doubts({"target_entropy": 0.3, "auxiliary_share": 0.02}) == []
-        assert len(made.doubts({"target_entropy": 0.3, "auxiliary_share": 0.0001})) == 1
+        fine = {"target_entropy": 0.3, "target_own": 0.7, "auxiliary_share": 0.02}
+        assert made.doubts(fine) == []
+        assert len(made.doubts(fine | {"auxiliary_share": 0.0001})) == 1
+        (doubt,) = made.doubts({"target_entropy": 0.002, "target_own": 0.019, "auxiliary_share": 0.58})  # as measured
+        assert "other items" in doubt
         assert made.doubts({}) == []
 
 

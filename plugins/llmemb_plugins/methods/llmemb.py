@@ -18,8 +18,9 @@ from llmemb_bench.errors import SpecError
 from llmemb_bench.spec.check import build
 from llmemb_plugins.methods._adapters import ADAPTERS, AdapterKind
 
-UNIFORM, UNFELT = 0.95, 1e-3
-"""Targets of more than this share of the largest entropy, or less than this share of the gradient, align nothing."""
+UNIFORM, UNFELT, ELSEWHERE = 0.95, 1e-3, 0.2
+"""Targets of more than this share of the largest entropy, or less than this share of the gradient, align nothing; targets
+that are sharp and leave less than this to the own item align with others (soft targets name the longest vectors)."""
 
 
 class AlignmentConfig(Config):
@@ -158,12 +159,17 @@ class LlmEmb(VectorMethod):
     def doubts(self, curves: Mapping[str, float]) -> list[str]:
         if not curves:
             return []
-        found = []
-        if curves["target_entropy"] > UNIFORM:
-            found.append(f"its targets are nearly uniform (over {UNIFORM:.0%} of the largest entropy)")
-        if curves["auxiliary_share"] < UNFELT:
-            found.append(f"it gives less than {UNFELT:.1%} of the gradient by item vectors")
-        return [f"alignment is switched on and idle where training ends: {reason}" for reason in found]
+        entropy, own = curves["target_entropy"], curves["target_own"]
+        idle = "alignment is switched on and idle where training ends"
+        found = {
+            f"{idle}: its targets are nearly uniform (over {UNIFORM:.0%} of the largest entropy)": entropy > UNIFORM,
+            f"{idle}: it gives less than {UNFELT:.1%} of the gradient by item vectors": curves["auxiliary_share"]
+            < UNFELT,
+            f"alignment pulls towards other items: its targets leave less than {ELSEWHERE:.0%} to the own one": (
+                entropy < 1 - own - ELSEWHERE and own < ELSEWHERE
+            ),
+        }
+        return [doubt for doubt, holds in found.items() if holds]
 
 
 def _scaled(text: Float[Tensor, "items text_dim"], config: LlmEmbConfig) -> Float[Tensor, "items text_dim"]:
