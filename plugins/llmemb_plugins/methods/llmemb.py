@@ -18,9 +18,11 @@ from llmemb_bench.errors import SpecError
 from llmemb_bench.spec.check import build
 from llmemb_plugins.methods._adapters import ADAPTERS, AdapterKind
 
-UNIFORM, UNFELT, ELSEWHERE = 0.95, 1e-3, 0.2
-"""Targets of more than this share of the largest entropy, or less than this share of the gradient, align nothing; targets
-that are sharp and leave less than this to the own item align with others (soft targets name the longest vectors)."""
+UNIFORM, UNFELT = 0.95, 1e-3
+"""Targets of more than this share of the largest entropy, or less than this share of the gradient, align nothing."""
+SHARP, ELSEWHERE = 0.5, 0.2
+"""Targets of less entropy than the one, which leave less than the other to the own item, name others: un-normalised
+soft targets can end with the longest vectors of a batch."""
 
 
 class AlignmentConfig(Config):
@@ -166,7 +168,7 @@ class LlmEmb(VectorMethod):
             f"{idle}: it gives less than {UNFELT:.1%} of the gradient by item vectors": curves["auxiliary_share"]
             < UNFELT,
             f"alignment pulls towards other items: its targets leave less than {ELSEWHERE:.0%} to the own one": (
-                entropy < 1 - own - ELSEWHERE and own < ELSEWHERE
+                entropy < SHARP and own < ELSEWHERE
             ),
         }
         return [doubt for doubt, holds in found.items() if holds]
