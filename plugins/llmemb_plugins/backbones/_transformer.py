@@ -178,18 +178,22 @@ class Ragged(Sight):
     All but the attention looks at one position at a time, so that padding would be computed for nothing.
     """
 
-    groups: tuple[Group, ...]
+    rows: Int[Tensor, "padded"]
+    """The position at each place of the groups, flattened; at padding some other, which no real position attends to."""
+    places: Int[Tensor, "positions"]
+    """Which of the places are real."""
+    shapes: tuple[tuple[int, int], ...]
+    """Histories and their padded length, of each group."""
+    counts: tuple[Float[Tensor, "_ 1 1 _"] | None, ...]
+    """As of `Padded`, for each group."""
 
     @classmethod
     def of(cls, groups: Sequence[Bool[Tensor, "_ _"]], *, causal: bool) -> Ragged:
         """From where the groups of a batch have real positions."""
-        made, start = [], 0
-        for real in groups:
-            row = (real.flatten().cumsum(0) - 1).clamp(min=0) + start
-            counts = None if causal else real.to(torch.float32).log()[:, None, None]
-            made.append(Group(row, real.flatten().nonzero().squeeze(1), real.shape[0], counts))
-            start += len(made[-1].places)
-        return cls(tuple(made))
+        real = torch.cat([group.flatten() for group in groups])
+        rows = (real.cumsum(0) - 1).clamp(min=0)
+        counts = tuple(None if causal else group.to(torch.float32).log()[:, None, None] for group in groups)
+        return cls(rows, real.nonzero().squeeze(1), tuple((len(group), group.shape[1]) for group in groups), counts)
 
     def keys_of(self, x: Float[Tensor, "positions dim"]) -> Float[Tensor, "positions dim"]:
         return x
@@ -197,30 +201,13 @@ class Ragged(Sight):
     def attend(
         self, parts: tuple[Float[Tensor, "positions dim"], ...], heads: int, drop: float
     ) -> Float[Tensor, "positions dim"]:
-        together = torch.cat(parts, dim=-1)
-        return torch.cat([group.attend(together, heads, drop) for group in self.groups])
-
-
-@dataclass(frozen=True)
-class Group:
-    """Some of the histories of `Ragged`, of similar length."""
-
-    rows: Int[Tensor, "padded"]
-    """The position at each place of [batch, len]; at padding some other, which no real position attends to."""
-    places: Int[Tensor, "real"]
-    """Which places are real."""
-    batch: int
-    counts: Float[Tensor, "batch 1 1 len"] | None
-    """As of `Padded`."""
-
-    def attend(self, together: Float[Tensor, "positions _"], heads: int, drop: float) -> Float[Tensor, "real dim"]:
-        """Mixed values of the group's real positions."""
-        padded = functional.embedding(self.rows, together).view(
-            self.batch, -1, 3, heads, together.shape[1] // 3 // heads
-        )
-        queries, keys, values = padded.permute(2, 0, 3, 1, 4).unbind(0)  # each [batch, heads, len, head]
-        mixed = _mixed(queries, keys, values, self.counts, drop).transpose(1, 2).flatten(2).flatten(0, 1)
-        return functional.embedding(self.places, mixed)
+        padded = functional.embedding(self.rows, torch.cat(parts, dim=-1)).view(len(self.rows), 3, heads, -1)
+        mixed = []
+        sizes = [batch * length for batch, length in self.shapes]
+        for group, shape, counts in zip(torch.split(padded, sizes), self.shapes, self.counts, strict=True):
+            queries, keys, values = group.view(*shape, *group.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
+            mixed.append(_mixed(queries, keys, values, counts, drop).transpose(1, 2).flatten(2).flatten(0, 1))
+        return functional.embedding(self.places, torch.cat(mixed))
 
 
 def _mixed(
