@@ -36,6 +36,8 @@ TOLD = ("objective", "auxiliary")
 """Means over steps in an event."""
 ABOVE_POPULARITY = 0.05
 """A score that is not this share above that of counting popularity is a model's that has learnt little else yet."""
+FAST_DECAY = 0.98
+"""Adam's second beta in the original SASRec: what pushes every item down alike at the start is forgotten sooner."""
 SHOWN = 5
 """Users that an error names."""
 
@@ -202,7 +204,11 @@ class _Training:
         counted = self.by_popularity
         if counted is None or score > (1 + ABOVE_POPULARITY) * counted.value:
             return {}
-        say(f"epoch {self.state.epoch}: validation {score:.4f}, not above counting popularity ({counted.value:.4f})")
+        way_out = "; train: {betas: [0.9, 0.98]} may help" if self.config.betas[1] > FAST_DECAY else ""
+        say(
+            f"epoch {self.state.epoch}: validation {score:.4f}, not above counting popularity ({counted.value:.4f})"
+            f"{way_out}"
+        )
         return {"popularity": counted.value}
 
     def _is_over(self) -> bool:

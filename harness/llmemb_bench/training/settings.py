@@ -24,7 +24,9 @@ class TrainConfig(Config):
     """Users with one training event, who predict nothing: left out of batches, or counted as if they took places in
     them, as in LLMEmb's code, so that an epoch has more steps of fewer targets (docs/departures.md 37)."""
     betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] = [0.9, 0.999]
-    """Adam's decay of the running means of the gradient and of its square (paper: 0.9 and 0.999)."""
+    """Adam's decay of the running means of the gradient and of its square (LLMEmb: 0.9 and 0.999; the original SASRec:
+    0.9 and 0.98, with which `bce` and `gbce` leave the plateau of counting popularity several times as early, and a
+    softmax converges more slowly)."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     """What Adam adds to the root of the second (paper: 1e-8)."""
     start: Start = "ours"
