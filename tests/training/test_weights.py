@@ -67,7 +67,7 @@ LENGTHS = [1, 2, 2, 2, 3, 3, 5, 8, 13, 21, 34, 2, 2, 3, 40, 1, 1, 2, 7]  # train
 
 @pytest.mark.parametrize("targetless", ["leave_out", "count"])
 @pytest.mark.parametrize("settings", [{}, {"accumulate": 3}, {"scores_mb": 1}])
-@pytest.mark.parametrize("batch_size", [1, 4, 7, 64])
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_a_target_weighs_the_same_whatever_its_historys_length(batch_size, settings, targetless):
     config = TrainConfig(batch_size=batch_size, targetless=targetless, **settings)
     split, method, objective, batches = world(LENGTHS, config)
@@ -96,7 +96,7 @@ def test_a_backbone_that_predicts_last_events_only_weighs_users_alike():
 
 def test_hidden_places_of_a_cloze_task_weigh_alike_in_expectation():
     """An event is hidden with chance h, the last one once more for certain, and alone where nothing else was hidden."""
-    config, hidden, epochs = TrainConfig(batch_size=4), 0.3, 400
+    config, hidden, epochs = TrainConfig(batch_size=12), 0.3, 200
     split, method, objective, batches = world(LENGTHS, config, "bert4rec", hidden=hidden)
     weights = weights_of_an_epoch(method, objective, batches, config, epochs)
     chance = np.zeros(split.data.n_items)
