@@ -23,8 +23,7 @@ FLOORS: dict[str, dict[tuple[str, str, str], float]] = {
         ("sampled-100", "tail", "hr@10"): 0.040,
     },
 }
-"""Spec to (protocol, bucket, metric) of `id_only` with seed 42: 3 % below what was reached (a tenth on the tail), which
-is about the spread over seeds."""
+"""Spec to (protocol, bucket, metric) of `id_only` with seed 42: 3 % below what one run reached, a tenth on the tail."""
 
 
 def test_every_anchor_has_a_floor():

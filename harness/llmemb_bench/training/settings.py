@@ -25,8 +25,8 @@ class TrainConfig(Config):
     them, as in LLMEmb's code, so that an epoch has more steps of fewer targets (docs/departures.md 37)."""
     betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] = [0.9, 0.999]
     """Adam's decay of the running means of the gradient and of its square (LLMEmb: 0.9 and 0.999; the original SASRec:
-    0.9 and 0.98, with which `bce` and `gbce` leave the plateau of counting popularity several times as early, and a
-    softmax converges more slowly)."""
+    0.9 and 0.98, with which `gbce` leaves the plateau of counting popularity far earlier; a softmax was worse with it:
+    docs/adr/0005-every-target-alike.md)."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     """What Adam adds to the root of the second (paper: 1e-8)."""
     start: Start = "ours"
