@@ -83,7 +83,7 @@ def run_cell(cell: Cell, results: Path) -> bool:
     """One cell from raw files to its run folder; False if nothing was left to do."""
     start = time.time()
     spec, shelf = cell.spec, Shelf(results / ".cache")
-    data = prepared(spec.dataset, shelf)
+    data = world().first(lambda: prepared(spec.dataset, shelf))
     split = Split(data, spec.split)
     check_size(split, spec.evaluate)
     text = text_vectors(spec.embeddings, data, spec.dataset, shelf) if spec.embeddings else None

@@ -54,6 +54,15 @@ class World:
         """The first process's answer."""
         return bool(self.total(torch.tensor(float(answer and self.is_first))) > 0)
 
+    def first(self, do: Callable[[], T]) -> T:
+        """Done by the first process, then by the others, which find what it kept on the shelf."""
+        if not self.is_first:
+            self.agreed(False)
+            return do()
+        found = do()
+        self.agreed(True)
+        return found
+
     def own(self, parts: Sequence[T]) -> list[T]:
         """The parts that are this process's to do."""
         return list(parts[self.rank :: self.size])

@@ -26,7 +26,7 @@ def embed(part: TextPart, shelf: Shelf, output: Path, *, untuned: bool, adapter:
         raise SpecError("there is no adapter to write", where="--adapter", fix="add embeddings.scft to the spec")
     if adapter is not None and adapter.exists():
         raise SpecError("exists already", where=f"--adapter {adapter}", fix="name a new folder, or remove it")
-    data = prepared(part.dataset, shelf)
+    data = world().first(lambda: prepared(part.dataset, shelf))
     made = text_vectors(part.embeddings, data, part.dataset, shelf)
     tables = {"vector": made.vectors.table[1:].numpy()}
     if untuned and part.embeddings.scft is not None:
