@@ -24,7 +24,8 @@ def start(script: Path, task: str, folder: Path, count: int, more: dict[str, str
     """What each of `count` processes that run a script wrote."""
     port = str(free_port())
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     running = [
         subprocess.Popen(
             [sys.executable, script, task, str(folder)],
