@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from llmemb_bench.store.folders import SPEC, write_yaml
 
 BASE = {"experiment": "demo", "dataset": "toy", "encoder": "none", "method": "popularity", "backbone": "none"}
 
@@ -21,9 +24,12 @@ def write_run(
     validation: float | None = None,
     training: dict[str, Any] = TRAINING,
     head: dict[str, Any] = HEAD,
+    users: Mapping[str, int] = USERS,
+    metrics: Sequence[str] = ("hr@10", "ndcg@10", "mrr@10"),
+    settings: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
-    """A run folder as `run` leaves it, with one number in each reported bucket."""
+    """A run folder as `run` leaves it, with one number in each reported bucket; `settings` is its resolved spec."""
     manifest = {
         **BASE, "seed": 42, "configuration": "c1", "data": "d", "split": "", "warnings": [], "protocol_hash": "p",
         "started": 1.0, "seconds": 1.0, "schema": 4, "training_seconds": None, "teacher_seconds": None,
@@ -37,7 +43,7 @@ def write_run(
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(manifest | {"key": key}))
-    metrics = [
+    rows = [
         {
             "protocol": protocol,
             "bucket": bucket,
@@ -46,10 +52,12 @@ def write_run(
             "n_users": n_users if value is not None else 0,
         }
         for protocol in ("full", "sampled-100")
-        for bucket, n_users in USERS.items()
-        for metric in ("hr@10", "ndcg@10", "mrr@10")
+        for bucket, n_users in users.items()
+        for metric in metrics
     ]
     trained = None if validation is None else training | {"validation_score": validation}
-    measured = {"schema": 2, "head": head, "metrics": metrics, "training": trained}
+    measured = {"schema": 2, "head": head, "metrics": rows, "training": trained}
     (folder / "metrics.json").write_text(json.dumps(measured))
+    if settings is not None:
+        write_yaml(folder / SPEC, settings)
     return folder

@@ -42,7 +42,7 @@ def test_seeds_of_an_older_configuration_never_enter_a_mean(tmp_path):
     enter(tmp_path, write_run(tmp_path, value=0.1, seed=1, configuration="old", started=1.0))
     enter(tmp_path, write_run(tmp_path, value=0.1, seed=2, configuration="old", started=2.0))
     enter(tmp_path, write_run(tmp_path, value=0.9, seed=1, configuration="new", started=3.0))
-    assert overall(tmp_path) == [("popularity", 0.9, None, [1])]
+    assert [numbers for _, *numbers in overall(tmp_path)] == [[0.1, 0.0, [1, 2]], [0.9, None, [1]]]
 
 
 def test_two_protocols_never_meet_in_one_row(tmp_path):
@@ -55,7 +55,7 @@ def test_the_json_report_has_the_promised_form(tmp_path):
     enter(tmp_path, write_run(tmp_path))
     report = as_json(read_rows(tmp_path, [], []))
     assert report["schema"] == 2
-    assert len(report["rows"]) == 2 * 5 * 2
+    assert len(report["rows"]) == 2 * 5 * 3
     assert report["rows"][0] == {
         **BASE, "protocol": "full", "bucket": "head", "metric": "hr@10", "mean": 0.5, "std": None, "seeds": [42],
         "n_users": 3, "split": "", "warnings": [], "n_items": 400, "head_items": 80, "head_least_events": 7,
@@ -148,3 +148,11 @@ def test_reports_open_the_store_read_only(tmp_path):
     enter(tmp_path, write_run(tmp_path))
     with open_store(tmp_path) as db, pytest.raises(duckdb.Error):
         db.execute("delete from runs")
+
+
+@pytest.mark.parametrize("text", [b"a: [", b"- 1\n", b"\xff\xfe", b"", b"words"])
+def test_a_run_folder_whose_spec_is_none_is_an_error_that_names_the_file(text, tmp_path):
+    run = write_run(tmp_path)
+    (run / "spec.resolved.yaml").write_bytes(text)
+    with pytest.raises(BenchError, match=r"spec\.resolved\.yaml: is not what a run writes -> delete .* and run again"):
+        enter(tmp_path, run)

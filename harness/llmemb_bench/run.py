@@ -21,21 +21,25 @@ from llmemb_bench.data.stages import described, prepared
 from llmemb_bench.data.statistics import warnings
 from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.buckets import bucket_facts
-from llmemb_bench.evaluation.measure import check_size, measure, protocol_of
+from llmemb_bench.evaluation.measure import check_size, measure, metrics_of, protocol_of
 from llmemb_bench.pipeline import WEIGHTS, Evaluation, TextVectors, Trainer, text_vectors
+from llmemb_bench.report.cell import main_numbers
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
+from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.resolve import digest, folders_in, resolve
 from llmemb_bench.store.database import enter
-from llmemb_bench.store.folders import MANIFEST, write_json, write_per_user, write_yaml
+from llmemb_bench.store.folders import MANIFEST, SPEC, write_json, write_per_user, write_yaml
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
 from llmemb_bench.training.loop import EVENTS
 from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.world import world
 
-RUN = 4
+RUN = 5
 """Schema version of a run folder."""
+SERIES = 1
+"""Of the hash that says which runs may be averaged."""
 PACKAGES = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-learn", "duckdb")
 
 
@@ -62,8 +66,9 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
             f"[{place}/{len(cells)}] {cell.spec.name}: {labels.method} x {labels.backbone} x {labels.encoder}"
             f" on {labels.dataset}, seed {cell.seed}"
         )
+        start = time.monotonic()
         try:
-            fresh = run_cell(cell, results)
+            fresh, folder = run_cell(cell, results)
         except BenchError as error:
             if world().size > 1:
                 raise  # the others wait in the middle of this cell; who started them all ends them
@@ -76,30 +81,35 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
         else:
             outcome.done += 1
             outcome.kept += not fresh
+            took = f"in {time.monotonic() - start:.1f} s" if fresh else "(was there already)"
+            if outcome.is_told:
+                progress.say(f"    {main_numbers(folder, cell.spec.evaluate.cutoffs[0])} {took}")
     return outcome
 
 
-def run_cell(cell: Cell, results: Path) -> bool:
-    """One cell from raw files to its run folder; False if nothing was left to do."""
+def run_cell(cell: Cell, results: Path) -> tuple[bool, Path]:
+    """One cell from raw files to its run folder; whether something was left to do, and the folder."""
     start = time.time()
     spec, shelf = cell.spec, Shelf(results / ".cache")
+    metrics_of(spec.evaluate)  # before hours are spent on a ranking that one of them cannot judge
     data = world().first(lambda: prepared(spec.dataset, shelf))
     split = Split(data, spec.split)
     check_size(split, spec.evaluate)
     text = text_vectors(spec.embeddings, data, spec.dataset, shelf) if spec.embeddings else None
     method, key = Trainer(split, spec.evaluate, cell.seed, shelf).recommender(spec.recommender, text)
     run_key = stage_key("run", RUN, [spec.evaluate, spec.name, asdict(cell.labels)], [key])
-    place = results / "runs" / spec.name / cell.folder
+    series = _series(spec, split, text)
+    place = _place(results, cell, series)
     fresh = world().agreed(not _is_complete(place, run_key))
     ranks = Evaluation(method, split, spec.evaluate, cell.seed, shelf).ranks if fresh else {}
     if not world().is_first:
-        return fresh
+        return fresh, place
     if fresh:
         trained = shelf.place("recommender", key)
         record = TrainingRecord.load(trained) if isinstance(method, VectorMethod) else None
 
         def make(folder: Path) -> None:
-            write_yaml(folder / "spec.resolved.yaml", resolve(spec) | {"seeds": [cell.seed], "matrix": {}})
+            write_yaml(folder / SPEC, resolve(spec) | {"seeds": [cell.seed], "matrix": {}})
             write_per_user(folder / "per_user.parquet", split, ranks)
             told = record and record.without_seconds()
             write_json(folder / "metrics.json", measure(split, spec.evaluate, ranks) | {"training": told})
@@ -107,16 +117,39 @@ def run_cell(cell: Cell, results: Path) -> bool:
                 _copy_training(trained, folder)
             if text is not None:
                 _copy_text(text, folder)
-            write_json(folder / MANIFEST, _manifest(cell, split, shelf, run_key, start, record))
+            write_json(folder / MANIFEST, _manifest(cell, split, shelf, run_key, series, start, record))
 
         write_folder(place, make, lambda: _is_complete(place, run_key))
     enter(results, place)
-    return fresh
+    return fresh, place
+
+
+def _series(spec: Spec, split: Split, text: TextVectors | None) -> str:
+    """Hash of all that a number comes from but the seed: settings, files and plugins. What else is measured beside it
+    is none of that."""
+    evaluate = spec.evaluate.model_copy(update={"protocols": [], "metrics": None})
+    fixed = spec.model_copy(update={"evaluate": evaluate, "seeds": [], "matrix": {}})
+    return stage_key("series", SERIES, fixed, [split.key, text.key if text else ""])
+
+
+def _place(results: Path, cell: Cell, series: str) -> Path:
+    """The run folder of a cell. Two specs in different folders may give the same relative paths to different files
+    under one name: the second does not take the first one's place."""
+    place, folders = results / "runs" / cell.spec.name / cell.folder, folders_in(cell.spec)
+    manifest = _manifest_of(place)
+    if manifest.get("folders", folders) == folders or manifest.get("series", series) == series:
+        return place
+    return place.with_name(f"{place.name}-{digest(folders)[:8]}")
+
+
+def _manifest_of(place: Path) -> dict[str, Any]:
+    """Of a run folder; empty where there is none."""
+    manifest = place / MANIFEST
+    return dict(json.loads(manifest.read_text(encoding="utf-8"))) if manifest.is_file() else {}
 
 
 def _is_complete(place: Path, run_key: str) -> bool:
-    manifest = place / MANIFEST
-    return manifest.is_file() and json.loads(manifest.read_text())["key"] == run_key
+    return _manifest_of(place).get("key") == run_key
 
 
 def _seconds(record: TrainingRecord | None) -> dict[str, float | None]:
@@ -140,7 +173,13 @@ def _copy_text(text: TextVectors, folder: Path) -> None:
 
 
 def _manifest(
-    cell: Cell, split: Split, shelf: Shelf, run_key: str, start: float, record: TrainingRecord | None
+    cell: Cell,
+    split: Split,
+    shelf: Shelf,
+    run_key: str,
+    series: str,
+    start: float,
+    record: TrainingRecord | None,
 ) -> dict[str, Any]:
     dataset = build(Dataset, cell.spec.dataset)
     of_texts = warnings(dataset, split.data) if cell.spec.embeddings else []
@@ -152,6 +191,7 @@ def _manifest(
         **asdict(cell.labels),
         "seed": cell.seed,
         "configuration": cell.configuration,
+        "series": series,
         "folders": folders_in(cell.spec),
         "data": split.key,
         "split": cell.spec.split.label,

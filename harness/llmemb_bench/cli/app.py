@@ -6,6 +6,7 @@ stdout holds the result only; progress and messages go to stderr.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -69,7 +70,7 @@ def run(
     remote_code: RemoteCode = False,
     accelerate_config: AccelerateConfig = None,
 ) -> None:
-    """Run an experiment; run it again and only what is missing is done."""
+    """Run an experiment and print its table; run it again and only what is missing is done."""
     progress.show(progress_)
     from llmemb_bench.spec.cells import load_cells
 
@@ -79,6 +80,8 @@ def run(
 
         outcome = run_cells(cells, results)
     if outcome.is_told:
+        if outcome.done:
+            _print_report(results, [cells[0].spec.name], [])
         kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
         typer.echo(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
     if outcome.error is not None:
@@ -120,17 +123,25 @@ def report(
     format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON object.")] = "rich",
     progress_: ProgressMode = None,
 ) -> None:
-    """Print the comparison: HR and NDCG, overall, head and tail, mean and spread over seeds."""
+    """Print the comparison: every metric overall, on head and on tail, mean and spread over seeds."""
     progress.show(progress_)
     from llmemb_bench.report.rows import as_json, read_rows
-    from llmemb_bench.report.tables import print_tables
 
-    rows = read_rows(results, experiments or [], seed or [])
     if format_ == "json":
+        rows = read_rows(results, experiments or [], seed or [])
         typer.echo(json.dumps(as_json(rows), indent=1, allow_nan=False))
     else:
-        console = Console()
-        print_tables(rows, console if console.is_terminal else Console(width=180))
+        _print_report(results, experiments or [], seed or [])
+
+
+def _print_report(results: Path, experiments: list[str], seeds: list[int]) -> None:
+    """The tables, as wide as the terminal or COLUMNS says; 180 columns wide in a file or a pipe."""
+    from llmemb_bench.report.rows import read_rows
+    from llmemb_bench.report.tables import NARROWEST, print_tables
+
+    is_said = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    width = max(Console().width, NARROWEST) if is_said else 180
+    print_tables(read_rows(results, experiments, seeds), Console(width=width))
 
 
 def _listed(kind: str | None) -> list[Entry]:

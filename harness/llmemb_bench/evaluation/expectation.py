@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.contracts import Metric
+from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.ranking import Ranks
+
+
+def gains(metric: Metric, cutoff: int) -> NDArray[np.float64]:
+    """[cutoff] what ranks 1 .. cutoff are worth; a metric that raises, or gives anything but one finite number a rank,
+    is a BenchError that names it."""
+    try:
+        found = np.asarray(metric.gain(np.arange(1, cutoff + 1)))
+    except Exception as error:  # a plugin is foreign code: whatever it raises is one line
+        raise _broken(metric, " ".join(f"raises {type(error).__name__}: {error}".split())) from error
+    if found.shape != (cutoff,):
+        raise _broken(metric, f"gives an array of shape {found.shape} for {cutoff} ranks")
+    if found.dtype.kind not in "buif":
+        raise _broken(metric, f"gives values of type {found.dtype}, not numbers")
+    worth: NDArray[np.float64] = found.astype(np.float64)
+    if not np.isfinite(worth).all():
+        rank = int(np.flatnonzero(~np.isfinite(worth))[0]) + 1
+        raise _broken(metric, f"gives {worth[rank - 1]} for rank {rank}")
+    return worth
+
+
+def _broken(metric: Metric, finding: str) -> BenchError:
+    name = type(metric).__module__.rpartition(".")[2]
+    return BenchError(
+        f"the metric '{name}' {finding}",
+        where=inspect.getfile(type(metric)),
+        fix=f"mend it, then: llmemb-bench test metrics/{name}; or take it out of the spec",
+    )
 
 
 def expected(metric: Metric, cutoff: int, ranks: Ranks) -> NDArray[np.float64]:
@@ -14,7 +44,7 @@ def expected(metric: Metric, cutoff: int, ranks: Ranks) -> NDArray[np.float64]:
 
     So a constant model has HR@k of exactly k / n_candidates.
     """
-    summed = np.concatenate([[0.0], np.cumsum(metric.gain(np.arange(1, cutoff + 1)))])
+    summed = np.concatenate([[0.0], np.cumsum(gains(metric, cutoff))])
     first = np.minimum(ranks.n_greater, cutoff)
     last = np.minimum(ranks.n_greater + ranks.n_equal + 1, cutoff)
     mean: NDArray[np.float64] = (summed[last] - summed[first]) / (ranks.n_equal + 1)

@@ -11,20 +11,33 @@ from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.data.split import Split, Stage
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.buckets import buckets_of, cut_of
-from llmemb_bench.evaluation.expectation import expected, tie_gap
+from llmemb_bench.evaluation.expectation import expected, gains, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks
-from llmemb_bench.registry import names
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.frame import Evaluate
 from llmemb_bench.spec.resolve import resolve
 
+MAIN = ("hr", "ndcg")
+"""The metrics of a spec that names none, and what `run` says of a cell."""
+
 
 def metrics_of(evaluate: Evaluate) -> dict[str, tuple[Metric, int]]:
-    """Name (`hr@10`) to metric and cut-off; every registered metric where the spec names none."""
-    choices = evaluate.metrics or [MetricChoice(name) for name in names("metrics")]
-    return {
-        f"{choice.use}@{cutoff}": (build(Metric, choice), cutoff) for choice in choices for cutoff in evaluate.cutoffs
-    }
+    """Name (`hr@10`) to metric and cut-off, each able to tell what every rank is worth: one that is not is a BenchError
+    that names it."""
+    choices = evaluate.metrics or [MetricChoice(name) for name in MAIN]
+    found = {}
+    for choice in choices:
+        metric, others = build(Metric, choice), [other for other in choices if other.use == choice.use]
+        name = choice.use if all(other == choice for other in others) else f"{choice.use}{_settings(choice)}"
+        for cutoff in evaluate.cutoffs:
+            gains(metric, cutoff)
+            found[f"{name}@{cutoff}"] = metric, cutoff
+    return found
+
+
+def _settings(choice: MetricChoice) -> str:
+    """What tells one metric of a spec from the same one with other settings; nothing where all are left as they are."""
+    return f"({', '.join(f'{key}={value}' for key, value in choice.settings.items())})" if choice.settings else ""
 
 
 def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 Labels = tuple[str, ...]
+HIDDEN = ("data", "protocol_hash", "series", "settings")
+"""Fields that are in no report."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class Row:
     steps: float | None
     """Of training, mean over seeds; seconds are in the store and in no report, which is the same when run again."""
     teacher_steps: float | None
+    series: str
+    """Hash of everything that the number comes from but the seed: only numbers of one series are averaged."""
+    settings: Mapping[str, Any] = field(repr=False)
+    """The resolved spec of one of them; empty where the run folder has none."""
     n_settings: int = 1
     """Rows of this table and experiment that differ from this one in settings of the same plugins, with this one."""
     chosen: bool = True
@@ -58,8 +66,13 @@ class Row:
 
     @property
     def labels(self) -> Labels:
-        """The line that it stands in."""
+        """The names of the line that it stands in."""
         return self.experiment, self.method, self.backbone, self.encoder
+
+    @property
+    def line(self) -> tuple[Labels, str, tuple[int, ...]]:
+        """The line that it stands in: a metric that was measured for fewer seeds stands in one of its own."""
+        return self.labels, self.series, tuple(self.seeds)
 
     @property
     def plugins(self) -> Labels:

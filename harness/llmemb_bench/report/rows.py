@@ -1,39 +1,57 @@
-"""The rows of a comparison: mean and spread over seeds for each configuration."""
+"""The rows of a comparison: mean and spread over seeds for each series of runs."""
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from llmemb_bench.errors import DataError
 from llmemb_bench.report.choice import with_choice
-from llmemb_bench.report.row import Row
+from llmemb_bench.report.naming import with_own_labels
+from llmemb_bench.report.row import HIDDEN, Row
 from llmemb_bench.store.database import open_store
 
 REPORTED_BUCKETS = ("overall", "head", "tail", "tail seen", "tail cold")
-"""The store holds more: five popularity and five history groups, and every registered metric."""
+"""The store holds more: five popularity and five history groups."""
+FEW = 30
+"""Tail users below which a mean over them says little."""
 
-# A report shows the newest configuration of each labelled row: seeds of an older one must not enter its mean.
+# Everything in the store is reported: each series is a row, under the labels that it was run with last. Where runs of
+# one series measured other things (`protocols`, `metrics`), a number that several of them hold is taken once.
 _QUERY = """
-with newest as (
-    select *, first_value(configuration) over (
-        partition by experiment, dataset, encoder, method, backbone order by finished desc
-    ) as current
+with named as (
+    select * replace (
+        first_value(dataset) over newest as dataset, first_value(encoder) over newest as encoder,
+        first_value(method) over newest as method, first_value(backbone) over newest as backbone
+    ), min(finished) over (partition by dataset, data, protocol_hash) as began
     from runs
+    window newest as (partition by experiment, series, split_part(method, ' (', 1) order by finished desc)
+), numbers as (
+    select * from named join metrics using (folder)
+    where list_contains($buckets, bucket)
+      and (len($experiments) = 0 or list_contains($experiments, experiment))
+      and (len($seeds) = 0 or list_contains($seeds, seed))
+    qualify row_number() over (
+        partition by experiment, dataset, encoder, method, backbone, series, data, protocol_hash,
+                     seed, protocol, bucket, metric
+        order by finished desc, folder
+    ) = 1
 )
 select experiment, dataset, encoder, method, backbone, data, split, protocol_hash,
        list_sort(list_distinct(flatten(list(warnings)))) as warnings, protocol, bucket, metric,
        avg(value) as mean, stddev_samp(value) as std, list(seed order by seed) as seeds,
        max(n_users)::bigint as n_users, n_items, head_items, head_least_events, head_tied, monitor,
-       avg(validation_score), avg(steps), avg(teacher_steps)
-from newest join metrics using (folder)
-where configuration = current and list_contains($buckets, bucket) and regexp_matches(metric, '^(hr|ndcg)@')
-  and (len($experiments) = 0 or list_contains($experiments, experiment))
-  and (len($seeds) = 0 or list_contains($seeds, seed))
+       avg(validation_score) as validation, avg(steps) as steps, avg(teacher_steps) as teacher_steps,
+       series, arg_max(settings, finished) as settings
+from numbers
 group by all
-order by dataset, data, protocol, protocol_hash, experiment, min(finished), bucket, metric
+order by dataset, min(began), data, protocol_hash, protocol, experiment, min(finished), series,
+         bucket, min(split_part(metric, '@', 1)), min(split_part(metric, '@', -1)::bigint)
 """
 
 
@@ -41,16 +59,36 @@ def read_rows(results: Path, experiments: list[str], seeds: list[int]) -> list[R
     """Every reported number, tables together, in the order the runs were made; empty lists leave nothing out."""
     with open_store(results) as db:
         wanted = {"experiments": experiments, "seeds": seeds, "buckets": REPORTED_BUCKETS}
-        found = db.execute(_QUERY, wanted).fetchall()
-    if not found:
-        raise DataError("no run in the store fits", where=str(results), fix="llmemb-bench report, without a filter")
-    return with_choice([Row(*values) for values in found])
+        found = db.execute(_QUERY, wanted)
+        names = [column[0] for column in found.description]
+        rows = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+        if not rows:
+            raise _nothing_fits(db, results)
+    read = [Row(**row | {"settings": json.loads(row["settings"])}) for row in rows]
+    return with_choice(with_own_labels([_warned(row) for row in read]))
+
+
+def _nothing_fits(db: duckdb.DuckDBPyConnection, results: Path) -> DataError:
+    there = db.execute(
+        "select experiment, list_sort(list(distinct seed)) from runs group by experiment order by experiment"
+    ).fetchall()
+    if not there:
+        return DataError("no run in the store", where=str(results), fix="llmemb-bench run specs/quickstart.yaml")
+    named = "; ".join(f"{experiment} (seeds {', '.join(map(str, seeds))})" for experiment, seeds in there)
+    return DataError(f"no run in the store fits; there are: {named}", where=str(results), fix="name one of them")
+
+
+def _warned(row: Row) -> Row:
+    """The row, with a word where the mean is one over very few users."""
+    if row.bucket != "tail" or row.n_users >= FEW:
+        return row
+    return replace(row, warnings=[*row.warnings, f"fewer than {FEW} tail users, so their numbers say little"])
 
 
 def as_json(rows: list[Row]) -> dict[str, Any]:
     """The stable machine form of a report."""
-    hidden = ("data", "protocol_hash")
-    plain = [{key: value for key, value in asdict(row).items() if key not in hidden} for row in rows]
+    told = [asdict(replace(row, settings={})) for row in rows]
+    plain = [{key: value for key, value in row.items() if key not in HIDDEN} for row in told]
     return {"schema": 2, "rows": [_finite(row) for row in plain]}
 
 

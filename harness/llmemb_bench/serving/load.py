@@ -36,10 +36,10 @@ from llmemb_bench.spec.check import build, check, configure
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.resolve import folders_in
 from llmemb_bench.spec.source import read
-from llmemb_bench.store.folders import MANIFEST
+from llmemb_bench.store.folders import MANIFEST, SPEC
 from llmemb_bench.world import world
 
-SPEC, WEIGHTS, PER_USER = "spec.resolved.yaml", "weights.safetensors", "per_user.parquet"
+WEIGHTS, PER_USER = "weights.safetensors", "per_user.parquet"
 FOLDERS = "folders"
 """Key of the manifest: where each relative path of the spec starts from."""
 USERS_CHECKED = 64

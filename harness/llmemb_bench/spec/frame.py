@@ -62,8 +62,8 @@ class Evaluate(Config):
     """Ranks at which a metric stops counting (paper: 10)."""
     protocols: Annotated[list[Protocol], Field(min_length=1)] = ["full", "sampled-100"]
     """`full` ranks the whole catalogue, `sampled-N` N uniform items outside the user's events (paper: 100)."""
-    metrics: list[MetricChoice] | None = None
-    """Which metrics; absent: every registered one."""
+    metrics: Annotated[list[MetricChoice], Field(min_length=1)] | None = None
+    """Which metrics; absent: `hr` and `ndcg`. Another one, installed or not, is measured where it is named."""
     history: Literal["mask", "keep"] = "mask"
     """Whether items of the history leave the candidates of the full ranking; the target never does."""
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -15,6 +15,8 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from llmemb_bench.errors import BenchError, MissingError
+from llmemb_bench.store.folders import SPEC, read_yaml
+from llmemb_bench.training.ending import endings
 
 DATABASE = "llmemb.duckdb"
 SECONDS_TO_WAIT = 60.0
@@ -25,7 +27,7 @@ _RUNS = {
     "folder": "varchar primary key",
     **dict.fromkeys(("key", "experiment", "dataset", "encoder", "method", "backbone"), "varchar"),
     "seed": "bigint",
-    **dict.fromkeys(("configuration", "data", "split", "protocol_hash"), "varchar"),
+    **dict.fromkeys(("configuration", "series", "settings", "data", "split", "protocol_hash"), "varchar"),
     "warnings": "varchar[]",
     **dict.fromkeys(("n_items", "head_items", "head_least_events", "head_tied"), "bigint"),
     "monitor": "varchar",
@@ -33,7 +35,8 @@ _RUNS = {
     **dict.fromkeys(("best_epoch", "epochs", "steps", "teacher_steps"), "bigint"),
     **dict.fromkeys(("training_seconds", "teacher_seconds", "finished"), "double"),
 }
-"""Of a run without training, all that is said of training is null; a teacher's budget holds its own teacher's too."""
+"""Of a run without training, all that is said of training is null; a teacher's budget holds its own teacher's too.
+`settings` is the resolved spec as JSON, for reports to say what differs."""
 _METRICS = {
     **dict.fromkeys(("folder", "protocol", "bucket", "metric"), "varchar"),
     "value": "double",
@@ -91,7 +94,10 @@ def _enter(db: duckdb.DuckDBPyConnection, results: Path, run: Path) -> None:
     db.begin()
     db.execute("delete from metrics where folder = ?", [folder])
     db.execute("delete from runs where folder = ?", [folder])
-    about = manifest | {"folder": folder, "finished": manifest["started"] + manifest["seconds"]}
+    about = {"series": manifest["configuration"]} | manifest
+    about |= {"folder": folder, "finished": manifest["started"] + manifest["seconds"]}
+    settings = read_yaml(run / SPEC)
+    about |= {"settings": json.dumps(settings), "warnings": _warnings(manifest, measured["training"], settings)}
     about |= _cut(measured["head"]) | _training(measured["training"])
     db.execute(f"insert into runs values ({_marks(_RUNS)})", [about[column] for column in _RUNS])
     rows = [row | {"folder": folder} for row in measured["metrics"]]
@@ -99,6 +105,13 @@ def _enter(db: duckdb.DuckDBPyConnection, results: Path, run: Path) -> None:
         f"insert into metrics values ({_marks(_METRICS)})", [[row[column] for column in _METRICS] for row in rows]
     )
     db.commit()
+
+
+def _warnings(manifest: dict[str, Any], record: dict[str, Any] | None, settings: dict[str, Any]) -> list[str]:
+    """Those of the run, and how its training ended: said here, so that runs of any age have it said."""
+    if record is None:
+        return list(manifest["warnings"])
+    return [*manifest["warnings"], *endings(record, settings.get("recommender", {}).get("train", {}))]
 
 
 def _cut(head: dict[str, int | None]) -> dict[str, int | None]:

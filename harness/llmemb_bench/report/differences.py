@@ -1,0 +1,65 @@
+"""What tells settings apart that go by one name: `epochs=3` where all else is alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Loc = tuple[str, ...]
+LONGEST = 40
+"""Characters of a value; of a longer one, the last."""
+
+
+def differences(several: Sequence[Mapping[str, Any]]) -> list[dict[Loc, str]]:
+    """For each of several resolved settings, the places where they differ and what stands there.
+
+    A setting that only some of them have tells those apart that are alike otherwise. Two that differ in nothing that
+    both have get the same answer.
+    """
+    found: list[dict[Loc, str]] = [{} for _ in several]
+    for loc, values in _differing(several, ()):
+        for own, value in zip(found, values, strict=True):
+            own[loc] = _short(value)
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, own in enumerate(found):
+        alike.setdefault(tuple(own.values()), []).append(place)
+    if len(alike) > 1:
+        for places in alike.values():
+            for place, more in zip(places, differences([several[place] for place in places]), strict=True):
+                found[place] |= more
+    return found
+
+
+def in_words(details: Mapping[Loc, str]) -> str:
+    """`epochs=3, dim=8`: each place by its last word, by more of them where two end alike."""
+    last = [loc[-1] for loc in details]
+    named = {loc: ".".join(loc[-1:] if last.count(loc[-1]) == 1 else loc[-2:]) for loc in details}
+    return ", ".join(f"{named[loc]}={value}" for loc, value in details.items())
+
+
+def with_detail(label: str, detail: str) -> str:
+    """`id_only (epochs=3)`, or one more detail of a label that has some."""
+    if not detail:
+        return label
+    return f"{label[:-1]}, {detail})" if label.endswith(")") else f"{label} ({detail})"
+
+
+def _differing(values: Sequence[Any], loc: Loc) -> Iterator[tuple[Loc, Sequence[Any]]]:
+    """Every place that all have and where not all have the same; other plugins differ as a whole."""
+    if all(value == values[0] for value in values):
+        return
+    if all(isinstance(value, Mapping) and value.get("use") == values[0].get("use") for value in values):
+        for key in values[0]:
+            if all(key in value for value in values):
+                yield from _differing([value[key] for value in values], (*loc, key))
+    else:
+        yield loc, values
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return str(value.get("use", "set"))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    text = "none" if value is None else str(value)
+    return text if len(text) <= LONGEST else f"…{text[-LONGEST:]}"
