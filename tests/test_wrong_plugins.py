@@ -524,7 +524,8 @@ AUGMENTATIONS = {
     ),
     "a counter": (
         {
-            f"return {VIEW}": f"self.calls = getattr(self, 'calls', 0) + 1\n        return {VIEW}[self.calls % 2 :] or attributes"
+            f"return {VIEW}": "self.calls = 1 - getattr(self, 'calls', 0)\n"
+            f"        return {VIEW}[self.calls :] or attributes"
         },
         "the same generator gives the same view and another another",
         "nothing kept from call to call",

@@ -21,7 +21,7 @@ def test_new_writes_a_plugin_and_says_how_specs_find_it(cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("new", "backbone", "x"), "no kind of plugin is called 'backbone' -> did you mean 'backbones'?"),
+        (("new", "backbons", "x"), "no kind of plugin is called 'backbons' -> did you mean 'backbones'?"),
         (("new", "backbones", "2x"), "'2x' cannot name a plugin"),
         (("new", "backbones", "class"), "'class' cannot name a plugin"),
         (("list", "loses"), "no kind of plugin is called 'loses' -> did you mean 'losses'?"),
