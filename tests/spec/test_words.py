@@ -123,19 +123,21 @@ class Odd(Config):
     pair: tuple[int, str] | list[str] = []
     checked: Annotated[str, AfterValidator(str.strip)] | None = None
     anything: Any = None
+    few: Annotated[int, Field(ge=2)] | None = None
     large: Annotated[int, Field(ge=1, le=10**6)] = 1
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("choice", "a or b or true or false"),
-        ("inner", "settings (rank) or true or false or null"),
+        ("choice", "a, b, true or false"),
+        ("inner", "settings (rank), true, false or null"),
         ("loss", "one of the losses or null"),
         ("path", "path or null"),
         ("table", "mapping (each value: settings (rank))"),
         ("checked", "text or null"),
         ("anything", "anything"),
+        ("few", "whole number, 2 or more, or null"),
         ("large", "whole number from 1 to 1,000,000"),
     ],
 )

@@ -53,16 +53,24 @@ class Described:
 
     def words(self) -> str:
         """What may stand here: `whole number, 1 or more`."""
-        told = [self._told(option) for option in self.options()]
-        return " or ".join(dict.fromkeys(told))
+        told = list(dict.fromkeys(words for option in self.options() for words in self._told(option)))
+        if len(told) > 1 and any(" or " in words for words in told):
+            return ", or ".join(told)
+        return " or ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
 
-    def _told(self, schema: Schema) -> str:
+    def _told(self, schema: Schema) -> list[str]:
+        """The values where they can be counted, else one description of all."""
+        if "enum" in schema or "const" in schema:
+            return [_yaml(value) for value in schema.get("enum", [schema.get("const")])]
+        if schema.get("type") == "boolean":
+            return ["true", "false"]
+        return [self._description(schema)]
+
+    def _description(self, schema: Schema) -> str:
         if WORDS in schema:
             return str(schema[WORDS])
         if "x-plugin-kind" in schema:
             return f"one of the {schema['x-plugin-kind']}"
-        if "enum" in schema or "const" in schema:
-            return _either([_yaml(value) for value in schema.get("enum", [schema.get("const")])])
         match schema.get("type"):
             case "array":
                 each = Described(schema.get("items", {}), self.definitions).words()
@@ -101,8 +109,6 @@ def _inside(schema: Schema, key: str | int) -> Schema | None:
 
 def _scalar(schema: Schema) -> str:
     match schema.get("type"):
-        case "boolean":
-            return "true or false"
         case "integer":
             return f"whole number{_range(schema)}"
         case "number":
@@ -137,10 +143,6 @@ def _length(schema: Schema) -> str:
     if least == most:
         return f" of {least}"
     return f" of at least {least}" if least else ""
-
-
-def _either(words: Sequence[str]) -> str:
-    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _yaml(value: object) -> str:
