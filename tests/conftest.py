@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from llmemb_bench.cli import main
 from llmemb_bench.data.recdata import Items, RecData
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.strings import Strings
+from llmemb_bench.registry import Entry
 
 ROOT = Path(__file__).parent.parent
 
@@ -102,3 +104,19 @@ def events_csv(tmp_path) -> Path:
         "item,title\n" + "".join(f"i{item},Thing number {item} {title_of(item)}\n" for item in range(20))
     )
     return tmp_path / "events.csv"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A plugin package on the path, entered by the same look-up as an installed one."""
+    name = "borrowed_plugins"
+    monkeypatch.syspath_prepend(tmp_path)
+    root = tmp_path / name
+
+    def find_own(kind: str, plugin: str) -> Entry:
+        return Entry(kind, plugin, f"{name}.{kind}.{plugin}", "borrowed", root / kind / f"{plugin}.py")
+
+    monkeypatch.setattr("llmemb_bench.testing.runner.find", find_own)
+    yield root
+    for module in [module for module in sys.modules if module.startswith(name)]:
+        del sys.modules[module]

@@ -11,22 +11,39 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from llmemb_bench.errors import MissingError
 
+T = TypeVar("T")
+
 MACHINE = object()
 """Marks a setting (`Annotated[str, MACHINE]`) that says how much of the machine to use: no result depends on it,
 so nothing is computed again when it changes."""
 
 
+WORDS = "x-words"
+"""Key of a JSON Schema that tells in words what a pattern allows: `Field(pattern=..., json_schema_extra={WORDS: ...})`.
+"""
+
+
+def distinct(values: list[T]) -> list[T]:
+    """For a list that means nothing more where a value stands twice (`AfterValidator(distinct)`)."""
+    twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+    if twice is not None:
+        raise ValueError(f"should name each one once, {twice.use if isinstance(twice, Choice) else twice} stands twice")
+    return values
+
+
 class Config(BaseModel):
     """Base of all settings; the string under a field is its documentation (`llmemb-bench show`)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class SpecText(str):
@@ -74,7 +91,7 @@ class SpecPath:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "description": "a path, relative to this file; ${env:NAME} is allowed"}
+        return {"type": "string", WORDS: "path", "description": "a path, relative to this file; ${env:NAME} is allowed"}
 
     @classmethod
     def _of(cls, value: object) -> SpecPath:
@@ -134,7 +151,13 @@ class Choice:
         raise ValueError(f"should name one of the {cls.kind}: {{use: NAME, ...}} or NAME")
 
 
-Protocol = Annotated[str, Field(pattern=r"^(full|sampled-[1-9][0-9]*)$")]
+Protocol = Annotated[
+    str,
+    Field(
+        pattern=r"^(full|sampled-[1-9][0-9]*)$",
+        json_schema_extra={WORDS: "full or sampled-N (N items beside the target, for example sampled-100)"},
+    ),
+]
 """`full` ranks the whole catalogue, `sampled-N` N uniform items outside the user's events."""
 
 

@@ -20,12 +20,12 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from llmemb_bench.errors import BenchError, MissingError, SpecError
+from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError
+from llmemb_bench.projects import GROUP, shown, way_in
 
 if TYPE_CHECKING:
     from llmemb_bench.contracts import Plugin
 
-GROUP = "llmemb_bench.plugins"
 KINDS = {
     "datasets": "raw files in, events and items out",
     "encoders": "items in, vectors out",
@@ -37,6 +37,9 @@ KINDS = {
     "metrics": "ranks in, one value a user out",
 }
 """The folder name of each kind and what its plugins do."""
+
+OURS = "llmemb-bench"
+"""The project of the built-in plugins."""
 
 _IMPORT_NAMES = {"scikit-learn": "sklearn"}
 
@@ -50,6 +53,11 @@ class Entry:
     module: str
     origin: str
     path: Path
+
+    @property
+    def package(self) -> str:
+        """The importable package that it belongs to."""
+        return self.module.rsplit(".", 2)[0]
 
     @property
     def summary(self) -> str:
@@ -118,24 +126,70 @@ def extra_of(package: str) -> str | None:
     return min(fitting, key=lambda extra: len(brought[extra]), default=None)
 
 
+def roots_of(package: str) -> list[Path]:
+    """Folders of an importable package, or where a module of that name is; nothing of it is run."""
+    try:
+        spec = util.find_spec(package)
+    except (ImportError, ValueError, AttributeError):  # of a.b: there is no a, or it is no package
+        return []
+    if spec is None:
+        return []
+    places = spec.submodule_search_locations
+    return [Path(place) for place in places] if places is not None else [Path(spec.origin or package)]
+
+
 def _scan(package: str, origin: str) -> Iterator[Entry]:
-    spec = util.find_spec(package)
-    for root in map(Path, (spec and spec.submodule_search_locations) or ()):
+    for root in roots_of(package):
         for kind in KINDS:
             for path in sorted((root / kind).glob("[!_]*.py")):
                 yield Entry(kind, path.stem, f"{package}.{kind}.{path.stem}", origin, path)
 
 
+def _origin(point: metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
+def packages() -> dict[str, str]:
+    """Name of each package that enters by the group, and whose it is; raises SpecError where two projects enter one."""
+    found: dict[str, str] = {}
+    for point in sorted(metadata.entry_points(group=GROUP), key=_origin):
+        origin = found.setdefault(point.module, _origin(point))
+        if origin != _origin(point):
+            other = next(name for name in (_origin(point), origin) if name != OURS)
+            raise SpecError(
+                f"'{origin}' and '{_origin(point)}' both enter a package called '{point.module}': one hides the other",
+                where=f'entry point "{GROUP}" of {other}',
+                fix=f"pip uninstall {other}, rename its package, and install it again",
+            )
+    return found
+
+
+def unreachable() -> list[Problem]:
+    """Packages that enter by the group and hold no plugin."""
+    problems = []
+    for package, origin in packages().items():
+        if not any(_scan(package, origin)):
+            found = "holds no plugin" if roots_of(package) else "cannot be found"
+            fix = f"it should name the package with the folders {', '.join(KINDS)}; then install {origin} again"
+            problems.append(Problem(f"entry point of {origin}", f"the package '{package}' {found}", fix))
+    return problems
+
+
 @cache
 def entries() -> tuple[Entry, ...]:
     """Every plugin of every installed package that enters by the group, sorted by kind and name."""
-    found = {
-        entry
-        for point in metadata.entry_points(group=GROUP)
-        for entry in _scan(point.value, point.dist.name if point.dist else point.value)
-    }
+    found = {entry for package, origin in packages().items() for entry in _scan(package, origin)}
     order = list(KINDS)
     return tuple(sorted(found, key=lambda entry: (order.index(entry.kind), entry.name, entry.origin)))
+
+
+def kind_of(word: str) -> str:
+    """The kind that a word means, in singular or plural; raises SpecError with a suggestion."""
+    contracts: dict[str, str] = importlib.import_module("llmemb_bench.contracts").CONTRACTS
+    meant = {kind: kind for kind in KINDS} | {contract.lower(): kind for kind, contract in contracts.items()}
+    if word.lower() not in meant:
+        raise SpecError(f"no kind of plugin is called '{word}'", fix=suggestion(word.lower(), list(KINDS)))
+    return meant[word.lower()]
 
 
 def names(kind: str) -> list[str]:
@@ -153,8 +207,28 @@ def find(kind: str, name: str) -> Entry:
     """The entry that a spec names; unknown and doubled names are errors."""
     matches = [entry for entry in entries() if (entry.kind, entry.name) == (kind, name)]
     if not matches:
-        raise SpecError(f"no {kind} plugin is called '{name}'", fix=suggestion(name, names(kind)))
+        raise unknown(name, kind)
     if len(matches) > 1:
         origins = " and ".join(f"{entry.origin} ({entry.path})" for entry in matches)
         raise SpecError(f"two {kind} plugins are called '{name}': {origins}", fix="uninstall or rename one of them")
     return matches[0]
+
+
+def unknown(name: str, kind: str | None = None) -> SpecError:
+    """What to say where no plugin has a name: one that lies here uninstalled, one of another kind, or a similar one."""
+    finding = f"no {kind} plugin is called '{name}'" if kind else f"no plugin is called '{name}'"
+    if (path := _uninstalled(name, kind)) is not None:
+        return SpecError(f"{finding}: {shown(path)} is in no installed package", fix=way_in(path.parent.parent))
+    others = [entry.kind for entry in entries() if entry.name == name]
+    if others:
+        return SpecError(finding, fix=f"'{name}' is one of the {others[0]}")
+    known = sorted({entry.name for entry in entries() if kind in (None, entry.kind)})
+    return SpecError(finding, fix=suggestion(name, known))
+
+
+def _uninstalled(name: str, kind: str | None) -> Path | None:
+    """A plugin's file of this name below the working folder."""
+    if not name.isidentifier():
+        return None
+    places = (f"{above}{part}/{name}.py" for part in ([kind] if kind else KINDS) for above in ("", "*/", "*/*/"))
+    return next((path for place in places for path in sorted(Path.cwd().glob(place))), None)

@@ -49,17 +49,17 @@ IN_THE_SPEC = {
     ),
     "wrong type": (
         ("epochs: 1", "epochs: '1'"),
-        "spec.yaml:13: 'recommender.train.epochs' should be a valid integer, got '1'",
+        "spec.yaml:13: 'recommender.train.epochs' should be a whole number, 1 or more, got '1'",
         2,
     ),
     "true is not one": (
         ("epochs: 1", "epochs: true"),
-        "spec.yaml:13: 'recommender.train.epochs' should be a valid integer, got True",
+        "spec.yaml:13: 'recommender.train.epochs' should be a whole number, 1 or more, got true",
         2,
     ),
     "out of range": (
         ("epochs: 1", "epochs: 0"),
-        "spec.yaml:13: 'recommender.train.epochs' should be greater than or equal to 1, got 0",
+        "spec.yaml:13: 'recommender.train.epochs' should be a whole number, 1 or more, got 0",
         2,
     ),
     "misspelt metric to watch": (
@@ -204,7 +204,7 @@ def test_an_unknown_option_is_a_usage_error(cli):
     ("assignment", "message"),
     [
         ("recommender.train.epohcs=3", "--set recommender.train.epohcs=3: unknown key 'recommender.train.epohcs'"),
-        ("recommender.train.epochs=many", "'recommender.train.epochs' should be a valid integer, got 'many'"),
+        ("recommender.train.epochs=many", "'recommender.train.epochs' should be a whole number, 1 or more, got 'many'"),
         ("recommender", "should read KEY=VALUE"),
         ("name.first=x", "'name' should"),
     ],

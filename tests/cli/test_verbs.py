@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -21,7 +22,7 @@ def test_new_writes_a_plugin_and_says_how_specs_find_it(cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("new", "backbone", "x"), "no kind of plugin is called 'backbone' -> did you mean 'backbones'?"),
+        (("new", "backbons", "x"), "no kind of plugin is called 'backbons' -> did you mean 'backbones'?"),
         (("new", "backbones", "2x"), "'2x' cannot name a plugin"),
         (("new", "backbones", "class"), "'class' cannot name a plugin"),
         (("list", "loses"), "no kind of plugin is called 'loses' -> did you mean 'losses'?"),
@@ -47,6 +48,28 @@ def test_show_names_every_setting_with_its_default(entry, cli):
     printed = cli("show", f"{entry.kind}/{entry.name}").out
     for name in entry.load().config_type().model_fields:
         assert name in printed
+
+
+@pytest.mark.parametrize("name", ["table", "llmemb", "sentence_encoder", "yelp", "bert4rec", "hr"])
+def test_show_tells_types_and_defaults_as_one_writes_them(name, cli):
+    printed = " ".join(cli("show", name).out.split())
+    assert not re.search(r"Validator|<function|0x[0-9a-f]{4}|Optional|typing|Annotated|None|False|True", printed)
+
+
+def test_show_names_the_settings_inside_a_setting_that_may_be_absent(cli):
+    printed = cli("show", "sentence_encoder").out
+    assert re.search(r"lora\.rank +│ whole number, 1 or more +│ 8 ", printed)
+    assert re.search(r"max_tokens +│ whole number, 1 or more", printed)
+
+
+def test_list_check_says_what_it_checked(cli):
+    ran = cli("list", "metrics", "--check")
+    assert ran.code == 0
+    assert ran.out.splitlines()[-1] == (
+        "checked: 3 plugins of llmemb-bench imported, one class of the kind in each file: none broken; "
+        "their contracts: llmemb-bench test"
+    )
+    assert "checked" not in cli("list", "metrics").out
 
 
 def test_the_schema_is_written_to_a_file(cli, tmp_path):

@@ -30,7 +30,7 @@ from llmemb_bench.cli.options import (
 from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
-from llmemb_bench.registry import GROUP, KINDS, Entry, entries, suggestion
+from llmemb_bench.registry import KINDS, OURS, Entry, entries, kind_of, unknown, unreachable
 
 app = typer.Typer(
     name="llmemb-bench",
@@ -145,9 +145,8 @@ def _print_report(results: Path, experiments: list[str], seeds: list[int]) -> No
 
 
 def _listed(kind: str | None) -> list[Entry]:
-    if kind is not None and kind not in KINDS:
-        raise SpecError(f"no kind of plugin is called '{kind}'", fix=suggestion(kind, list(KINDS)))
-    return [entry for entry in entries() if kind in (None, entry.kind)]
+    wanted = None if kind is None else kind_of(kind)
+    return [entry for entry in entries() if wanted in (None, entry.kind)]
 
 
 @app.command("list")
@@ -156,16 +155,30 @@ def list_(
     check: Annotated[bool, typer.Option("--check", help="Import each one and show what is broken.")] = False,
 ) -> None:
     """List plugins; without --check nothing is imported."""
-    table, broken = Table(box=None, pad_edge=False), False
+    table, listed = Table(box=None, pad_edge=False), _listed(kind)
     for heading in ("KIND", "NAME", "ORIGIN", "WHAT IT IS"):
         table.add_column(heading, no_wrap=heading != "WHAT IT IS")
-    for entry in _listed(kind):
-        error = _import_error(entry) if check else ""
-        broken = broken or bool(error)
-        origin = "" if entry.origin == "llmemb-bench" else entry.origin
+    errors = {entry: _import_error(entry) if check else "" for entry in listed}
+    for entry, error in errors.items():
+        origin = "" if entry.origin == OURS else entry.origin
         table.add_row(entry.kind, entry.name, origin, f"[red]BROKEN[/] {error}" if error else entry.summary)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    if broken:
+    if check:
+        _tell_checked(listed, sum(bool(error) for error in errors.values()))
+
+
+def _tell_checked(listed: list[Entry], broken: int) -> None:
+    """What --check did, and what it did not."""
+    problems = unreachable()
+    for problem in problems:
+        typer.echo(f"BROKEN {problem}")
+    origins = sorted({entry.origin for entry in listed})
+    found = f"{broken} broken" if broken else "none broken"
+    typer.echo(
+        f"checked: {len(listed)} plugins of {', '.join(origins) or 'no package'} imported, one class of the kind in "
+        f"each file: {found}; their contracts: llmemb-bench test"
+    )
+    if broken or problems:
         raise typer.Exit(int(Exit.FAILED))
 
 
@@ -181,8 +194,7 @@ def _named(name: str) -> list[Entry]:
     kind, slash, bare = name.rpartition("/")
     found = [entry for entry in _listed(kind if slash else None) if entry.name == bare]
     if not found:
-        known = sorted({entry.name for entry in entries()})
-        raise SpecError(f"no plugin is called '{bare}'", fix=suggestion(bare, known))
+        raise unknown(bare)
     return found
 
 
@@ -200,22 +212,26 @@ def show(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")],
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}; singular or plural.", metavar="KIND")],
     name: Annotated[str, typer.Argument(help="The plugin's name in specs and the file's stem.")],
-    into: Annotated[Path, typer.Option(help="Folder of the plugin package that the file goes into.")] = Path(
-        "plugins/llmemb_plugins"
-    ),
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the plugin package; absent: the one that the pyproject.toml here names."),
+    ] = None,
 ) -> None:
     """Write a working skeleton of a plugin that passes its contract checks."""
+    from llmemb_bench.projects import indented, project_of, shown, way_in, write_project
     from llmemb_bench.scaffold import new_plugin
 
     path = new_plugin(kind, name, into)
-    typer.echo(f"wrote {path}\nnext: edit it, then: llmemb-bench test {kind}/{name}")
-    if into.resolve() not in {entry.path.parent.parent.resolve() for entry in entries()}:
-        typer.echo(
-            f"first let specs find it: pip install -e a package whose pyproject.toml says\n"
-            f'    [project.entry-points."{GROUP}"]\n    mine = "{into.name}"'
-        )
+    package = path.parent.parent
+    typer.echo(f"wrote {shown(path)}")
+    if project_of(package) is None:
+        project = write_project(package)
+        typer.echo(f"wrote {shown(project)}:\n{indented(project.read_text(encoding='utf-8'))}")
+    if package.resolve() not in {entry.path.parent.parent.resolve() for entry in entries()}:
+        typer.echo(f"first, once, let specs find it: {way_in(package)}")
+    typer.echo(f"next: edit it, then: llmemb-bench test {path.parent.name}/{name}")
 
 
 @app.command("test")
@@ -226,9 +242,9 @@ def test_(
     ] = None,
 ) -> None:
     """Run the contract checks of plugins, your own included."""
+    chosen = [entry for name in names for entry in _named(name)] if names else list(entries())
     from llmemb_bench.testing import run_checks
 
-    chosen = [entry for name in names for entry in _named(name)] if names else list(entries())
     failed = 0
     for entry in chosen:
         results = run_checks(entry.kind, entry.name)

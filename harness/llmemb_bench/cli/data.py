@@ -119,7 +119,7 @@ def describe(
     from llmemb_bench.contracts import Dataset
     from llmemb_bench.data.split import Split
     from llmemb_bench.data.stages import described, prepared
-    from llmemb_bench.data.statistics import warnings
+    from llmemb_bench.data.statistics import MEANINGS, warnings
     from llmemb_bench.evaluation.buckets import bucket_facts
     from llmemb_bench.report.data import differences, expected_of, print_facts
     from llmemb_bench.spec.check import build
@@ -130,7 +130,13 @@ def describe(
     split, known = Split(made, part.split), dataset.known()
     facts = described(split, shelf) | {"buckets": bucket_facts(split, part.evaluate)}
     if format_ == "json":
-        typer.echo(json.dumps({"facts": facts, "expected": expected_of(known)}, indent=1))
+        told = {
+            "facts": facts,
+            "expected": expected_of(known),
+            "meanings": MEANINGS,
+            "warnings": warnings(dataset, made),
+        }
+        typer.echo(json.dumps(told, indent=1, allow_nan=False))
     else:
         title = " ".join(filter(None, [choice.use, type(dataset).variant(dataset.config), part.split.label]))
         print_facts(title, facts, known, Console(width=None if sys.stdout.isatty() else 140))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import AfterValidator, Field
 
-from llmemb_bench.config import MACHINE, Config, SpecPath
+from llmemb_bench.config import MACHINE, WORDS, Config, SpecPath, distinct
 from llmemb_bench.contracts.plugin import Plugin
 from llmemb_bench.data.recdata import Prompt, TimeUnit
 from llmemb_bench.errors import MissingError
@@ -24,14 +24,11 @@ def _holds_value(phrase: str) -> str:
     return phrase
 
 
-def _distinct(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("should name each attribute once")
-    return names
-
-
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Phrase = Annotated[str, AfterValidator(_holds_value)]
+
+
+_SIZE = Field(pattern=r"^\d{1,6}(\.\d+)? ?([KMGT]i?B)$", json_schema_extra={WORDS: "size as 400MB or 2.5 GB"})
 
 
 class DatasetConfig(Config):
@@ -45,7 +42,7 @@ class DatasetConfig(Config):
     """Attributes that are written in another way, for example `{title: "called {value}"}`."""
     separator: str = ";"
     """What stands between attributes (paper's); inside a value it becomes a full stop."""
-    attributes: Annotated[list[str], AfterValidator(_distinct)] | None = None
+    attributes: Annotated[list[str], AfterValidator(distinct)] | None = None
     """Attributes that go into the text, in this order; when absent all but those that tell an item's popularity."""
     attribute_chars: Annotated[int, Field(ge=1)] | None = 4096
     """Longest attribute value in characters; longer ones are cut and counted (LLM-ESR's cap of a prompt)."""
@@ -66,7 +63,7 @@ class DatasetConfig(Config):
     """An event without user, item or usable time: an error, or dropped and counted."""
     textless: Literal["refuse", "keep"] = "refuse"
     """An item without any attribute: an error, or encoded as the bare instruction."""
-    memory_limit: Annotated[str, Field(pattern=r"^\d{1,6}(\.\d+)? ?([KMGT]i?B)$"), MACHINE] = "400MB"
+    memory_limit: Annotated[str, _SIZE, MACHINE] = "400MB"
     """What DuckDB may hold in memory while preparing; the rest spills to disk, beside the cache."""
 
     def prompt(self) -> Prompt:

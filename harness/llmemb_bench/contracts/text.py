@@ -35,6 +35,8 @@ class Encoder(Plugin):
     needs_text: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
     """Whether SCFT can tune it; such an encoder is a TextEncoder."""
+    of_catalogue: ClassVar[bool] = False
+    """Whether a vector is meant to depend on the other items too (a factorisation of all texts)."""
 
     @abstractmethod
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:

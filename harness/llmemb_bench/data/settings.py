@@ -5,16 +5,29 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from llmemb_bench.config import Config
+from llmemb_bench.config import WORDS, Config
 
 
 def _written(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-Day = Annotated[str, BeforeValidator(_written), Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+def _of_the_calendar(day: str) -> str:
+    try:
+        date.fromisoformat(day)
+    except ValueError as error:
+        raise ValueError("should be a day of the calendar") from error
+    return day
+
+
+Day = Annotated[
+    str,
+    Field(pattern=r"^\d{4}-\d{2}-\d{2}$", json_schema_extra={WORDS: "day as 2014-07-23"}),
+    BeforeValidator(_written),
+    AfterValidator(_of_the_calendar),
+]
 """A date as 2014-07-23; YAML reads it with or without quotes."""
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 

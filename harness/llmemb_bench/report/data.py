@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmemb_bench.contracts import Figures
-from llmemb_bench.data.statistics import Facts
+from llmemb_bench.data.statistics import MEANINGS, Facts
 
 CLOSE = 1e-9
 
@@ -38,12 +38,14 @@ def print_facts(name: str, facts: dict[str, Facts], known: Figures | None, conso
     table.add_column("here", justify="right")
     if known is not None:
         table.add_column(known.source, justify="right")
+    table.add_column("meaning", overflow="fold")
     for section, values in facts.items():
         table.add_section()
         for statistic, value in values.items():
             row = [f"{section}: {statistic.replace('_', ' ')}", _shown(value)]
             if known is not None:
                 row.append(_shown(expected[statistic]) if statistic in expected else "")
+            row.append(MEANINGS.get(statistic, ""))
             differs = statistic in expected and not _same(value, expected[statistic])
             table.add_row(*row, style="red" if differs else "")
     console.print(table)

@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from llmemb_bench.config import Choice, SpecPath
 from llmemb_bench.registry import Entry
+from llmemb_bench.spec.words import described
 
 
 def print_plugin(entry: Entry, console: Console) -> None:
     """Name, first line, documentation, and one row a setting."""
     plugin = entry.load()
-    console.print(f"[bold]{entry.kind}/{entry.name}[/]  {entry.summary}", highlight=False)
+    console.print(f"[bold]{entry.kind}/{entry.name}[/]  {escape(entry.summary)}", highlight=False)
     console.print(inspect.cleandoc(plugin.__doc__ or ""), highlight=False, markup=False)
     table = Table()
     for heading in ("setting", "type", "default", "meaning and origin"):
         table.add_column(heading, overflow="fold")
     for row in _rows(plugin.config_type(), ""):
-        table.add_row(*row)
-    console.print(table if table.row_count else "(no settings)")
+        table.add_row(*map(escape, row))
+    console.print(table if table.row_count else "(no settings)", highlight=False)
 
 
 def _rows(config: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field in config.model_fields.items():
-        yield prefix + name, _type(field), _default(field), (field.description or "").replace("\n", " ")
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        inner, meaning = _settings_in(field.annotation), (field.description or "").replace("\n", " ")
+        words = "settings, as below" if inner else described(config).at([name]).words()
+        yield prefix + name, words, _default(field), meaning
+        if inner:
             yield from _rows(inner, f"{prefix}{name}.")
 
 
-def _type(field: FieldInfo) -> str:
-    shown = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
-    shown = re.sub(r"typing\.|\b[\w.]+\.(?=\w)|Annotated\[|, FieldInfo\(.*?\)\]?", "", shown)
-    return shown.replace("NoneType", "None").replace("[", "\\[")
+def _settings_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings class of `Settings` or `Settings | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_settings_in(part) for part in get_args(annotation))
+    return next((settings for settings in found if settings is not None), None)
 
 
 def _default(field: FieldInfo) -> str:
@@ -50,8 +54,20 @@ def _default(field: FieldInfo) -> str:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, Choice):
-        return value.use
-    if isinstance(value, SpecPath):
-        return value.text
-    return "..." if isinstance(value, BaseModel) else str(value)
+    """A default as one would write it in a spec."""
+    match value:
+        case None:
+            return "absent"
+        case bool():
+            return str(value).lower()
+        case Choice():
+            return value.use
+        case SpecPath():
+            return value.text
+        case BaseModel():
+            return "..."
+        case list():
+            return f"[{', '.join(map(_plain, value))}]"
+        case str() if value != value.strip() or not value:
+            return f'"{value}"'
+    return str(value)

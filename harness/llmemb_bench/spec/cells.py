@@ -17,7 +17,7 @@ from llmemb_bench.registry import suggestion
 from llmemb_bench.spec.check import TextPart, check, configure, part_of
 from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.spec.resolve import digest, resolve
-from llmemb_bench.spec.source import Document, assign, override, read
+from llmemb_bench.spec.source import Document, assign, override, read, relocate
 from llmemb_bench.training.settings import TrainConfig
 
 NONE = "none"
@@ -71,6 +71,7 @@ def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) 
         override(document, assignment)
     if seeds:
         document.value["seeds"] = list(seeds)
+        relocate(document, ("seeds",), "--seed")
     cells: dict[tuple[str, int], Cell] = {}
     problems: list[Problem] = []
     for assignment_of_cell, raw in _expand(document):
@@ -110,7 +111,7 @@ def text_part(path: Path, sets: Sequence[str] = ()) -> TextPart:
 def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
     """One document for each combination of the matrix, and what the matrix chose for it."""
     matrix = document.value.get("matrix")
-    if not isinstance(matrix, dict) or not all(isinstance(values, list) for values in matrix.values()):
+    if not isinstance(matrix, dict) or not all(isinstance(values, list) and values for values in matrix.values()):
         yield {}, document  # absent, or wrong: the frame says so
         return
     _check_matrix_keys(matrix, document)

@@ -5,11 +5,11 @@ So an error shows one place and one cause, not every branch of a union.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from llmemb_bench.config import (
     BackboneChoice,
@@ -26,6 +26,7 @@ from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError
 from llmemb_bench.registry import find, suggestion
 from llmemb_bench.spec.frame import Embeddings, Evaluate, Spec
 from llmemb_bench.spec.source import Document, Loc
+from llmemb_bench.spec.words import Described, described, shown, way_out, with_article
 
 P = TypeVar("P", bound=Plugin)
 
@@ -50,7 +51,7 @@ def check(document: Document) -> tuple[Spec | None, list[Problem]]:
     try:
         spec = Spec.model_validate(document.value)
     except ValidationError as error:
-        problems = list(_problems(error, Spec, document, ()))
+        problems = list(_problems(error, Spec, document.value, document, ()))
         return None, problems + list(_choices_in_raw(document))
     problems = list(_check_choices(spec, document, ()))
     return (None, problems) if problems else (spec, problems)
@@ -65,7 +66,7 @@ def part_of(document: Document, part_type: type[C]) -> C:
     try:
         part = part_type.model_validate(given)
     except ValidationError as error:
-        raise SpecError.of(list(_problems(error, part_type, document, ()))) from error
+        raise SpecError.of(list(_problems(error, part_type, given, document, ()))) from error
     if problems := list(_check_choices(part, document, ())):
         raise SpecError.of(problems)
     return part
@@ -133,48 +134,52 @@ def _check_choice(choice: Choice, document: Document, loc: Loc) -> Iterator[Prob
     try:
         config = config_type.model_validate(dict(choice.settings))
     except ValidationError as error:
-        yield from _problems(error, config_type, document, loc)
+        yield from _problems(error, config_type, dict(choice.settings), document, loc)
         return
     yield from _check_choices(config, document, loc)
 
 
-def _problems(error: ValidationError, model: type[BaseModel], document: Document, loc: Loc) -> Iterator[Problem]:
+def _problems(
+    error: ValidationError, model: type[BaseModel], given: Mapping[str, Any], document: Document, loc: Loc
+) -> Iterator[Problem]:
+    """One problem a place; of a union's alternatives the one that what is `given` comes nearest to."""
+    faults: dict[Loc, ErrorDetails] = {}
     for fault in error.errors(include_url=False):
-        inner = tuple(part for part in fault["loc"] if part != "[key]")
-        place, path = document.place((*loc, *inner)), ".".join(map(str, (*loc, *inner)))
-        match fault["type"]:
-            case "extra_forbidden":
-                known = sorted(_fields(_model_at(model, inner[:-1])))
-                yield Problem(place, f"unknown key '{path}'", suggestion(str(inner[-1]), known))
-            case "missing":
-                yield Problem(place, f"the key '{path}' is missing", f"add '{inner[-1]}: ...' here")
-            case _:
-                message = fault["msg"].replace("Input should", "should").removeprefix("Value error, ")
-                yield Problem(place, f"'{path}' {message}, got {_shown(fault['input'])}")
+        faults.setdefault(_written(fault, given), fault)
+    for inner, fault in faults.items():
+        if not any(other != inner and other[: len(inner)] == inner for other in faults):
+            place, path = document.place((*loc, *inner)), ".".join(map(str, (*loc, *inner)))
+            yield _problem(fault, described(model), inner, place, path)
 
 
-def _shown(value: object) -> str:
-    text = repr(str(value) if isinstance(value, str) else value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _written(fault: ErrorDetails, given: Mapping[str, Any]) -> Loc:
+    """Where a fault is in what was given: pydantic also names alternatives of a union and keys as such."""
+    found: list[str | int] = []
+    value: Any = given
+    for key in fault["loc"]:
+        is_there = key in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(key, int)
+        if is_there:
+            found.append(key)
+            value = value[key]
+    return (*found, fault["loc"][-1]) if fault["type"] == "missing" else tuple(found)
 
 
-def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
-    """The settings class that stands at a place below another."""
-    found: Any = model
-    for key in loc:
-        if isinstance(key, int):
-            continue
-        fields = _fields(found)
-        found = _model_in(fields[key].annotation) if key in fields else None
-    return found if isinstance(found, type) else None
-
-
-def _fields(model: Any) -> dict[str, Any]:
-    return dict(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else {}
-
-
-def _model_in(annotation: Any) -> Any:
-    """The model class inside `Model | None` or `list[Model]`."""
-    if get_origin(annotation) in (Union, types.UnionType, list):
-        return next((_model_in(part) for part in get_args(annotation) if part is not type(None)), None)
-    return annotation
+def _problem(fault: ErrorDetails, settings: Described, inner: Loc, place: str, path: str) -> Problem:
+    here = settings.at(inner)
+    match fault["type"]:
+        case "extra_forbidden":
+            return Problem(place, f"unknown key '{path}'", suggestion(str(inner[-1]), settings.at(inner[:-1]).names()))
+        case "missing":
+            return Problem(place, f"the key '{path}' is missing", f"add '{inner[-1]}: ...' here")
+        case "too_short" if not fault["input"]:
+            name = str(inner[-1]).rpartition(".")[2]
+            one = name.removesuffix("s") if name.endswith("s") else "value"
+            return Problem(place, f"'{path}' is empty, should name at least one {one}", f"{inner[-1]}: [...]")
+        case "value_error" | "assertion_error":
+            message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            told = f" {message}, got {shown(fault['input'])}" if message.startswith("should") else f": {message}"
+            return Problem(place, f"'{path}'{told}")
+        case "finite_number":
+            return Problem(place, f"'{path}' should be a finite number, got {shown(fault['input'])}")
+    told = f"'{path}' should be {with_article(here.words())}, got {shown(fault['input'])}"
+    return Problem(place, told, way_out(fault["input"], here))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from llmemb_bench.config import (
     MACHINE,
+    WORDS,
     BackboneChoice,
     Config,
     DatasetChoice,
@@ -16,12 +17,19 @@ from llmemb_bench.config import (
     MetricChoice,
     ObjectiveChoice,
     Protocol,
+    distinct,
 )
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.training.settings import TrainConfig
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
+        json_schema_extra={WORDS: "name of 1 to 100 letters, digits, '_', '.' and '-', the first a letter or digit"},
+    ),
+]
 
 
 class Reduce(Config):
@@ -58,11 +66,11 @@ class Recommender(Config):
 class Evaluate(Config):
     """What is measured; the whole of it is the protocol that results are stored under."""
 
-    cutoffs: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [10]
+    cutoffs: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(distinct)] = [10]
     """Ranks at which a metric stops counting (paper: 10)."""
-    protocols: Annotated[list[Protocol], Field(min_length=1)] = ["full", "sampled-100"]
+    protocols: Annotated[list[Protocol], Field(min_length=1), AfterValidator(distinct)] = ["full", "sampled-100"]
     """`full` ranks the whole catalogue, `sampled-N` N uniform items outside the user's events (paper: 100)."""
-    metrics: Annotated[list[MetricChoice], Field(min_length=1)] | None = None
+    metrics: Annotated[list[MetricChoice], Field(min_length=1), AfterValidator(distinct)] | None = None
     """Which metrics; absent: `hr` and `ndcg`. Another one, installed or not, is measured where it is named."""
     history: Literal["mask", "keep"] = "mask"
     """Whether items of the history leave the candidates of the full ranking; the target never does."""
@@ -87,7 +95,7 @@ class Spec(Config):
     """Version of this format."""
     name: Name
     """Name of the experiment: its rows in reports, its folder under results."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [42]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(distinct)] = [42]
     """Seeds of stage 2; each gives a run (paper: 42, 43, 44)."""
     dataset: DatasetChoice
     """Which dataset."""
@@ -99,5 +107,5 @@ class Spec(Config):
     """Stage 2."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
-    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    matrix: dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(distinct)]] = {}
     """Dotted key to a list of values: one cell for each combination."""

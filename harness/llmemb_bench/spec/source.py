@@ -154,10 +154,11 @@ def override(document: Document, assignment: str) -> None:
         if keys[0] != "matrix" and (dotted == path or dotted.startswith(f"{path}.")):
             raise SpecError(f"the matrix varies '{path}'", where=where, fix=f"--set 'matrix.{path}=[...]'")
     assign(document.value, keys, value, where)
-    _relocate(document, tuple(keys), where)
+    relocate(document, tuple(keys), where)
 
 
-def _relocate(document: Document, loc: Loc, where: str) -> None:
+def relocate(document: Document, loc: Loc, where: str) -> None:
+    """A value that the command line gave stands there, and no longer in the file."""
     for inner in [known for known in document.places if known[: len(loc)] == loc]:
         del document.places[inner]
     document.places[loc] = where

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from llmemb_bench.contracts import Plugin
 from llmemb_bench.data.recdata import Items, RecData
@@ -19,6 +22,21 @@ P = TypeVar("P", bound=Plugin)
 
 class Skipped(Exception):  # noqa: N818  # an outcome, not an error
     """A check that does not apply; says why."""
+
+
+class Broken(Exception):  # noqa: N818  # an outcome, not an error
+    """A promise that a plugin does not keep: what was found, and what to look at."""
+
+
+def require(kept: object, finding: str, look: str = "") -> None:
+    """Go on where a promise is kept; else say what was found. Unlike `assert` it also holds under `python -O`."""
+    if not kept:
+        raise Broken(f"{finding} -> {look}" if look else finding)
+
+
+def close(one: Tensor, other: Tensor, atol: float = 1e-5) -> bool:
+    """Whether two tensors are of one shape and nearly equal."""
+    return one.shape == other.shape and torch.allclose(one, other, atol=atol)
 
 
 @dataclass(frozen=True)
@@ -60,3 +78,11 @@ def small_split(n_users: int = 12, n_items: int = 40) -> Split:
             catalogue=small_items(n_items),
         )
     )
+
+
+def renumbered(split: Split, order: NDArray[np.int64]) -> Split:
+    """The same histories and items where item i is what item `order[i - 1] + 1` was."""
+    data, number = split.data, np.argsort(order) + 1
+    ids, attributes = (list(column) for column in (data.catalogue.ids, data.catalogue.attributes))
+    catalogue = Items.of([ids[row] for row in order], [attributes[row] for row in order])
+    return Split(replace(data, items=number[data.items - 1].astype(np.int32), catalogue=catalogue))

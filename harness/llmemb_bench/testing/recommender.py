@@ -1,28 +1,31 @@
-"""Checks of the kinds that stage 2 is made of: backbones, methods, objectives, metrics."""
+"""Checks of backbones and methods."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
-from llmemb_bench.contracts import (
-    Backbone,
-    Method,
-    Metric,
-    Negatives,
-    Objective,
-    Parts,
-    Sampling,
-    VectorMethod,
-)
+from llmemb_bench.contracts import Backbone, Batch, Method, Negatives, Objective, Parts, Sampling, VectorMethod
 from llmemb_bench.data.padding import pad_right
+from llmemb_bench.data.split import Split
 from llmemb_bench.registry import entries
 from llmemb_bench.seeds import torch_seed
-from llmemb_bench.testing.case import Case, Skipped, small_split
+from llmemb_bench.testing.case import Case, Skipped, close, renumbered, require, small_split
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.settings import TrainConfig
+
+N_ITEMS = 40
+OVER_THE_BATCH = (
+    "a recurrent layer or attention without batch_first=True, a BatchNorm, a mean over the first axis, "
+    "or a state that is kept from one call to the next"
+)
+INTO_THE_FUTURE = "a causal mask, a convolution padded on both sides, a sum over the whole history"
 
 # --- backbones ---
 
@@ -32,23 +35,66 @@ def _backbone(case: Case[Backbone]) -> Backbone:
         return case.plugin(case.config)
 
 
+def _others(x: Tensor) -> Tensor:
+    """Other random vectors of the same shape."""
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+
+
 def _sequences(case: Case[Backbone], *lengths: int) -> tuple[Tensor, Tensor]:
     """Random vectors and which positions are real."""
     longest = max(lengths)
+    real = torch.arange(longest) < torch.tensor(lengths)[:, None]
     x = torch.randn(len(lengths), longest, case.config.dim, generator=torch.Generator().manual_seed(1))
-    return x, torch.arange(longest) < torch.tensor(lengths)[:, None]
+    return x, real
+
+
+def _states(backbone: Backbone, x: Tensor, real: Tensor) -> Tensor:
+    """With one seed a call, so that what dropout draws is the same for inputs of one shape."""
+    with torch_seed(3):
+        states: Tensor = backbone(x, real)
+    return states
+
+
+def _modes(backbone: Backbone) -> Iterator[str]:
+    """The backbone in each mode, and how to call it."""
+    for training, name in ((False, "eval mode"), (True, "training mode")):
+        backbone.train(training)
+        yield name
+
+
+@torch.no_grad()
+def each_position_has_one_finite_state(case: Case[Backbone]) -> None:
+    backbone = _backbone(case).eval()
+    for lengths in ((6, 3, 1), (case.config.max_len,)):
+        x, real = _sequences(case, *lengths)
+        given = x.clone()
+        states = _states(backbone, x, real)
+        found, right = list(states.shape), list(x.shape)
+        require(found == right, f"vectors of shape {right} become states of shape {found}", "the end of forward()")
+        require(torch.isfinite(states[real]).all(), "a state is not finite", "a division, a logarithm, a masked row")
+        require(torch.equal(x, given), "forward() changes the vectors it is given", "operations in place: x += ...")
 
 
 @torch.no_grad()
 def changing_the_future_leaves_the_past_unchanged(case: Case[Backbone]) -> None:
     if case.plugin.task != "next_item":
         raise Skipped("a cloze task may look both ways")
-    backbone, (x, real) = _backbone(case).eval(), _sequences(case, 9, 9)
-    before = backbone(x, real)
-    for place in range(1, 9):
-        other = x.clone()
-        other[:, place:] *= -1  # a shift would vanish in a LayerNorm
-        assert torch.allclose(before[:, :place], backbone(other, real)[:, :place], atol=1e-5), f"sees {place} early"
+    backbone, (x, real) = _backbone(case), _sequences(case, 9, 9)
+    other = _others(x)
+    for mode in _modes(backbone):
+        before = _states(backbone, x, real)
+        for place in range(1, 9):
+            after = _states(backbone, torch.cat([x[:, :place], other[:, place:]], dim=1), real)
+            told = f"in {mode} the state at position {place - 1} depends on what comes after it"
+            require(close(before[:, :place], after[:, :place]), told, INTO_THE_FUTURE)
+
+
+@torch.no_grad()
+def the_past_changes_the_state(case: Case[Backbone]) -> None:
+    backbone, (x, real) = _backbone(case).eval(), _sequences(case, 9)
+    other = torch.cat([_others(x[:, :1]), x[:, 1:]], dim=1)
+    moved = not close(_states(backbone, x, real)[:, 1:], _states(backbone, other, real)[:, 1:], atol=1e-7)
+    require(moved, "no state depends on the events before it", "the axis over which the layer runs: [batch, len, dim]")
 
 
 @torch.no_grad()
@@ -56,21 +102,45 @@ def a_hidden_place_sees_both_sides(case: Case[Backbone]) -> None:
     if case.plugin.task != "cloze":
         raise Skipped("a next-item task may only look back")
     backbone, (x, real) = _backbone(case).eval(), _sequences(case, 9)
-    before = backbone(x, real)[:, 4]
+    before = _states(backbone, x, real)[:, 4]
     for place in (0, 8):
         other = x.clone()
-        other[:, place] *= -1
-        assert not torch.allclose(before, backbone(other, real)[:, 4], atol=1e-6), f"does not see {place}"
+        other[:, place] = _others(x)[:, place]
+        sees = not close(before, _states(backbone, other, real)[:, 4], atol=1e-6)
+        require(sees, f"the state at position 4 does not depend on position {place}", "a causal mask in a cloze task")
+
+
+@torch.no_grad()
+def no_history_knows_the_others_of_its_batch(case: Case[Backbone]) -> None:
+    backbone, (x, real) = _backbone(case), _sequences(case, 6, 4, 6)
+    other = _others(x)
+    for mode in _modes(backbone):
+        before = _states(backbone, x, real)
+        for row in range(len(x)):
+            company = other.clone()
+            company[row] = x[row]
+            told = f"in {mode} the states of a history depend on the other histories of its batch"
+            after = _states(backbone, company, real)[row]
+            require(close(before[row][real[row]], after[real[row]]), told, OVER_THE_BATCH)
+    backbone.eval()
+    together = _states(backbone, x, real)
+    for row in range(len(x)):
+        length = int(real[row].sum())
+        alone = _states(backbone, x[row : row + 1, :length], real[row : row + 1, :length])[0]
+        told = "a history alone has other states than in a batch"
+        require(close(together[row, :length], alone), told, OVER_THE_BATCH)
+    require(close(together, _states(backbone, x, real)), "the same call gives other states", OVER_THE_BATCH)
 
 
 @torch.no_grad()
 def more_padding_and_its_content_change_nothing(case: Case[Backbone]) -> None:
     backbone, (x, real) = _backbone(case).eval(), _sequences(case, 6, 3, 1)
-    before = backbone(x, real)[real]
+    before = _states(backbone, x, real)[real]
     padded, more = functional.pad(x, (0, 0, 0, 5)), functional.pad(real, (0, 5), value=False)
     noisy = torch.where(more[..., None], padded, torch.full_like(padded, 3.0))
-    for other in (padded, noisy):
-        assert torch.allclose(before, backbone(other, more)[more], atol=1e-5)
+    for other, told in ((padded, "more padding changes states"), (noisy, "what stands at padding changes states")):
+        look = "multiply by `real`, or mask by it, before positions are mixed"
+        require(close(before, _states(backbone, other, more)[more]), told, look)
 
 
 def gradients_are_finite_on_a_history_of_one_event(case: Case[Backbone]) -> None:
@@ -78,8 +148,9 @@ def gradients_are_finite_on_a_history_of_one_event(case: Case[Backbone]) -> None
     x.requires_grad_()
     torch.autograd.backward(backbone(x, real)[real].square().sum())
     for name, weight in [("x", x), *backbone.named_parameters()]:
-        assert weight.grad is not None, f"{name} has no gradient"
-        assert torch.isfinite(weight.grad).all(), f"{name} has an infinite gradient"
+        require(weight.grad is not None, f"{name} has no gradient", "a detach(), or a weight that forward() never uses")
+        found = weight.grad if weight.grad is not None else weight
+        require(torch.isfinite(found).all(), f"{name} has an infinite gradient", "a softmax over masked places only")
 
 
 @torch.no_grad()
@@ -88,7 +159,8 @@ def saved_weights_give_the_same_states(case: Case[Backbone]) -> None:
     with torch_seed(1):
         other = case.plugin(case.config).eval()
     other.load_state_dict(backbone.state_dict())
-    assert torch.equal(backbone(x, real), other(x, real))
+    look = "a tensor that is neither nn.Parameter nor buffer is not saved"
+    require(torch.equal(backbone(x, real), other(x, real)), "saved and loaded, it has other states", look)
 
 
 def groups_of_histories_have_the_states_and_gradients_of_each_alone(case: Case[Backbone]) -> None:
@@ -100,13 +172,15 @@ def groups_of_histories_have_the_states_and_gradients_of_each_alone(case: Case[B
     wanted = {name: weight.grad for name, weight in backbone.named_parameters()}
     backbone.zero_grad()
     together = backbone.forward_groups(torch.cat([x[real] for x, real in groups]), [real for _, real in groups])
-    assert torch.allclose(together, alone, atol=1e-5), "other states than of each history alone"
+    require(close(together, alone), "forward_groups() has other states than each history alone", OVER_THE_BATCH)
     torch.autograd.backward(together.square().sum())
     for name, weight in backbone.named_parameters():
         found, right = weight.grad, wanted[name]
-        assert found is not None, f"{name} has no gradient"
-        assert right is not None, f"{name} has no gradient"
-        assert torch.allclose(found, right, rtol=1e-3, atol=1e-4), f"{name} has another gradient"
+        if found is None or right is None:
+            require(found is right, f"{name} has a gradient in only one of forward() and forward_groups()")
+        else:
+            same = torch.allclose(found, right, rtol=1e-3, atol=1e-4)
+            require(same, f"{name} has another gradient in forward_groups() than of each history alone")
 
 
 def it_learns_one_batch_by_heart(case: Case[Backbone]) -> None:
@@ -121,12 +195,16 @@ def it_learns_one_batch_by_heart(case: Case[Backbone]) -> None:
         torch.autograd.backward(value)
         optimizer.step()
         values.append(value.item())
-    assert values[-1] < values[0] / 2, f"the loss went from {values[0]:.3f} to {values[-1]:.3f}"
+    told = f"80 steps on one batch bring the loss from {values[0]:.3f} to {values[-1]:.3f} only"
+    require(values[-1] < values[0] / 2, told, "initial weights, gradients that stop on the way")
 
 
 BACKBONES = (
+    each_position_has_one_finite_state,
     changing_the_future_leaves_the_past_unchanged,
+    the_past_changes_the_state,
     a_hidden_place_sees_both_sides,
+    no_history_knows_the_others_of_its_batch,
     more_padding_and_its_content_change_nothing,
     gradients_are_finite_on_a_history_of_one_event,
     saved_weights_give_the_same_states,
@@ -147,28 +225,53 @@ def _any_backbone() -> Backbone:
     raise Skipped("no backbone is installed")
 
 
-def _method(case: Case[Method]) -> Method:
-    split = small_split()
+def _tables() -> dict[str, Tensor]:
+    """Vectors of 40 items by what they come from; row 0 is padding."""
+    draw = torch.Generator().manual_seed(0)
+    widths = {"text": 16, "teacher": 8}
+    return {
+        name: functional.pad(torch.randn(N_ITEMS, dim, generator=draw), (0, 0, 1, 0)) for name, dim in widths.items()
+    }
+
+
+def _method(case: Case[Method], split: Split | None = None, other: Mapping[str, Tensor] | None = None) -> Method:
+    """The method on a split, with some of its tables replaced."""
+    needs, split, tables = case.plugin.needs, split or small_split(), _tables() | dict(other or {})
+    taught = "teacher" in needs and case.plugin.teacher(case.config) is not None
     with torch_seed(0):
         parts = Parts(
             n_items=split.data.n_items,
-            backbone=_any_backbone() if "backbone" in case.plugin.needs else None,
-            text=_table(16, split.data.n_items) if "text" in case.plugin.needs else None,
-            teacher=_table(8, split.data.n_items) if "teacher" in case.plugin.needs else None,
+            backbone=_any_backbone() if "backbone" in needs else None,
+            text=tables["text"] if "text" in needs else None,
+            teacher=tables["teacher"] if taught else None,
         )
         method = case.plugin(case.config, parts)
     method.fit_counts(split)
     return method
 
 
-def _table(dim: int, n_items: int) -> Tensor:
-    return functional.pad(torch.randn(n_items, dim), (0, 0, 1, 0))
+def _vector_method(case: Case[Method]) -> VectorMethod:
+    method = _method(case)
+    if not isinstance(method, VectorMethod):
+        raise Skipped("it trains nothing")
+    return method
 
 
-def _histories() -> Tensor:
-    split = small_split()
+def _histories(split: Split | None = None) -> Tensor:
+    split = split or small_split()
     lengths = np.minimum(split.input_lengths("test"), 8)
     return torch.from_numpy(pad_right(split.data.items, split.data.offsets[split.users("test")], lengths))
+
+
+def _batch(method: VectorMethod) -> Batch:
+    batches = TrainingBatches(small_split(), method.backbone, _PairwiseObjective(), TrainConfig(batch_size=12))
+    return next(batches.epoch(0, 1))
+
+
+@torch.no_grad()
+def _scores(method: Method, histories: Tensor) -> Tensor:
+    method.eval().begin_ranking()
+    return method.scores(method.states(histories), slice(1, N_ITEMS + 1))
 
 
 @torch.no_grad()
@@ -176,35 +279,143 @@ def blocks_of_items_have_the_scores_of_the_whole(case: Case[Method]) -> None:
     method, histories = _method(case).eval(), _histories()
     method.begin_ranking()
     states = method.states(histories)
-    whole = method.scores(states, slice(1, 41))
-    assert whole.shape == (len(histories), 40)
-    assert torch.isfinite(whole).all()
-    parts = [method.scores(states, slice(first, min(first + 7, 41))) for first in range(1, 41, 7)]
-    assert torch.equal(whole, torch.cat(parts, dim=1))
+    whole = method.scores(states, slice(1, N_ITEMS + 1))
+    found, right = list(whole.shape), [len(histories), N_ITEMS]
+    require(found == right, f"{right[0]} states and items 1 to {N_ITEMS} have scores of shape {found}, not {right}")
+    require(torch.isfinite(whole).all(), "a score is not finite", "a division by a count of zero, a logarithm")
+    blocks = [slice(first, min(first + 7, N_ITEMS + 1)) for first in range(1, N_ITEMS + 1, 7)]
+    parts = torch.cat([method.scores(states, block) for block in blocks], dim=1)
+    look = "column 0 of a block belongs to item `items.start`; ids start at 1"
+    require(torch.equal(whole, parts), "an item has another score in a block than in the whole catalogue", look)
 
 
 @torch.no_grad()
 def more_padding_changes_no_score(case: Case[Method]) -> None:
-    method, histories = _method(case).eval(), _histories()
-    method.begin_ranking()
-    plain = method.scores(method.states(histories), slice(1, 41))
-    padded = method.scores(method.states(functional.pad(histories, (0, 2))), slice(1, 41))
-    assert torch.allclose(plain, padded, atol=1e-5)
+    method, histories = _method(case), _histories()
+    given = histories.clone()
+    plain, padded = _scores(method, histories), _scores(method, functional.pad(histories, (0, 2)))
+    require(close(plain, padded), "more padding behind a history changes its scores", "item 0 is padding, no item")
+    require(torch.equal(given, histories), "states() changes the histories it is given", "operations in place")
+
+
+@torch.no_grad()
+def a_history_has_the_scores_it_has_alone(case: Case[Method]) -> None:
+    method, histories = _method(case), _histories()
+    together = _scores(method, histories)
+    alone = torch.cat([_scores(method, histories[row : row + 1]) for row in range(len(histories))])
+    require(close(together, alone), "a history alone has other scores than among others", OVER_THE_BATCH)
 
 
 def every_trained_weight_gets_a_gradient(case: Case[Method]) -> None:
-    method = _method(case).train()
-    if not isinstance(method, VectorMethod):
-        raise Skipped("it trains nothing")
-    batches = TrainingBatches(small_split(), method.backbone, _PairwiseObjective(), TrainConfig(batch_size=4))
-    batch = next(batches.epoch(0, 1))
+    method = _vector_method(case).train()
+    batch = _batch(method)
     vectors = method.items(batch.rows)
     states = method.states_of(batch, vectors)
     torch.autograd.backward((states * vectors[batch.positives]).sum() + method.auxiliary(batch, vectors))
     for name, weight in method.named_parameters():
-        if weight.requires_grad and name != "mask":  # the mask belongs to cloze tasks
-            assert weight.grad is not None, f"{name} has no gradient"
-            assert torch.isfinite(weight.grad).all(), f"{name} has an infinite gradient"
+        if not weight.requires_grad or name == "mask":  # the mask belongs to cloze tasks
+            continue
+        look = "a detach(), a weight that nothing uses; requires_grad=False where it is meant to stay"
+        require(weight.grad is not None, f"{name} has no gradient", look)
+        found = weight.grad if weight.grad is not None else weight
+        require(torch.isfinite(found).all(), f"{name} has an infinite gradient")
+
+
+@torch.no_grad()
+def a_score_is_the_product_of_state_and_vector(case: Case[Method]) -> None:
+    method, histories = _vector_method(case), _histories()
+    scores = _scores(method, histories)
+    product = method.states(histories) @ method.items(torch.arange(1, N_ITEMS + 1)).T
+    found, right = list(product.shape), list(scores.shape)
+    require(found == right, f"states @ items(1..{N_ITEMS}).T has the shape {found}, the scores have {right}")
+    look = "items(ids) gives vectors of ids 1..n_items, and scores() column 0 is item `items.start`"
+    require(close(scores, product, atol=1e-4), "scores are not the products of states and item vectors", look)
+
+
+@torch.no_grad()
+def training_and_ranking_have_the_same_states(case: Case[Method]) -> None:
+    method = _vector_method(case).eval()
+    batch = _batch(method)
+    trained = method.states_of(batch, method.items(batch.rows))
+    prefixes = [row[: place + 1] for group in batch.inputs for row in group for place in range(group.shape[1])]
+    histories = pad_sequence([batch.rows[prefixes[place] - 1] for place in batch.places.tolist()], batch_first=True)
+    method.begin_ranking()
+    look = "both read the history up to the event before the target"
+    told = "states_of() in training gives other states than states() in ranking after the same history"
+    require(close(trained, method.states(histories), atol=1e-4), told, look)
+
+
+def _item_tables(case: Case[Method]) -> list[str]:
+    """Which tables of vectors, a row an item, the method is given."""
+    needed = case.plugin.needs & {"text", "teacher"}
+    if case.plugin.teacher(case.config) is None:
+        needed -= {"teacher"}
+    if not needed:
+        raise Skipped("it has no vectors from text or a teacher")
+    return sorted(needed)
+
+
+def row_i_of_text_and_teacher_belongs_to_item_i(case: Case[Method]) -> None:
+    _vector_method(case)
+    for table in _item_tables(case):
+        plain = _noisy(case)
+        used = float(_auxiliary(plain)) != float(_auxiliary(_noisy(case, {table: _tables()[table].flip(1)})))
+        for item in (1, 2, 7, 20, N_ITEMS - 1, N_ITEMS):
+            distances = (plain.catalogue() - _noisy(case, {table: _moved(table, item)}).catalogue()).norm(dim=1)
+            moved = int(distances.argmax()) + 1 if distances.max() > 1e-6 else None
+            told = f"row {item} of `parts.{table}` moves the vector of item {moved} more than that of item {item}"
+            require(moved in (item, None), told, "row 0 is padding, row i is item i: text[ids], or text[1:][ids - 1]")
+            used = used or moved is not None
+        require(used, f"it needs '{table}', but neither a vector nor the auxiliary loss depends on it")
+
+
+def _moved(table: str, item: int) -> Tensor:
+    """A table with another vector of one item."""
+    found = _tables()[table]
+    found[item] += 0.3 * torch.randn(found.shape[1], generator=torch.Generator().manual_seed(item))
+    return found
+
+
+def _noisy(case: Case[Method], other: Mapping[str, Tensor] | None = None) -> VectorMethod:
+    """With noise on all weights: one that starts at zero would hide what it is multiplied with."""
+    method, draw = _method(case, other=other), torch.Generator().manual_seed(5)
+    if not isinstance(method, VectorMethod):
+        raise Skipped("it trains nothing")
+    with torch.no_grad():
+        for weight in method.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=draw))
+    return method.eval().requires_grad_(False)
+
+
+def _auxiliary(method: VectorMethod, number: Tensor | None = None) -> Tensor:
+    """The auxiliary loss of a batch, whose items may have other numbers."""
+    batch = _batch(method)
+    vectors = torch.randn(len(batch.rows), method.dim, generator=torch.Generator().manual_seed(6))
+    return method.auxiliary(batch if number is None else replace(batch, rows=number[batch.rows]), vectors)
+
+
+def the_auxiliary_loss_takes_the_rows_of_its_items(case: Case[Method]) -> None:
+    _vector_method(case)
+    _item_tables(case)
+    order = torch.randperm(N_ITEMS, generator=torch.Generator().manual_seed(2)) + 1
+    taken, number = functional.pad(order, (1, 0)), functional.pad(order.argsort() + 1, (1, 0))
+    other = _noisy(case, {name: table[taken] for name, table in _tables().items()})
+    found, right = float(_auxiliary(other, number)), float(_auxiliary(_noisy(case)))
+    told = f"the auxiliary loss of the same items under other numbers is {found:.5f} instead of {right:.5f}"
+    require(abs(found - right) < 1e-4 * max(1, abs(right)), told, "batch.rows are item ids: row i of a table is item i")
+
+
+def other_numbers_of_the_items_give_the_same_scores(case: Case[Method]) -> None:
+    if list(_method(case).parameters()):
+        raise Skipped("its weights start at random")
+    order = np.random.default_rng(2).permutation(N_ITEMS)
+    split = renumbered(small_split(), order)
+    taken = torch.from_numpy(np.concatenate([[0], order + 1]))
+    tables = {name: table[taken] for name, table in _tables().items()}
+    plain = _scores(_method(case), _histories())[:, torch.from_numpy(order)]
+    look = "ids start at 1: row or column i - 1 of an array without padding belongs to item i"
+    told = "other numbers of the same items give other scores, so a score belongs to another item"
+    require(close(plain, _scores(_method(case, split, tables), _histories(split)), atol=1e-4), told, look)
 
 
 class _PairwiseObjective(Objective):
@@ -222,75 +433,11 @@ class _PairwiseObjective(Objective):
 METHODS = (
     blocks_of_items_have_the_scores_of_the_whole,
     more_padding_changes_no_score,
+    a_history_has_the_scores_it_has_alone,
     every_trained_weight_gets_a_gradient,
+    a_score_is_the_product_of_state_and_vector,
+    training_and_ranking_have_the_same_states,
+    row_i_of_text_and_teacher_belongs_to_item_i,
+    the_auxiliary_loss_takes_the_rows_of_its_items,
+    other_numbers_of_the_items_give_the_same_scores,
 )
-
-# --- objectives ---
-
-
-def _negatives(objective: Objective) -> Negatives:
-    """Item 3 of three, as often as the objective asks for one, for each of two targets."""
-    count = objective.sampling.count
-    sets = 1 if objective.sampling.shared else 2
-    expected = torch.full((sets, count), count / 3).log()
-    return Negatives(torch.full((sets, count), 2), expected, None, n_items=3)
-
-
-def a_better_positive_lowers_it_and_a_better_negative_raises_it(case: Case[Objective]) -> None:
-    objective = case.plugin(case.config)
-    states = torch.eye(4)[:2]
-    negatives = _negatives(objective)
-    wanted = torch.tensor([0, 1])
-
-    def value(positive: float, negative: float) -> float:
-        vectors = torch.zeros(3, 4)
-        vectors[0, 0] = vectors[1, 1] = positive
-        vectors[2, :2] = negative
-        return float(objective(states, vectors, wanted, negatives).detach())
-
-    assert value(1.0, 0.0) < value(0.5, 0.0) < value(0.0, 0.0)
-    assert value(0.5, 1.0) > value(0.5, 0.5) > value(0.5, 0.0)
-
-
-def it_is_a_mean_over_targets(case: Case[Objective]) -> None:
-    """The harness weighs every target alike by multiplying means with the number of their targets."""
-    objective = case.plugin(case.config)
-    states, vectors = torch.split(torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), [2, 3])
-    negatives, wanted = _negatives(objective), torch.tensor([0, 1])
-    once, twice = slice(0, 2), torch.tensor([0, 1, 0, 1])
-    values = [objective(states[taken], vectors, wanted[taken], negatives.of(taken)).item() for taken in (once, twice)]
-    assert abs(values[0] - values[1]) < 1e-5, f"the same targets twice give {values[1]:.4f} instead of {values[0]:.4f}"
-
-
-def it_is_finite_with_finite_gradients_for_large_scores(case: Case[Objective]) -> None:
-    objective = case.plugin(case.config)
-    states = (50 * torch.eye(4)[:2]).requires_grad_()
-    vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    negatives = _negatives(objective)
-    value = objective(states, vectors, torch.tensor([0, 1]), negatives)
-    assert value.shape == ()
-    torch.autograd.backward(value)
-    assert states.grad is not None
-    assert vectors.grad is not None
-    assert torch.isfinite(value)
-    assert torch.isfinite(states.grad).all()
-    assert torch.isfinite(vectors.grad).all()
-
-
-OBJECTIVES = (
-    a_better_positive_lowers_it_and_a_better_negative_raises_it,
-    it_is_a_mean_over_targets,
-    it_is_finite_with_finite_gradients_for_large_scores,
-)
-
-# --- metrics ---
-
-
-def the_first_rank_is_worth_one_and_none_less_than_the_next(case: Case[Metric]) -> None:
-    gains = case.plugin(case.config).gain(np.arange(1, 1001))
-    assert gains[0] == 1, f"rank 1 is worth {gains[0]}"
-    assert (np.diff(gains) <= 0).all(), "a worse rank is worth more"
-    assert (gains >= 0).all(), "a rank is worth less than nothing"
-
-
-METRICS = (the_first_rank_is_worth_one_and_none_less_than_the_next,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from llmemb_bench.config import Config
 from llmemb_bench.contracts import Plugin
 from llmemb_bench.errors import BenchError
 from llmemb_bench.registry import Entry, find
-from llmemb_bench.testing import recommender, text
-from llmemb_bench.testing.case import Case, Skipped
+from llmemb_bench.testing import dataset, objective, recommender, text
+from llmemb_bench.testing.case import Broken, Case, Skipped, require
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Result:
 Check = Callable[[Case[Any]], None]
 
 CHECKS: dict[str, tuple[Check, ...]] = {
-    "datasets": text.DATASETS,
+    "datasets": dataset.DATASETS,
     "encoders": text.ENCODERS,
     "augmentations": text.AUGMENTATIONS,
     "losses": text.LOSSES,
     "backbones": recommender.BACKBONES,
     "methods": recommender.METHODS,
-    "objectives": recommender.OBJECTIVES,
-    "metrics": recommender.METRICS,
+    "objectives": objective.OBJECTIVES,
+    "metrics": objective.METRICS,
 }
 
 
@@ -60,25 +61,36 @@ def _run(check: Check, entry: Entry, plugin: type[Plugin], folder: Path) -> Resu
         check(Case(entry, plugin, plugin.config_type().model_validate(settings), folder))
     except Skipped as skipped:
         return Result(name, "skipped", str(skipped))
+    except (Broken, BenchError) as error:
+        return Result(name, "failed", str(error))
     except Exception as error:  # whatever a plugin raises is its result
-        return Result(name, "failed", f"{type(error).__name__}: {error}".splitlines()[0])
+        return Result(name, "failed", _told(error, entry))
     return Result(name, "passed")
 
 
+def _told(error: Exception, entry: Entry) -> str:
+    """What a plugin raised, and the line of its file that was on the way."""
+    words = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].removesuffix(": ")
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(entry.path)]
+    return f"it raises {words} -> look at {entry.path}:{lines[-1]}" if lines else f"it raises {words}"
+
+
 def its_first_line_says_what_it_is(case: Case[Plugin]) -> None:
-    assert case.entry.summary != "(no docstring)", "the file has no docstring"
-    assert len(case.entry.summary) <= 120, "the first line is longer than 120 characters"
+    summary = case.entry.summary
+    require(summary != "(no docstring)", "the file has no docstring", "its first line stands in `llmemb-bench list`")
+    told = f"the first line of the docstring has {len(summary)} characters, should have 120 at most"
+    require(len(summary) <= 120, told)
 
 
 def every_setting_is_documented(case: Case[Plugin]) -> None:
     bare = [name for name, field in type(case.config).model_fields.items() if not field.description]
-    assert not bare, f"no docstring under {', '.join(bare)}"
+    require(not bare, f"settings without a word: {', '.join(bare)}", "a docstring under each of them")
 
 
 def its_settings_survive_a_round_trip(case: Case[Plugin]) -> None:
     config: Config = case.config
     again = type(config).model_validate(dict(config))
-    assert again == config
+    require(again == config, "settings read back from their own values are others", "its validators")
 
 
 COMMON: tuple[Check, ...] = (

@@ -1,81 +1,70 @@
-"""Checks of the kinds that stage 1 is made of: datasets, encoders, augmentations, losses."""
+"""Checks of the kinds that SCFT is made of: encoders, augmentations, losses."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from llmemb_bench.contracts import Augmentation, Dataset, Encoder, Loss, TextEncoder
-from llmemb_bench.data.prepare import prepare
-from llmemb_bench.data.recdata import Items, RecData
+from llmemb_bench.contracts import Augmentation, Encoder, Loss, TextEncoder
+from llmemb_bench.data.recdata import Attributes, Items
 from llmemb_bench.seeds import torch_seed
-from llmemb_bench.testing.case import Case, Skipped, small_items
+from llmemb_bench.testing.case import Case, Skipped, close, require, small_items
 
-# --- datasets ---
-
-
-def _read(case: Case[Dataset]) -> RecData:
-    return prepare(case.plugin(case.config), Path(tempfile.mkdtemp(dir=case.folder)))
-
-
-def ids_are_dense_and_histories_in_time_order(case: Case[Dataset]) -> None:
-    data = _read(case)
-    assert sorted(set(data.items.tolist())) == list(range(1, data.n_items + 1))
-    for user in range(data.n_users):
-        times = data.times[data.offsets[user] : data.offsets[user + 1]]
-        assert (np.diff(times) >= 0).all(), f"user {user} is out of order"
-
-
-def reading_twice_gives_the_same(case: Case[Dataset]) -> None:
-    first, second = _read(case), _read(case)
-    assert first.catalogue == second.catalogue
-    assert np.array_equal(first.items, second.items)
-    assert np.array_equal(first.offsets, second.offsets)
-
-
-def attributes_are_clean_lines(case: Case[Dataset]) -> None:
-    for attributes in _read(case).catalogue.attributes:
-        for name, value in attributes:
-            assert value, f"{name} is empty"
-            assert ";" not in value, f"{name} holds a semicolon"
-            assert "\n" not in value, f"{name} holds a line break"
-
-
-DATASETS = (ids_are_dense_and_histories_in_time_order, reading_twice_gives_the_same, attributes_are_clean_lines)
+COMPANY = (
+    "a statistic over all items (mean, BatchNorm, vocabulary, whitening), the row of an item in place of its id or "
+    "text; set `of_catalogue = True` where vectors are meant to depend on the whole catalogue"
+)
 
 # --- encoders ---
 
 
-def _reordered(items: Items, order: list[int]) -> Items:
-    ids, attributes = [items.ids[place] for place in order], [items.attributes[place] for place in order]
+def _of(items: Items, rows: Sequence[int]) -> Items:
+    ids, attributes = [items.ids[row] for row in rows], [items.attributes[row] for row in rows]
     return Items.of(ids, attributes, items.prompt)
 
 
 def an_item_has_one_finite_float32_vector(case: Case[Encoder]) -> None:
     items = small_items()
-    vectors = _built(case).encode(items)
-    assert vectors.dtype == np.float32
-    assert len(vectors) == len(items)
-    assert np.isfinite(vectors).all()
+    vectors, again = _built(case).encode(items), _built(case).encode(items)
+    require(vectors.dtype == np.float32, f"vectors are {vectors.dtype}, should be float32", "astype(np.float32)")
+    found = list(vectors.shape)
+    require(len(found) == 2 and found[0] == len(items), f"{len(items)} items have vectors of shape {found}")
+    require(found[1] > 0, "vectors have no dimension")
+    require(np.isfinite(vectors).all(), "a vector is not finite", "a division by the length of an empty text")
+    require(np.array_equal(vectors, again), "the same items encoded twice have other vectors", "a seed, hash() of text")
+    require((vectors != vectors[0]).any(), "all items have the same vector", "does it read the items it is given?")
 
 
 def the_order_of_items_changes_no_vector(case: Case[Encoder]) -> None:
     items, order = small_items(), np.random.default_rng(1).permutation(40).tolist()
-    straight, reordered = _built(case).encode(items), _built(case).encode(_reordered(items, order))
-    # A factorisation of the corpus keeps inner products, whatever the order.
-    assert np.allclose((straight @ straight.T)[np.ix_(order, order)], reordered @ reordered.T, atol=1e-3)
+    straight, reordered = _built(case).encode(items)[order], _built(case).encode(_of(items, order))
+    if case.plugin.of_catalogue:  # a factorisation of the catalogue keeps inner products, whatever the order
+        straight, reordered = straight @ straight.T, reordered @ reordered.T
+    same = np.allclose(straight, reordered, atol=1e-3 if case.plugin.of_catalogue else 1e-5)
+    require(same, "items in another order have other vectors", "row r of the result belongs to row r of `items`")
+
+
+def an_item_has_the_vector_it_has_in_other_company(case: Case[Encoder]) -> None:
+    if case.plugin.of_catalogue:
+        raise Skipped("its vectors are of the whole catalogue")
+    items, long = small_items(), " ".join(["blue film"] * 60)
+    attributes: list[Attributes] = [(("title", f"{long} {row}"),) for row in range(len(items))]
+    vectors = _built(case).encode(items)
+    for row in (0, 7, 39):
+        company = Items.of(items.ids, [*attributes[:row], items.attributes[row], *attributes[row + 1 :]], items.prompt)
+        same = np.allclose(vectors[row], _built(case).encode(company)[row], atol=1e-5)
+        require(same, "the vector of an item depends on the texts of the others", COMPANY)
 
 
 def an_item_alone_has_the_vector_it_has_among_others(case: Case[Encoder]) -> None:
     encoder = _text_encoder(case)
     items = small_items(8)
     together = encoder.encode(items)
-    alone = [encoder.encode(_reordered(items, [row]))[0] for row in range(len(items))]
-    assert np.allclose(together, np.stack(alone), atol=1e-5)
+    alone = [encoder.encode(_of(items, [row]))[0] for row in range(len(items))]
+    require(np.allclose(together, np.stack(alone), atol=1e-5), "an item alone has another vector", COMPANY)
 
 
 def padding_on_either_side_changes_no_vector(case: Case[Encoder]) -> None:
@@ -86,7 +75,8 @@ def padding_on_either_side_changes_no_vector(case: Case[Encoder]) -> None:
         plain = encoder(ids, real)
         for sides in ((0, 7), (7, 0), (3, 4)):
             padded = encoder(functional.pad(ids, sides, value=tokens.pad), functional.pad(real, sides, value=False))
-            assert torch.allclose(plain, padded, atol=1e-5), f"padding {sides} changes it"
+            told = f"{sides[0]} places of padding before and {sides[1]} behind a text change its vector"
+            require(close(plain, padded), told, "the attention mask, position ids, pooling by `real`")
 
 
 def a_seed_belongs_to_a_text_and_not_to_its_place(case: Case[Encoder]) -> None:
@@ -98,21 +88,26 @@ def a_seed_belongs_to_a_text_and_not_to_its_place(case: Case[Encoder]) -> None:
         alone = torch.cat([encoder(*tokens.batch([row]), [seeds[row]]) for row in rows])
         without = encoder(*tokens.batch(rows))
         measured = encoder.eval()(*tokens.batch(rows))
-    assert torch.allclose(together, alone, atol=1e-5), "the draw depends on the batch"
-    assert torch.allclose(without, measured, atol=1e-5), "something is random without seeds"
+    look = "every draw comes from the text's own seed, none from torch's global generator"
+    require(close(together, alone), "what is drawn for a text depends on the texts beside it", look)
+    require(close(without, measured), "without seeds something is random in training mode", look)
 
 
 def a_text_that_is_too_long_is_reported_as_such(case: Case[Encoder]) -> None:
     encoder = _text_encoder(case)
-    short, long = encoder.tokenize(["one two", "one two " * encoder.max_tokens]).lengths()
-    assert short <= encoder.max_tokens
-    assert long == encoder.max_tokens + 1
+    most = encoder.max_tokens
+    short, long = encoder.tokenize(["one two", "one two " * most]).lengths()
+    require(short <= most, f"'one two' has {short} tokens, more than max_tokens ({most})")
+    told = f"a text longer than max_tokens has {long} tokens, should have {most + 1}"
+    require(long == most + 1, told, "tokenize() cuts at max_tokens + 1, so that the harness sees that it is too long")
 
 
 def only_a_part_of_the_weights_is_trained(case: Case[Encoder]) -> None:
     weights = list(_text_encoder(case).parameters())
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
-    assert 0 < trained < sum(weight.numel() for weight in weights) / 2
+    whole = sum(weight.numel() for weight in weights)
+    told = f"{trained:,} of {whole:,} weights are trained, should be some and less than half"
+    require(0 < trained < whole / 2, told, "requires_grad of the base; the example should set lora")
 
 
 def _built(case: Case[Encoder]) -> Encoder:
@@ -130,6 +125,7 @@ def _text_encoder(case: Case[Encoder]) -> TextEncoder:
 ENCODERS = (
     an_item_has_one_finite_float32_vector,
     the_order_of_items_changes_no_vector,
+    an_item_has_the_vector_it_has_in_other_company,
     an_item_alone_has_the_vector_it_has_among_others,
     padding_on_either_side_changes_no_vector,
     a_seed_belongs_to_a_text_and_not_to_its_place,
@@ -146,18 +142,27 @@ def a_view_invents_nothing_and_is_never_empty(case: Case[Augmentation]) -> None:
         words = {word for name, value in attributes for word in (name, *value.split())}
         for _ in range(20):
             view = augmentation.view(attributes, rng)
-            assert view, "a view is empty"
-            assert {word for name, value in view for word in (name, *value.split())} <= words, "a word was invented"
+            require(isinstance(view, tuple), f"a view is a {type(view).__name__}, should be a tuple of (name, value)")
+            require(view and all(value.strip() for _, value in view), f"of {attributes} the view {view} is left")
+            invented = {word for name, value in view for word in (name, *value.split())} - words
+            require(not invented, f"a view holds words that the item does not: {', '.join(sorted(invented))}")
 
 
 def the_same_generator_gives_the_same_view_and_another_another(case: Case[Augmentation]) -> None:
     augmentation, attributes = case.plugin(case.config), small_items().attributes[0]
-    views = [augmentation.view(attributes, np.random.default_rng(seed)) for seed in range(30)]
-    assert views == [augmentation.view(attributes, np.random.default_rng(seed)) for seed in range(30)]
-    assert len(set(views)) > 1, "thirty seeds give one view"
+    views, again = (
+        {seed: augmentation.view(attributes, np.random.default_rng(seed)) for seed in seeds}
+        for seeds in (range(30), reversed(range(30)))
+    )
+    look = "draw from `rng` only: no random.random(), no np.random.rand(), nothing kept from call to call"
+    require(views == again, "the same generator gives another view", look)
+    require(len(set(views.values())) > 1, "thirty generators give one view", look)
 
 
-AUGMENTATIONS = (a_view_invents_nothing_and_is_never_empty, the_same_generator_gives_the_same_view_and_another_another)
+AUGMENTATIONS = (
+    a_view_invents_nothing_and_is_never_empty,
+    the_same_generator_gives_the_same_view_and_another_another,
+)
 
 # --- losses ---
 
@@ -168,19 +173,46 @@ def _pairs() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def it_is_a_finite_scalar_with_finite_gradients(case: Case[Loss]) -> None:
-    left, right = (vectors.requires_grad_() for vectors in _pairs())
-    value = case.plugin(case.config)(left, right)
-    assert value.shape == ()
-    torch.autograd.backward(value)
-    for vectors in (left, right):
-        assert vectors.grad is not None, "one side has no gradient"
-        assert torch.isfinite(vectors.grad).all()
+    left, right = _pairs()
+    alike = ~torch.eye(12, dtype=torch.bool)
+    for told, one, other, mask in (
+        ("random vectors", left, right, None),
+        ("vectors a thousand times as long", 1000 * left, 1000 * right, None),
+        ("two views that are the same", left, left.clone(), None),
+        ("two pairs only", left[:2], right[:2], None),
+        ("rows that are all of one meaning", left, right, alike),
+    ):
+        _refuse_infinite(case, told, one, other, mask)
+
+
+def _refuse_infinite(
+    case: Case[Loss], told: str, one: torch.Tensor, other: torch.Tensor, alike: torch.Tensor | None
+) -> None:
+    look = "a logarithm of 0, a square root at 0, a division, exp() of large scores: logsumexp, cross_entropy"
+    sides = {"left": one.clone().requires_grad_(), "right": other.clone().requires_grad_()}
+    with torch_seed(0):
+        value = case.plugin(case.config)(*sides.values(), alike)
+    require(value.shape == (), f"it has the shape {list(value.shape)}, should be one number", "mean() over rows")
+    require(torch.isfinite(value), f"of {told} it is {value.item()}", look)
+    require(value.requires_grad, "it has no gradient", "a detach() or item() on the way")
+    gradients = torch.autograd.grad(value, list(sides.values()), allow_unused=True)
+    for name, gradient in zip(sides, gradients, strict=True):
+        require(gradient is not None, f"`{name}` has no gradient", "a detach() or item() on the way")
+        found = gradient if gradient is not None else value
+        require(torch.isfinite(found).all(), f"of {told} `{name}` has an infinite gradient", look)
+        if told == "random vectors":
+            require(found.any(), f"`{name}` has a gradient of zero", "a detach(), a factor 0, a hard argmax")
 
 
 def the_order_of_rows_does_not_matter(case: Case[Loss]) -> None:
     (left, right), loss = _pairs(), case.plugin(case.config)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(loss(left, right), loss(left[order], right[order]), rtol=1e-4)
+    given = left.clone(), right.clone()
+    value, other = loss(left, right), loss(left[order], right[order])
+    told = f"the same pairs in another order give {other.item():.5f} instead of {value.item():.5f}"
+    require(torch.allclose(value, other, rtol=1e-4), told, "row i of left belongs to row i of right")
+    unchanged = torch.equal(given[0], left) and torch.equal(given[1], right)
+    require(unchanged, "it changes the vectors it is given", "operations in place: left /= left.norm()")
 
 
 def thirty_steps_pull_pairs_together(case: Case[Loss]) -> None:
@@ -192,7 +224,9 @@ def thirty_steps_pull_pairs_together(case: Case[Loss]) -> None:
         optimizer.zero_grad()
         torch.autograd.backward(loss(left, right))
         optimizer.step()
-    assert _margin(left, right) > before + 0.1, "pairs did not come closer than others"
+    after = _margin(left, right)
+    told = f"30 steps bring the cosine of pairs, less that of others, from {before:.2f} to {after:.2f} only"
+    require(after > before + 0.1, told, "the sign, and whether other rows are pushed away")
 
 
 def a_row_alike_to_all_is_no_negative_and_has_none(case: Case[Loss]) -> None:
@@ -207,7 +241,8 @@ def a_row_alike_to_all_is_no_negative_and_has_none(case: Case[Loss]) -> None:
         [found] = torch.autograd.grad(loss(left, scaled.requires_grad_(), alike), scaled)
         return found[7]
 
-    assert torch.allclose(gradient(1.0), gradient(-2.0), atol=1e-5), "rows of one meaning are pushed apart"
+    told = "rows of one meaning (`alike`) are pushed apart"
+    require(close(gradient(1.0), gradient(-2.0)), told, "leave alike[i, j] out of the negatives of row i")
 
 
 def _margin(left: torch.Tensor, right: torch.Tensor) -> float:

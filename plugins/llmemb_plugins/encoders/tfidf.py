@@ -26,6 +26,7 @@ class Tfidf(Encoder):
     """Rows of unit length over words and neighbouring pairs, then latent semantic analysis (Deerwester et al. 1990)."""
 
     config: TfidfConfig
+    of_catalogue = True
 
     def __init__(self, config: TfidfConfig) -> None:
         self.config = config

@@ -1,0 +1,123 @@
+"""Checks of datasets."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from duckdb import DuckDBPyRelation
+
+from llmemb_bench.contracts import Dataset
+from llmemb_bench.data.prepare import prepare
+from llmemb_bench.data.recdata import RecData
+from llmemb_bench.testing.case import Case, Skipped, require
+
+Row = tuple[Any, ...]
+
+
+def _read(case: Case[Dataset]) -> RecData:
+    return prepare(case.plugin(case.config), Path(tempfile.mkdtemp(dir=case.folder)))
+
+
+def _events(case: Case[Dataset]) -> list[Row]:
+    """Rows of the events relation, (user, item, ...) as text, in its own order."""
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as db:
+        given = case.plugin(case.config).events(db)
+        relations: Sequence[DuckDBPyRelation] = [given] if isinstance(given, DuckDBPyRelation) else given
+        rows: list[Row] = []
+        for relation in relations:
+            others = [column for column in relation.columns if column not in ("user", "item")]
+            rows += relation.project(_as_text(["user", "item", *others])).fetchall()
+        return rows
+
+
+def _items(case: Case[Dataset]) -> list[Row]:
+    """Rows of the items relation, (item, attributes...) as text, in its own order."""
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as db:
+        relation = case.plugin(case.config).items(db)
+        if relation is None:
+            raise Skipped("it has no texts of items")
+        others = [column for column in relation.columns if column != "item"]
+        return relation.project(_as_text(["item", *others])).fetchall()
+
+
+def _as_text(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{column}"::varchar' for column in columns)
+
+
+def _three(ids: set[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(ids)[:3]) or "none"
+
+
+def ids_are_dense_and_histories_in_time_order(case: Case[Dataset]) -> None:
+    data = _read(case)
+    numbers = sorted(set(data.items.tolist()))
+    require(numbers == list(range(1, data.n_items + 1)), "the numbers of items have gaps")
+    for user in range(data.n_users):
+        begin, end = data.offsets[user], data.offsets[user + 1]
+        folds = np.zeros(end - begin) if data.folds is None else data.folds[begin:end]
+        places = np.lexsort((data.times[begin:end], folds))
+        require((places == np.arange(end - begin)).all(), f"the events of user {user} are not in time order")
+
+
+def reading_twice_gives_the_same(case: Case[Dataset]) -> None:
+    look = "random(), a set, the order of os.listdir, today's date; sort where the files leave an order open"
+    require(_events(case) == _events(case), "events() read twice gives other rows or another order", look)
+    first, second = _read(case), _read(case)
+    require(first.catalogue == second.catalogue, "read twice, the items or their texts differ", look)
+    require(first.key == second.key, "read twice, the histories differ", look)
+
+
+def events_are_of_items_that_are_described(case: Case[Dataset]) -> None:
+    described, bought = {row[0] for row in _items(case)}, {row[1] for row in _events(case)}
+    known = len(described & bought)
+    told = (
+        f"items() describes {known} of the {len(bought)} items that have events: "
+        f"events have {_three(bought)}, items have {_three(described)}"
+    )
+    require(2 * known >= len(bought), told, "the column `item` must hold the same ids in events() and items()")
+
+
+def an_item_is_described_once(case: Case[Dataset]) -> None:
+    double = [item for item, count in Counter(row[0] for row in _items(case)).items() if count > 1]
+    told = f"{len(double)} items stand in items() more than once, for example {_three(set(double))}"
+    require(not double, told, "a join that multiplies rows, a file that is read twice; the first row would count")
+
+
+def an_event_stands_once(case: Case[Dataset]) -> None:
+    counts = Counter(_events(case))
+    repeated = sum(count > 1 for count in counts.values())
+    told = f"{repeated} of {len(counts)} events stand in events() more than once"
+    require(2 * repeated <= len(counts), told, "a join that multiplies rows, a file that is read twice")
+
+
+def attributes_are_clean_lines(case: Case[Dataset]) -> None:
+    for attributes in _read(case).catalogue.attributes:
+        for name, value in attributes:
+            require(value, f"{name} is empty")
+            require(";" not in value, f"{name} holds a semicolon")
+            require("\n" not in value, f"{name} holds a line break")
+
+
+def some_item_has_a_text(case: Case[Dataset]) -> None:
+    table = _read(case).catalogue.attributes
+    if not table.names:
+        raise Skipped("it has no texts of items")
+    told = f"no item has a value of {', '.join(table.names)}"
+    require(table.filled().any(), told, "names of columns or keys in the files, capitals included")
+
+
+DATASETS = (
+    ids_are_dense_and_histories_in_time_order,
+    reading_twice_gives_the_same,
+    events_are_of_items_that_are_described,
+    an_item_is_described_once,
+    an_event_stands_once,
+    attributes_are_clean_lines,
+    some_item_has_a_text,
+)
