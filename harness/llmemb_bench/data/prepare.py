@@ -37,13 +37,13 @@ def prepare(dataset: Dataset, folder: Path) -> RecData:
     _refuse_cut_off(dataset)
     spill = folder / "spill"
     settings: dict[str, Any] = {
-        "TimeZone": "UTC",  # else a time without an offset is that of the machine's clock
         "autoinstall_known_extensions": False,
         "memory_limit": dataset.config.memory_limit,
         "temp_directory": str(spill),
     }
     try:
         with duckdb.connect(config=settings) as db, progress.watch("data: reading", db.query_progress):
+            db.execute("set global TimeZone = 'UTC'")  # else a time without an offset is that of the machine's clock
             ordered = order_events(db, dataset)
             progress.say(f"data: times are {ordered.clock}")
             n_items = _write_histories(db, ordered, folder)

@@ -61,5 +61,5 @@ def undecodable(path: Path, encoding: str, line: int = 1) -> DataError:
     return DataError(
         f"is not in {encoding.upper()}",
         where=f"{path}:{line}",
-        fix="set dataset.encoding to what it is in, for example cp1252, latin-1 or utf-16, or save it in UTF-8",
+        fix="save it in UTF-8; for a table dataset.encoding may say what it is in, for example cp1252 or utf-16",
     )
