@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import re
@@ -13,16 +12,19 @@ from pathlib import Path
 import duckdb
 
 from llmemb_bench.contracts import Dataset
-from llmemb_bench.data.raw import UTF8, opened, packing, rows, undecodable
+from llmemb_bench.data.raw import UTF8, RowError, opened, packing, rows, undecodable
 from llmemb_bench.errors import BenchError, DataError, MissingError
 
 _PLACE = re.compile(
     r'(?P<kind>Malformed JSON|JSON transform error) in file "(?P<file>[^"]+)".*?in line (?P<line>\d+): (?P<finding>.*)',
     re.DOTALL,
 )
-_CSV = re.compile(r"CSV Error on Line: (?P<line>\d+)\n(?P<rest>.*)", re.DOTALL)
+_CSV = re.compile(r"CSV Error on Line: (?P<line>\d+)\n|CSV Parser")
+_CSV_FINDING = re.compile(
+    r"^(Expected Number of Columns: (?P<width>\d+) Found: \d+|Value with unterminated quote found|Maximum line size.*)",
+    re.MULTILINE,
+)
 _CSV_SETTING = re.compile(r"^\s*(?P<name>file|delimiter|quote) = ?(?P<value>.*?)(?: \(Set By User\))?$", re.MULTILINE)
-_CSV_WIDTH = re.compile(r"Expected Number of Columns: (\d+)")
 _LARGE = re.compile(r'"maximum_object_size" of (?P<limit>\d+) bytes exceeded while reading file "(?P<file>[^"]+)"')
 _GZIP = re.compile(
     r"(?P<finding>Unexpected end of GZIP stream|Failed to decode gzip stream|not a GZIP stream)(: (?P<file>.+))?"
@@ -34,7 +36,7 @@ AGAIN = "download it again, or mend the line; 'llmemb-bench data verify' checks 
 
 def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
     """The error a user can act on."""
-    text = _with_raw_names(str(error), dataset)
+    text = str(error)
     files = " ".join(map(str, dataset.files())) or "dataset"
     if isinstance(error, duckdb.OutOfMemoryException):
         limit = dataset.config.memory_limit
@@ -43,11 +45,12 @@ def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
         return MissingError(_first_line(text), where=files, fix="is the network reachable? or download the file")
     if found := _PLACE.search(text):
         path = Path(found["file"])
-        return DataError(_finding(found["finding"]), where=f"{path}:{_line(path, found)}", fix=AGAIN)
+        where = f"{_raw_name(path, dataset)}:{_line(path, found)}"
+        return DataError(_finding(found["finding"]), where=where, fix=AGAIN)
     if found := _LARGE.search(text):
         return DataError(f"a line is longer than {int(found['limit']):,} bytes", where=found["file"], fix=AGAIN)
     if found := _CSV.search(text):
-        return _csv_error(found, files)
+        return _csv_error(found["line"], text, files, dataset)
     if found := _GZIP.search(text):
         where = found["file"] or files
         return DataError(f"cannot be read: {found['finding']}; it is cut off or broken", where=where, fix=AGAIN)
@@ -62,55 +65,57 @@ def _finding(text: str) -> str:
     return f"is no JSON object of the expected form: {_first_line(text)[:120].strip()}"
 
 
-def _with_raw_names(text: str, dataset: Dataset) -> str:
-    """What DuckDB says of a copy in UTF-8 is true of the file that was copied, line by line."""
-    spilled = re.search(r"[^\n\"]*/spill/[0-9a-f]{8}/(?P<name>[^\n\":]+)", text)
-    if spilled is None:
-        return text
-    raw = next((path for path in dataset.files() if path.name.startswith(spilled["name"])), spilled[0])
-    return text.replace(spilled[0], str(raw))
+def _raw_name(file: Path, dataset: Dataset) -> Path:
+    """The file that the user knows: what DuckDB read may be a copy in UTF-8, which is the same line by line."""
+    if "spill" not in file.parts:
+        return file
+    return next((path for path in dataset.files() if path.name.startswith(file.name)), file)
 
 
-def _csv_error(found: re.Match[str], files: str) -> DataError:
+def _csv_error(reported: str | None, text: str, files: str, dataset: Dataset) -> DataError:
     """DuckDB counts rows; the line is where the row begins, as an editor counts."""
-    said = dict(_CSV_SETTING.findall(found["rest"]))
-    path, line = Path(said.get("file", files)), int(found["line"])
-    if "unicode" in found["rest"]:
+    said = dict(_CSV_SETTING.findall(text))
+    path, line = Path(said.get("file", files)), int(reported or 1)
+    if "This file is not utf-8 encoded" in text:
         return undecodable(path, UTF8, line)
-    finding = next((row for row in found["rest"].splitlines() if row and not row.startswith("Original Line")), "")
-    fix = MEND
-    if width := _CSV_WIDTH.search(finding):
-        line = next((at for at, row in _rows(path, said) if row and len(row) != int(width[1])), line)
-    elif "quote" in finding:
-        line, finding = next(((at, finding) for at, row in _rows(path, said) if row is None), (_other_end(path), MIXED))
-        fix = fix if finding != MIXED else f"write it with one kind of line end: dos2unix {path.name}"
-    return DataError(f"cannot be read as a table: {finding.strip()}", where=f"{path}:{line}", fix=fix)
+    found = _CSV_FINDING.search(text)
+    finding, fix = found[0] if found else "is no row of a table", MEND
+    if found and found["width"]:
+        line = next((at for at, row in _rows(path, said) if row and len(row) != int(found["width"])), line)
+    elif broken := next((at for at, row in _rows(path, said) if row is None), None):
+        line = broken
+    elif other := _other_end(path):
+        line, finding, fix = other, MIXED, f"write it with one kind of line end: dos2unix {path.name}"
+    return DataError(f"cannot be read as a table: {finding}", where=f"{_raw_name(path, dataset)}:{line}", fix=fix)
 
 
 def _rows(path: Path, said: dict[str, str]) -> Iterator[tuple[int, list[str] | None]]:
     """Each row of a table, by the settings that DuckDB had, with the line that it begins on; None: a broken quote."""
-    line, delimiter = 0, said.get("delimiter", ",")
+    delimiter = said.get("delimiter", ",")
     if len(delimiter) != 1 or packing(path) == "zstd":
         return
     try:
         with opened(path, errors="replace", newline="") as file:
-            for line, row in rows(file, delimiter, said.get("quote", "").replace("(empty)", ""), strict=True):
-                yield line, row
-    except csv.Error:
-        yield line + 1, None
+            yield from rows(file, delimiter, said.get("quote", "").replace("(empty)", ""), strict=True)
+    except RowError as broken:
+        yield broken.line, None
     except (OSError, EOFError):
         pass
 
 
-def _other_end(path: Path) -> int:
+def _other_end(path: Path) -> int | None:
     """The first line whose end is not that of the first one."""
+    usual = None
     try:
         with opened(path, errors="replace", newline="") as file:
-            ends = ((number, line[len(line.rstrip("\r\n")) :]) for number, line in enumerate(file, start=1))
-            _, usual = next(ends, (1, ""))
-            return next((number for number, end in ends if end != usual), 1)
+            for number, line in enumerate(file, start=1):
+                end = line[len(line.rstrip("\r\n")) :]
+                usual = usual or end
+                if end and end != usual:
+                    return number
     except (OSError, EOFError):
-        return 1
+        pass
+    return None
 
 
 def _line(path: Path, found: re.Match[str]) -> int:

@@ -6,8 +6,8 @@ import json
 import re
 
 _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
-_TOKEN = re.compile(rf"{_STRING}|\b(True|False|None)\b", re.DOTALL)
-_WORDS = {"True": "true", "False": "false", "None": "null"}
+_TOKEN = re.compile(rf"{_STRING}|\b(True|False|None|nan)\b", re.DOTALL)
+_WORDS = {"True": "true", "False": "false", "None": "null", "nan": "null"}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "'": "'", '"': '"', "\\": "\\", "b": "\b", "f": "\f", "/": "/"}
 

@@ -14,6 +14,14 @@ UTF8 = "utf-8"
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 
 
+class RowError(Exception):
+    """A row that is none: the line that it begins on, and why."""
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(why)
+        self.line = line
+
+
 def packing(path: Path) -> str:
     """How a file is compressed, as DuckDB calls it."""
     return PACKED.get(path.suffix.lower(), "none")
@@ -39,16 +47,19 @@ def lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
 
 
 def rows(texts: Iterable[str], delimiter: str, quote: str, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Each row of a table that is not blank, with the number of the line that it begins on; raises csv.Error."""
+    """Each row of a table that is not blank, with the number of the line that it begins on; raises RowError."""
     if quote:
         reader = csv.reader(texts, delimiter=delimiter, quotechar=quote, strict=strict)
     else:
         reader = csv.reader(texts, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)
     line = 1
-    for row in reader:
-        if row:
-            yield line, row
-        line = reader.line_num + 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise RowError(line, str(error)) from error
 
 
 def undecodable(path: Path, encoding: str, line: int = 1) -> DataError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from llmemb_bench.data.faults import MEND
-from llmemb_bench.data.raw import UTF8, lines, packing, rows
+from llmemb_bench.data.raw import UTF8, RowError, lines, packing, rows
 from llmemb_bench.errors import DataError
 from llmemb_plugins.datasets._files import Source, in_utf8, named, refuse_other_content
 
@@ -106,13 +105,10 @@ def _first_line(db: DuckDBPyConnection, file: str) -> str | None:
 
 def _rows(path: Path, form: Form, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows of a file that are not blank, each with the number of the line that it begins on."""
-    line = 1
     try:
-        for line, row in rows((text for _, text in lines(path, form.encoding)), delimiter, form.quote):
-            yield line, row
-    except csv.Error as error:
-        where = f"{path}:{line}"
-        raise DataError(f"cannot be read as a table from here on: {error}", where=where, fix=MEND) from error
+        yield from rows((text for _, text in lines(path, form.encoding)), delimiter, form.quote)
+    except RowError as broken:
+        raise DataError(f"cannot be read as a table: {broken}", where=f"{path}:{broken.line}", fix=MEND) from broken
 
 
 def read_delimited(db: DuckDBPyConnection, files: Sequence[Path | str], form: Form) -> Source:
