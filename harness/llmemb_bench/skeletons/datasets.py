@@ -29,10 +29,10 @@ class Skeleton(Dataset):
         return [self.raw(folder, "events.csv"), self.raw(folder, "items.csv")]
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        return db.sql('select "user", item, "time" from read_csv(?, all_varchar = true)', params=[str(self.files()[0])])
+        return db.sql('select "user", item, "time" from read_csv(?)', params=[str(self.files()[0])])
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
-        return db.sql("select item, title from read_csv(?, all_varchar = true)", params=[str(self.files()[1])])
+        return db.sql("select item, title from read_csv(?)", params=[str(self.files()[1])])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
