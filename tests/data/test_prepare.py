@@ -18,7 +18,7 @@ from llmemb_bench.data.recdata import RecData
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import describe
-from llmemb_bench.data.words import clean
+from llmemb_bench.data.texts import clean
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.registry import find, names
 from llmemb_bench.report.data import differences

@@ -12,6 +12,7 @@ from llmemb_bench.contracts import Dataset, Described
 from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.strings import StringsWriter
 from llmemb_bench.data.words import MISSING, PART, words
+from llmemb_bench.data.words import clean as clean
 from llmemb_bench.errors import SpecError
 from llmemb_bench.registry import suggestion
 
