@@ -54,7 +54,11 @@ def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
     if found := _GZIP.search(text):
         where = found["file"] or files
         return DataError(f"cannot be read: {found['finding']}; it is cut off or broken", where=where, fix=AGAIN)
-    return DataError(f"cannot be read: {_first_line(text)}", where=files, fix="is it the file the documentation names?")
+    return DataError(
+        f"cannot be read: {_first_line(text)}",
+        where=files,
+        fix="is it the right file, whole, and of the format that its name says?",
+    )
 
 
 def _first_line(text: str) -> str:

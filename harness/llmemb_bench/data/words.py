@@ -34,7 +34,8 @@ _NESTED = {"[": "]", "{": "}"}
 def words(raw: str, missing: Collection[str] = MISSING) -> str:
     """A value as words: lists are joined by commas, objects say `key: value`, whatever is missing says nothing."""
     if PART in raw:
-        return _joined([words(part, missing) for part in raw.split(PART)])
+        parts = [part for part in raw.split(PART) if not _says_nothing(part, missing)]
+        return clean(", ".join(words(part, missing) if part[0] in _NESTED else part for part in parts), missing)
     if raw[:1] in _NESTED:
         try:
             return _flat(_parsed(raw), missing)
@@ -50,6 +51,10 @@ def clean(text: str, missing: Collection[str] = MISSING) -> str:
     is_plain = text.isprintable() and "  " not in text  # as nearly all are: their only blanks are single spaces
     line = text.strip() if is_plain else " ".join(_CONTROL.sub(" ", text).split())
     return "" if line in missing else line.replace(";", ".")
+
+
+def _says_nothing(part: str, missing: Collection[str]) -> bool:
+    return part.strip() in missing or ("&" in part and not clean(part, missing))
 
 
 def _decoded(text: str) -> str:

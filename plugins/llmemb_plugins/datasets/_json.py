@@ -39,13 +39,21 @@ def read_json(db: DuckDBPyConnection, files: Sequence[str], form: str, sample: i
     """Every value as the text it is: an id that looks like a date or a number must not be rewritten as one. The keys
     are those of the first `sample` lines, -1: of all, in the order in which they appear."""
     found = db.sql("select * from read_json(?, format = ?, sample_size = ?)", params=[list(files), form, sample])
-    if _may_differ_in_case(found.columns):
-        objects = db.sql("select json from read_json_objects(?, format = ?)", params=[list(files), form])
-        return Source(objects, {key: f"(json ->> {_path(key)})" for key in _keys(objects, sample)})
+    if found.columns == ["json"] or _may_differ_in_case(found.columns):
+        return _by_path(db, files, form, sample)
     types = zip(found.columns, map(str, found.types), strict=True)
     columns = {name: "VARCHAR[]" if kind.endswith("[]") else "VARCHAR" for name, kind in types}
     read = db.sql("select * from read_json(?, format = ?, columns = ?)", params=[list(files), form, columns])
     return Source(read, {name: quoted(name) for name in columns})
+
+
+def _by_path(db: DuckDBPyConnection, files: Sequence[str], form: str, sample: int) -> Source:
+    """Like `read_json`, of objects whose keys SQL cannot tell apart."""
+    found = db.sql("select json from read_json_objects(?, format = ?)", params=[list(files), form])
+    keys = _keys(found, sample)
+    if not all(keys):
+        raise DataError("has a key without a name", where=files[0], fix="name it, or leave it out")
+    return Source(found, {key: f"(json ->> {_path(key)})" for key in keys})
 
 
 def _may_differ_in_case(columns: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ from llmemb_bench.data.recdata import TimeUnit
 from llmemb_bench.data.texts import quoted
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_plugins.datasets._delimited import DELIMITERS, Form, read_delimited, records
-from llmemb_plugins.datasets._files import Source, in_utf8, named, unpacked_name
+from llmemb_plugins.datasets._files import Source, in_utf8, named, refuse_other_content, unpacked_name
 from llmemb_plugins.datasets._json import objects, read_json
 
 ROLES = ("user", "item", "rating", "fold", "time")
@@ -152,7 +152,7 @@ class Table(Dataset):
         if column in source.columns:
             return
         where = f"{path.text}:1" if _suffix(path) in DELIMITERS else path.text
-        if len(source.columns) == 1:
+        if len(source.columns) == 1 and _suffix(path) in DELIMITERS:
             [whole] = source.columns
             found = f"no column '{column}': the only one is '{whole[:60]}'"
             raise DataError(found, where=where, fix="what stands between the values? set dataset.delimiter")
@@ -177,7 +177,7 @@ class Table(Dataset):
         files = [file for path in self._given().values() if not _is_url(path) for file in self._parts(path)]
         rows = (row for file in files for row in self._rows(file))
         where, row = next(islice(rows, event, None), (str(files[0]) if files else self.config.events.text, {}))
-        column = self._column(role, row, typed=role not in row) or role
+        column = self._column(role, row, typed=bool(row)) or role
         return where, f"column '{column}' holds {str(row[column])[:40]!r}" if column in row else f"column '{column}'"
 
     def _rows(self, file: Path) -> Iterator[tuple[str, dict[str, object]]]:
@@ -202,6 +202,9 @@ class Table(Dataset):
         if suffix in DELIMITERS:
             return read_delimited(db, files, self._form(suffix))
         if suffix in JSON:
+            for file in files:
+                if isinstance(file, Path):
+                    refuse_other_content(file, self.config.encoding)
             plain = [in_utf8(db, file, self.config.encoding) if isinstance(file, Path) else file for file in files]
             return read_json(db, named(plain), JSON[suffix], sample)
         read = db.sql("select * from read_parquet(?, binary_as_string = true)", params=[named(files)])
