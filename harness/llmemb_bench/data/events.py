@@ -108,7 +108,11 @@ def _number_lines(db: DuckDBPyConnection, parts: int) -> None:
 
 def _columns(relation: DuckDBPyRelation, clock: Clock) -> str:
     """SQL of the columns of `raw`; an id of blanks is none."""
-    names = [f"case when trim({column}::varchar) <> '' then {column}::varchar end" for column in ('"user"', "item")]
+    # Whatever begins with a visible character is an id; only the others need to be looked through.
+    names = [
+        f"case when {text} >= '!' or trim({text}) <> '' then {text} end"
+        for text in ('"user"::varchar', "item::varchar")
+    ]
     rating = "try_cast(rating as double)" if "rating" in relation.columns else "null::double"
     fold = "0::tinyint"
     if "fold" in relation.columns:
