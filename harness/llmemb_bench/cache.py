@@ -72,11 +72,12 @@ class Shelf:
         return self.root / stage / f".{key[:24]}.kept"
 
     def fingerprint(self, path: Path) -> str:
-        """Hash of a file's content; a large file is read once and then known by its size and time."""
+        """Hash of a file's content; a large file is read once and then known by its inode, its size and its times."""
         if not path.is_file():
             return fingerprint(path)
         about = path.stat()
-        key = digest([str(path), about.st_size, about.st_mtime_ns])
+        # The time of the last change as well: `cp -p`, `rsync -t` and `touch -r` set the other one back.
+        key = digest([str(path), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns])
 
         def make(folder: Path) -> None:
             (folder / "sha256").write_text(fingerprint(path))

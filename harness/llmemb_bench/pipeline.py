@@ -103,8 +103,9 @@ def _refuse_textless(embeddings: Embeddings, data: RecData, dataset: DatasetChoi
     config = build(Dataset, dataset).config
     empty = np.flatnonzero(~data.catalogue.attributes.filled().any(axis=1))
     if encoder.needs_text and len(empty) and config.textless == "refuse":
+        first = f"the first is '{data.catalogue.ids[empty[0]]}'"
         raise DataError(
-            f"{len(empty)} of {len(data.catalogue)} items have no text, the first is '{data.catalogue.ids[empty[0]]}'",
+            "; ".join([f"{len(empty)} of {len(data.catalogue)} items have no text, {first}", *data.warnings]),
             where="dataset",
             fix="give them text, or set dataset.textless: keep to encode them as the bare instruction",
         )

@@ -172,7 +172,7 @@ def test_numbers_of_any_unit_and_timestamps_name_the_same_day(unit, moment, tmp_
 def test_a_number_in_another_unit_is_found_out(tmp_path):
     (tmp_path / "e.csv").write_text("user,item,time\nu,a,1400000000000\n")
     with pytest.raises(DataError, match=r"no usable time.*in another unit"):
-        read(tmp_path, "table", events=str(tmp_path / "e.csv"))
+        read(tmp_path, "table", events=str(tmp_path / "e.csv"), time_unit="s")
 
 
 def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path):

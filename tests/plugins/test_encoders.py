@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from llmemb_bench.data.recdata import Items, Prompt
 from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.registry import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.encoding import encode_items
@@ -425,3 +427,51 @@ def test_minilm_knows_meaning():
     )
     cosine = lambda x, y: x @ y / np.linalg.norm(x) / np.linalg.norm(y)  # noqa: E731
     assert cosine(film, movie) > cosine(film, soap)
+
+
+# --- vectors made elsewhere ---
+
+
+def joined(folder: Path, ids: bytes, of: list[str], suffix: str = ".npy") -> np.ndarray:
+    """Vectors [0], [1], ... that a file of ids names, in the order of the items `of`."""
+    np.save(folder / "v.npy", np.arange(len(of), dtype=np.float32)[:, None])
+    (folder / "v.npy").rename(folder / f"v{suffix}")
+    (folder / "ids.txt").write_bytes(ids)
+    plugin = find("encoders", "precomputed").load()
+    given = {"vectors": str(folder / f"v{suffix}"), "ids": str(folder / "ids.txt")}
+    return plugin(plugin.config_type().model_validate(given)).encode(Items.of(of, [()] * len(of)))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        b"a\nb\nc\n",
+        b"a\nb\nc",
+        b"\xef\xbb\xbfa\nb\nc\n",
+        b"\xef\xbb\xbfa\r\nb\r\nc\r\n",
+        b"a\rb\rc\r",
+        b"a\nb\nc\n\n  \n",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".npy", ".NPY"])
+def test_ids_are_the_lines_of_a_file_however_it_was_saved(ids, suffix, tmp_path):
+    assert joined(tmp_path, ids, ["a", "b", "c"], suffix).ravel().tolist() == [0, 1, 2]
+
+
+def test_only_line_ends_end_an_id(tmp_path):
+    names = ["a\u2028b", "c\x0bd", "\u00a0e"]
+    assert joined(tmp_path, "\n".join(names).encode(), names).ravel().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("ids", "finding"),
+    [
+        ("a\nb\nc\n".encode("utf-16"), r"ids\.txt:1: is not in UTF-8"),
+        (b"a\nb\ncaf\xe9\n", r"ids\.txt:3: is not in UTF-8"),
+        (b"a.0\nb.0\nc.0\n", "3 of 3 items have no vector.*here 'a.0', 'b.0', 'c.0', in the data 'a', 'b', 'c'"),
+        (b"a\n\nb\n", "1 of 3 items have no vector, the first is 'c'"),
+    ],
+)
+def test_ids_that_cannot_be_meant_are_refused(ids, finding, tmp_path):
+    with pytest.raises(DataError, match=finding):
+        joined(tmp_path, ids, ["a", "b", "c"])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.dataset import UNFILTERED as UNFILTERED
     from llmemb_bench.contracts.dataset import Dataset as Dataset
     from llmemb_bench.contracts.dataset import DatasetConfig as DatasetConfig
+    from llmemb_bench.contracts.dataset import Described as Described
     from llmemb_bench.contracts.dataset import Download as Download
     from llmemb_bench.contracts.dataset import Figures as Figures
     from llmemb_bench.contracts.dataset import FilesConfig as FilesConfig
@@ -48,6 +49,7 @@ _FILES = {
         "UNFILTERED",
         "Dataset",
         "DatasetConfig",
+        "Described",
         "Download",
         "Figures",
         "FilesConfig",

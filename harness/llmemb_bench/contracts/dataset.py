@@ -61,6 +61,9 @@ class DatasetConfig(Config):
     too, or dropped."""
     broken_rows: Literal["refuse", "drop"] = "refuse"
     """An event without user, item or usable time: an error, or dropped and counted."""
+    missing: list[str] = []
+    """Further words that stand for a missing value in the items' attributes, beside NaN, None, null, N/A, -, {} and
+    their like, written as in the data."""
     textless: Literal["refuse", "keep"] = "refuse"
     """An item without any attribute: an error, or encoded as the bare instruction."""
     memory_limit: Annotated[str, _SIZE, MACHINE] = "400MB"
@@ -121,6 +124,23 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Described:
+    """Items whose attributes have names that SQL cannot hold: `item` itself, or `Title` beside `title`."""
+
+    relation: DuckDBPyRelation
+    """Column `item`, and one an attribute."""
+    columns: Mapping[str, str]
+    """Column of each attribute, by the attribute's name, in the order of the text."""
+
+    @classmethod
+    def of(cls, items: DuckDBPyRelation | Described) -> Described:
+        """A relation whose columns are called as their attributes, as such."""
+        if isinstance(items, Described):
+            return items
+        return cls(items, {column: column for column in items.columns if column != "item"})
+
+
 class Dataset(Plugin):
     """Raw files in, two relations out; filtering, ids, splits and checks are the harness's."""
 
@@ -131,6 +151,8 @@ class Dataset(Plugin):
     """The terms of a download, in one line."""
     popularity_attributes: ClassVar[frozenset[str]] = frozenset()
     """Attributes that tell how popular an item is, test events included: in no text unless a spec names them."""
+    names_no_offset: ClassVar[bool] = False
+    """Whether the plugin makes numbers of dates without an offset; `describe` then says that they count as UTC."""
     figures: ClassVar[Sequence[Figures]] = ()
     """Known versions."""
 
@@ -151,17 +173,22 @@ class Dataset(Plugin):
         """Columns `user, item`, in file order; equal times keep that order. Several relations with the same columns,
         one a file, are read side by side and stand one after the other.
 
-        Where there are any: `time` (an integer in `time_unit()`, or a TIMESTAMP), `rating`, and `fold` (train,
-        validation or test).
+        Where there are any: `time` (a number in `time_unit()`, a TIMESTAMP, or text that holds one of them), `rating`,
+        and `fold` (train, validation or test).
         """
 
     @abstractmethod
-    def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation | None:
-        """Columns `item` and one a text attribute (string or list of strings); None: no texts."""
+    def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation | Described | None:
+        """Columns `item` and one a text attribute, of any type: nested values become words; None: no texts."""
 
-    def time_unit(self) -> TimeUnit:
-        """Unit of an integer `time`."""
+    def time_unit(self) -> TimeUnit | None:
+        """Unit of a `time` that is a number; None: it is recognised by its size."""
         return "s"
+
+    def place(self, event: int, role: str) -> tuple[str, str]:
+        """Where an event stands, counted from 0 (`file:line`, as an editor counts), and what is there for `user`,
+        `item`, `time`, `rating` or `fold`, in words; for errors. Unless a dataset knows better: its first file."""
+        return str(next(iter(self.files()), "dataset")), ""
 
     @classmethod
     def downloads(cls, config: Config) -> Sequence[Download]:

@@ -14,11 +14,11 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from llmemb_bench.contracts import Dataset, DatasetConfig
 from llmemb_bench.data.recdata import TimeUnit
 from llmemb_bench.data.split import TICKS
+from llmemb_bench.data.times import LATEST, Clock, clocks
 from llmemb_bench.errors import DataError
 from llmemb_bench.registry import suggestion
 
-LATEST = 4_102_444_800  # 2100-01-01 in seconds: a later event is a wrong unit, not a date
-WHOLE_NUMBERS = frozenset({"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT"})
+NAIVE = "without an offset, taken as UTC"
 FOLDS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "test": 2}
 
 
@@ -31,6 +31,8 @@ class Ordered:
     """
 
     time_unit: TimeUnit
+    clock: str
+    """How the times were read, in words."""
     has_folds: bool
     tally: dict[str, int]
 
@@ -42,9 +44,10 @@ def order_events(db: DuckDBPyConnection, dataset: Dataset) -> Ordered:
     relations = [given] if isinstance(given, DuckDBPyRelation) else given
     for relation in relations:
         require_columns(relation.columns, ("user", "item"), "the dataset's events")
-    unit = _read(db, relations, dataset.time_unit())
+    clock, recognised = _read(db, relations, dataset.time_unit())
     tally = {"events_read": _count(db, "raw")}
-    _refuse_broken(db, dataset, unit, tally)
+    said = NAIVE if dataset.names_no_offset else _said(db, clock, recognised, tally["events_read"])
+    _refuse_broken(db, dataset, clock, tally)
     _code(db, len(relations))
     _drop_repeats(db, config, tally)
     _drop_rare(db, config, tally)
@@ -57,7 +60,7 @@ def order_events(db: DuckDBPyConnection, dataset: Dataset) -> Ordered:
             fix="look at broken_rows, min_rating, min_user_events, min_item_events and min_history",
         )
     _order(db)
-    return Ordered(unit, "fold" in relations[0].columns, tally)
+    return Ordered(clock.unit, said, "fold" in relations[0].columns, tally)
 
 
 def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
@@ -67,20 +70,18 @@ def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> 
             raise DataError(f"no column '{column}'", where=where, fix=suggestion(column, list(found)))
 
 
-def _read(db: DuckDBPyConnection, relations: Sequence[DuckDBPyRelation], unit: TimeUnit) -> TimeUnit:
-    """View `raw(line, name_u, name_i, time, rating, fold)`; returns the unit of the times."""
+def _read(db: DuckDBPyConnection, relations: Sequence[DuckDBPyRelation], unit: TimeUnit | None) -> tuple[Clock, bool]:
+    """View `raw(line, name_u, name_i, time, naive, rating, fold)`; returns how the times were read."""
     queries: list[str] = []
-    units: set[TimeUnit] = set()
-    for place, relation in enumerate(relations):
+    read, recognised = clocks(relations, unit)
+    for place, (relation, clock) in enumerate(zip(relations, read, strict=True)):
         relation.create_view(f"given_event_{place}")
-        columns, unit_here = _columns(relation, unit)
-        queries.append(f"select {columns} from given_event_{place}")
-        units.add(unit_here)
-    if len(units) > 1:
+        queries.append(f"select {_columns(relation, clock)} from given_event_{place}")
+    if len({(clock.unit, clock.source) for clock in read}) > 1:
         raise DataError("time is of one kind in a file and of another in the next", where="the dataset's events")
     _read_side_by_side(db, queries)
     _number_lines(db, len(queries))
-    return units.pop()
+    return read[0], recognised
 
 
 def _read_side_by_side(db: DuckDBPyConnection, queries: Sequence[str]) -> None:
@@ -105,50 +106,59 @@ def _number_lines(db: DuckDBPyConnection, parts: int) -> None:
     db.execute(f"create view raw as {' union all '.join(selected)}")
 
 
-def _columns(relation: DuckDBPyRelation, unit: TimeUnit) -> tuple[str, TimeUnit]:
-    """SQL of the columns of `raw`, and the unit of their times."""
-    columns = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    time, rating, fold = "null::bigint", "null::double", "0::tinyint"
-    if "time" not in columns:
-        unit = "order"
-    elif columns["time"].startswith(("TIMESTAMP", "DATE")):
-        time, unit = 'epoch_us("time"::timestamp)', "us"
-    elif columns["time"] in WHOLE_NUMBERS:
-        time = '"time"::bigint'
-    else:  # text or fractions: rounding to the unit would lose an order that the file has
-        time, unit = f'try_cast(try_cast("time" as decimal(38, 6)) * {TICKS["us"] // TICKS[unit]} as bigint)', "us"
-    if "rating" in columns:
-        rating = "try_cast(rating as double)"
-    if "fold" in columns:
+def _columns(relation: DuckDBPyRelation, clock: Clock) -> str:
+    """SQL of the columns of `raw`; an id of blanks is none."""
+    # Whatever begins with a visible character is an id; only the others need to be looked through.
+    names = [
+        f"case when {text} >= '!' or trim({text}) <> '' then {text} end"
+        for text in ('"user"::varchar', "item::varchar")
+    ]
+    rating = "try_cast(rating as double)" if "rating" in relation.columns else "null::double"
+    fold = "0::tinyint"
+    if "fold" in relation.columns:
         cases = " ".join(f"when '{name}' then {number}" for name, number in FOLDS.items())
         fold = f"(case lower(trim(fold::varchar)) {cases} end)::tinyint"
-    names = """nullif("user"::varchar, '') as name_u, nullif(item::varchar, '') as name_i"""
-    return f'{names}, {time} as "time", {rating} as rating, {fold} as fold', unit
+    times = f'{clock.sql} as "time", {clock.naive} as naive'
+    return f"{names[0]} as name_u, {names[1]} as name_i, {times}, {rating} as rating, {fold} as fold"
 
 
-def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, unit: TimeUnit, tally: dict[str, int]) -> None:
+def _said(db: DuckDBPyConnection, clock: Clock, recognised: bool, events: int) -> str:
+    """How the times were read, in words."""
+    if clock.unit == "order":
+        return "the order of the file"
+    if clock.source is not None:
+        return f"numbers in {clock.source} since 1970{', recognised by their size' if recognised else ''}"
+    naive = events if clock.naive == "true" else 0
+    if clock.naive not in ("true", "false"):
+        [(naive,)] = db.execute('select count(*) filter (naive and "time" is not null) from raw').fetchall()
+    if naive == events:
+        return NAIVE
+    return f"{naive:,} of {events:,} {NAIVE}" if naive else "UTC, by the offsets given"
+
+
+def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, clock: Clock, tally: dict[str, int]) -> None:
     """View `usable` without rows that lack something; unless they may be dropped, they are an error."""
     config = dataset.config
     faults = {"user": "name_u is null", "item": "name_i is null", "fold": "fold is null"}
-    if unit != "order":
-        faults["time"] = f'"time" is null or "time" not between 0 and {LATEST * TICKS[unit]}'
+    if clock.unit != "order":
+        faults["time"] = _no_time(db, clock)
     if config.min_rating is not None:
         faults["rating"] = "rating is null or isnan(rating)"
-    counts = ", ".join(
-        f"count(*) filter ({fault}), coalesce(min(line) filter ({fault}), 0) + 1" for fault in faults.values()
-    )
+    counts = ", ".join(f"count(*) filter ({fault}), min(line) filter ({fault})" for fault in faults.values())
     found = db.execute(f"select {counts} from raw").fetchone() or ()
     for name, count, first in zip(faults, found[::2], found[1::2], strict=True):
         if count and config.broken_rows == "refuse":
+            where, held = dataset.place(first, name)
             raise DataError(
-                f"{count:,} of {tally['events_read']:,} events have no usable {name}, the first is event {first:,}",
-                where=_file(dataset),
-                fix=_way_out(name),
+                f"{count:,} of {tally['events_read']:,} events have no usable {name}, the first is event {first + 1:,}"
+                + (f" ({held})" if held else ""),
+                where=where,
+                fix=_way_out(name, clock),
             )
         tally[f"events_without_{name}"] = count
     bad = " or ".join(f"({fault})" for fault in faults.values())
     rated = "" if config.min_rating is None else f" and rating >= {config.min_rating}"
-    time = "line" if unit == "order" else '"time"'
+    time = "line" if clock.unit == "order" else '"time"'
     db.execute(
         f'create view usable as select line, name_u, name_i, {time} as "time", fold from raw where not ({bad}){rated}'
     )
@@ -157,16 +167,27 @@ def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, unit: TimeUnit, tal
         tally["events_below_min_rating"] = row[0] if row else 0
 
 
+def _no_time(db: DuckDBPyConnection, clock: Clock) -> str:
+    """SQL of the events whose time is none, or in another unit than the rest."""
+    fault = f'"time" is null or "time" not between 0 and {LATEST * TICKS[clock.unit]}'
+    if clock.stray is None:
+        return fault
+    first, stop = clock.stray
+    [(has_later,)] = db.execute(f'select coalesce(bool_or("time" >= {stop}), false) from raw').fetchall()
+    return f'{fault} or ("time" >= {first} and "time" < {stop})' if has_later else fault
+
+
 def _file(dataset: Dataset) -> str:
     return str(next(iter(dataset.files()), "dataset"))
 
 
-def _way_out(name: str) -> str:
+def _way_out(name: str, clock: Clock) -> str:
     match name:
         case "rating":
             return "these data have no (or not every) rating: remove dataset.min_rating, or set broken_rows: drop"
         case "time":
-            return "is it missing, misnamed or in another unit? or set dataset.broken_rows: drop (they are counted)"
+            right = f"a number in {clock.source}" if clock.source else "a time like 2020-01-31T23:59:59+01:00"
+            return f"should be {right}: missing, misnamed, in another unit? or set dataset.broken_rows: drop"
         case "fold":
             return "write train, validation or test, or set dataset.broken_rows: drop"
     return "is the column missing or misnamed? mend the rows, or set dataset.broken_rows: drop (they are counted)"

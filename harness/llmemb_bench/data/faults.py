@@ -5,24 +5,32 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import duckdb
 
 from llmemb_bench.contracts import Dataset
+from llmemb_bench.data.raw import UTF8, RowError, opened, packing, rows, undecodable
 from llmemb_bench.errors import BenchError, DataError, MissingError
 
 _PLACE = re.compile(
     r'(?P<kind>Malformed JSON|JSON transform error) in file "(?P<file>[^"]+)".*?in line (?P<line>\d+): (?P<finding>.*)',
     re.DOTALL,
 )
-_CSV = re.compile(r"CSV Error on Line: (?P<line>\d+)\n(?P<rest>.*)", re.DOTALL)
-_CSV_FILE = re.compile(r"^\s*file\s*=\s*(?P<file>.+)$", re.MULTILINE)
+_CSV = re.compile(r"CSV Error on Line: (?P<line>\d+)\n|CSV Parser")
+_CSV_FINDING = re.compile(
+    r"^(Expected Number of Columns: (?P<width>\d+) Found: \d+|Value with unterminated quote found|Maximum line size.*)",
+    re.MULTILINE,
+)
+_CSV_SETTING = re.compile(r"^\s*(?P<name>file|delimiter|quote) = ?(?P<value>.*?)(?: \(Set By User\))?$", re.MULTILINE)
 _LARGE = re.compile(r'"maximum_object_size" of (?P<limit>\d+) bytes exceeded while reading file "(?P<file>[^"]+)"')
 _GZIP = re.compile(
     r"(?P<finding>Unexpected end of GZIP stream|Failed to decode gzip stream|not a GZIP stream)(: (?P<file>.+))?"
 )
+MEND = "mend the line, or set dataset.delimiter or dataset.quote to what the file has"
+MIXED = "some lines end in CRLF and some in LF"
 AGAIN = "download it again, or mend the line; 'llmemb-bench data verify' checks a file as a whole"
 
 
@@ -37,17 +45,20 @@ def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
         return MissingError(_first_line(text), where=files, fix="is the network reachable? or download the file")
     if found := _PLACE.search(text):
         path = Path(found["file"])
-        return DataError(_finding(found["finding"]), where=f"{path}:{_line(path, found)}", fix=AGAIN)
+        where = f"{_raw_name(path, dataset)}:{_line(path, found)}"
+        return DataError(_finding(found["finding"]), where=where, fix=AGAIN)
     if found := _LARGE.search(text):
         return DataError(f"a line is longer than {int(found['limit']):,} bytes", where=found["file"], fix=AGAIN)
     if found := _CSV.search(text):
-        named = _CSV_FILE.search(text)
-        where = f"{named['file'].strip() if named else files}:{found['line']}"
-        return DataError(_csv_finding(found["rest"]), where=where, fix=AGAIN)
+        return _csv_error(found["line"], text, files, dataset)
     if found := _GZIP.search(text):
         where = found["file"] or files
         return DataError(f"cannot be read: {found['finding']}; it is cut off or broken", where=where, fix=AGAIN)
-    return DataError(f"cannot be read: {_first_line(text)}", where=files, fix="is it the file the documentation names?")
+    return DataError(
+        f"cannot be read: {_first_line(text)}",
+        where=files,
+        fix="is it the right file, whole, and of the format that its name says?",
+    )
 
 
 def _first_line(text: str) -> str:
@@ -58,9 +69,57 @@ def _finding(text: str) -> str:
     return f"is no JSON object of the expected form: {_first_line(text)[:120].strip()}"
 
 
-def _csv_finding(text: str) -> str:
-    lines = [line for line in text.splitlines() if line and not line.startswith("Original Line")]
-    return f"cannot be read as a table: {lines[0].strip() if lines else 'wrong number of columns'}"
+def _raw_name(file: Path, dataset: Dataset) -> Path:
+    """The file that the user knows: what DuckDB read may be a copy in UTF-8, which is the same line by line."""
+    if "spill" not in file.parts:
+        return file
+    return next((path for path in dataset.files() if path.name.startswith(file.name)), file)
+
+
+def _csv_error(reported: str | None, text: str, files: str, dataset: Dataset) -> DataError:
+    """DuckDB counts rows; the line is where the row begins, as an editor counts."""
+    said = dict(_CSV_SETTING.findall(text))
+    path, line = Path(said.get("file", files)), int(reported or 1)
+    if "This file is not utf-8 encoded" in text:
+        return undecodable(path, UTF8, line)
+    found = _CSV_FINDING.search(text)
+    finding, fix = found[0] if found else "is no row of a table", MEND
+    if found and found["width"]:
+        line = next((at for at, row in _rows(path, said) if row and len(row) != int(found["width"])), line)
+    elif broken := next((at for at, row in _rows(path, said) if row is None), None):
+        line = broken
+    elif other := _other_end(path):
+        line, finding, fix = other, MIXED, f"write it with one kind of line end: dos2unix {path.name}"
+    return DataError(f"cannot be read as a table: {finding}", where=f"{_raw_name(path, dataset)}:{line}", fix=fix)
+
+
+def _rows(path: Path, said: dict[str, str]) -> Iterator[tuple[int, list[str] | None]]:
+    """Each row of a table, by the settings that DuckDB had, with the line that it begins on; None: a broken quote."""
+    delimiter = said.get("delimiter", ",")
+    if len(delimiter) != 1 or packing(path) == "zstd":
+        return
+    try:
+        with opened(path, errors="replace", newline="") as file:
+            yield from rows(file, delimiter, said.get("quote", "").replace("(empty)", ""), strict=True)
+    except RowError as broken:
+        yield broken.line, None
+    except (OSError, EOFError):
+        pass
+
+
+def _other_end(path: Path) -> int | None:
+    """The first line whose end is not that of the first one."""
+    usual = None
+    try:
+        with opened(path, errors="replace", newline="") as file:
+            for number, line in enumerate(file, start=1):
+                end = line[len(line.rstrip("\r\n")) :]
+                usual = usual or end
+                if end and end != usual:
+                    return number
+    except (OSError, EOFError):
+        pass
+    return None
 
 
 def _line(path: Path, found: re.Match[str]) -> int:

@@ -43,17 +43,21 @@ def prepare(dataset: Dataset, folder: Path) -> RecData:
     }
     try:
         with duckdb.connect(config=settings) as db, progress.watch("data: reading", db.query_progress):
+            db.execute("set global TimeZone = 'UTC'")  # else a time without an offset is that of the machine's clock
             ordered = order_events(db, dataset)
+            progress.say(f"data: times are {ordered.clock}")
             n_items = _write_histories(db, ordered, folder)
-            names, tally = write_texts(db, dataset, n_items, folder)
+            texts = write_texts(db, dataset, n_items, folder)
     except duckdb.Error as error:
         raise explained(error, dataset) from error
     shutil.rmtree(spill, ignore_errors=True)
     meta = {
-        "attributes": names,
+        "attributes": texts.names,
         "prompt": asdict(dataset.config.prompt()),
         "time_unit": ordered.time_unit,
-        "tally": ordered.tally | tally,
+        "clock": ordered.clock,
+        "tally": ordered.tally | texts.tally,
+        "warnings": texts.warnings,
         "sha256": {path.name: hash_of(path) for path in sorted(folder.glob("*.npy"))},
     }
     (folder / META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -121,6 +125,6 @@ def load(folder: Path) -> RecData:
     folds = np.load(folder / "folds.npy", mmap_mode="r") if (folder / "folds.npy").exists() else None
     ids, texts = Strings.load(folder, "item_ids"), Strings.load(folder, "texts")
     catalogue = Items(ids, AttributeTable(tuple(meta["attributes"]), texts, len(ids)), Prompt(**meta["prompt"]))
-    return RecData(
-        offsets, items, times, Strings.load(folder, "users"), catalogue, meta["time_unit"], folds, meta["tally"]
-    )
+    users = Strings.load(folder, "users")
+    said = (meta["tally"], meta["clock"], tuple(meta["warnings"]))
+    return RecData(offsets, items, times, users, catalogue, meta["time_unit"], folds, *said)

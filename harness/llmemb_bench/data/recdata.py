@@ -16,8 +16,8 @@ from llmemb_bench.data.strings import Strings
 Attributes = tuple[tuple[str, str], ...]
 """An item's named values in order, for example `(("title", "Toy Story"), ("genres", "Comedy"))`."""
 
-TimeUnit = Literal["s", "ms", "us", "order"]
-"""Seconds, milliseconds or microseconds since 1970; `order`: no times, only which event came first."""
+TimeUnit = Literal["s", "ms", "us", "ns", "order"]
+"""Seconds, milli-, micro- or nanoseconds since 1970 (UTC); `order`: no times, only which event came first."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,10 @@ class RecData:
     """Given split, if there is one: 0 training, 1 validation, 2 test, in this order within a history."""
     tally: Mapping[str, int] = field(default_factory=dict)
     """What preparation read, dropped and mended, in rows."""
+    clock: str = ""
+    """How the times were read, in words."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must be told of the preparation."""
 
     @cached_property
     def key(self) -> str:

@@ -21,7 +21,7 @@ Stage = Literal["validation", "test"]
 LAST_TWO = SplitConfig()
 SHORTEST = 3
 """Events a user needs to be evaluated: one to learn from, one to validate, one to test."""
-TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000}
+TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import Facts, describe
 from llmemb_bench.spec.check import build
 
-DATA, FACTS = 3, 1
+DATA, FACTS = 4, 2
 """Schema version of each stage's result."""
 
 
@@ -40,7 +40,7 @@ def _key(choice: DatasetChoice, dataset: Dataset, shelf: Shelf) -> str:
 def described(split: Split, shelf: Shelf) -> dict[str, Facts]:
     """Statistics and leak report of a split."""
     data = split.data
-    key = stage_key("facts", FACTS, dict(data.tally), [split.key, data.catalogue.key])
+    key = stage_key("facts", FACTS, [dict(data.tally), data.clock], [split.key, data.catalogue.key])
 
     def make(folder: Path) -> None:
         (folder / "facts.json").write_text(json.dumps(describe(split), indent=1))

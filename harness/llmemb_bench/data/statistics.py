@@ -45,7 +45,7 @@ def describe(split: Split) -> dict[str, Facts]:
         "popularity": _popularity(data),
         "text": _text(data),
         "time": _time(data),
-        "preparation": dict(data.tally),
+        "preparation": {**data.tally, "times": data.clock},
         "leaks": leaks(split),
     }
 
@@ -185,8 +185,9 @@ def _precedence(split: Split) -> Facts:
 
 
 def warnings(dataset: Dataset, data: RecData) -> list[str]:
-    """What a report must say of texts."""
+    """What a report must say of the data."""
     leaking = sorted(dataset.popularity_attributes & set(data.catalogue.attributes.names))
     if not leaking:
-        return []
-    return [f"the texts hold {', '.join(leaking)}: popularity over the whole period, test events included"]
+        return [*data.warnings]
+    said = f"the texts hold {', '.join(leaking)}: popularity over the whole period, test events included"
+    return [*data.warnings, said]

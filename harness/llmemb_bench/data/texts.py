@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import html
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from duckdb import DuckDBPyConnection, DuckDBPyRelation
+from duckdb import DuckDBPyConnection
 
-from llmemb_bench.contracts import Dataset
+from llmemb_bench.contracts import Dataset, Described
 from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.strings import StringsWriter
+from llmemb_bench.data.words import MISSING, PART, words
+from llmemb_bench.data.words import clean as clean
 from llmemb_bench.errors import SpecError
 from llmemb_bench.registry import suggestion
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+SIMPLE_LIST = re.compile(r"[A-Z ]+(\(\d+,\d+\))?\[\]")
+NESTED = re.compile(r".*\]|(STRUCT|MAP|UNION)\(.*", re.DOTALL)
 ITEMS_A_BLOCK = 20_000
 RAW_CHARACTERS = 5
 """Raw characters that are looked at for each one that is kept: markup and blanks shrink when cleaned."""
@@ -22,30 +25,41 @@ LONGEST = 100_000
 """Characters of a value without a limit."""
 
 
-def write_texts(
-    db: DuckDBPyConnection, dataset: Dataset, n_items: int, folder: Path
-) -> tuple[list[str], dict[str, int]]:
-    """Write `texts`, item by item and attribute by attribute; returns the attributes' names and what was mended."""
-    relation = dataset.items(db)
-    if relation is None and dataset.config.attributes:
+@dataclass(frozen=True)
+class Written:
+    """What `write_texts` has to say."""
+
+    names: list[str]
+    """Of the attributes."""
+    tally: dict[str, int]
+    """What was mended, in rows and values."""
+    warnings: list[str]
+
+
+def write_texts(db: DuckDBPyConnection, dataset: Dataset, n_items: int, folder: Path) -> Written:
+    """Write `texts`, item by item and attribute by attribute."""
+    given = dataset.items(db)
+    described = Described.of(given) if given is not None else None
+    if described is None and dataset.config.attributes:
         raise SpecError("there are no texts of items to take them from", where="dataset.attributes", fix="leave it out")
-    names = [] if relation is None else _wanted(relation, dataset)
-    tally = {"items_described_twice": 0, "values_cut": 0}
+    names = [] if described is None else _wanted(described, dataset)
+    tally, warnings = {"items_described_twice": 0, "values_cut": 0}, list[str]()
     writer = StringsWriter(folder, "texts")
-    if relation is not None and names:
+    if described is not None and names:
         longest = dataset.config.attribute_chars or LONGEST
-        _describe(db, relation, names, longest, tally)
+        missing = MISSING.union(dataset.config.missing)
+        warnings = _describe(db, dataset, described, names, longest, tally)
         for start in range(1, n_items + 1, ITEMS_A_BLOCK):
-            stop = min(start + ITEMS_A_BLOCK, n_items + 1)
-            writer.append(_block(db, names, start, stop, longest, tally))
+            items = range(start, min(start + ITEMS_A_BLOCK, n_items + 1))
+            writer.append(_block(db, len(names), items, longest, missing, tally))
     writer.close()
-    return names, tally
+    return Written(names, tally, warnings)
 
 
-def _wanted(relation: DuckDBPyRelation, dataset: Dataset) -> list[str]:
+def _wanted(described: Described, dataset: Dataset) -> list[str]:
     """Attributes in order: those asked for, or all that do not tell how popular an item is."""
-    require_columns(relation.columns, ("item",), "the dataset's items")
-    known = [column for column in relation.columns if column != "item"]
+    require_columns(described.relation.columns, ("item",), "the dataset's items")
+    known = list(described.columns)
     if dataset.config.attributes is None:
         return [name for name in known if name not in dataset.popularity_attributes]
     for name in dataset.config.attributes:
@@ -56,16 +70,22 @@ def _wanted(relation: DuckDBPyRelation, dataset: Dataset) -> list[str]:
 
 def _describe(
     db: DuckDBPyConnection,
-    relation: DuckDBPyRelation,
+    dataset: Dataset,
+    described: Described,
     names: list[str],
     longest: int,
     tally: dict[str, int],
-) -> None:
-    """Table `described(number, a0, a1, ...)` of the items that have events; of doubled rows the first counts."""
+) -> list[str]:
+    """Table `described(number, a0, a1, ...)` of the items that have events; of doubled rows the first counts.
+
+    Returns what a reader must be told of them.
+    """
+    relation, columns = described.relation, described.columns
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
     # More raw characters than these are no text of an item, and ten megabytes of title should not be moved about.
     most = RAW_CHARACTERS * longest
-    texts = ", ".join(f"left({_text(name, types[name])}, {most}) as a{place}" for place, name in enumerate(names))
+    chosen = [(columns[name], types[columns[name]]) for name in names]
+    texts = ", ".join(_raw(column, kind, most, f"a{place}") for place, (column, kind) in enumerate(chosen))
     relation.select(f"item::varchar as item, {texts}").create_view("given_item")
     db.execute(
         "create table product as select number, a.* exclude item from given_item a join item_name on item = name"
@@ -74,17 +94,46 @@ def _describe(
         "create table described as select * from product "
         "where rowid in (select min(rowid) from product group by number) order by number"
     )
-    row = db.execute("select (select count(*) from product) - (select count(*) from described)").fetchone()
-    tally["items_described_twice"] = row[0] if row else 0
+    [(all_rows, kept)] = db.execute(
+        "select (select count(*) from product), (select count(*) from described)"
+    ).fetchall()
+    tally["items_described_twice"] = all_rows - kept
     db.execute("drop table product")
+    return [] if all_rows else _strangers(db, dataset)
 
 
-def _text(name: str, kind: str) -> str:
-    """SQL of an attribute as one string; a list is joined by commas, without its empty parts."""
+def _strangers(db: DuckDBPyConnection, dataset: Dataset) -> list[str]:
+    """What to say of items of which none has events: their ids are of other data, or written in another way."""
+    theirs, ours = (
+        [name for (name,) in db.execute(f"select {column} from {table} where {column} is not null limit 3").fetchall()]
+        for column, table in (("item", "given_item"), ("name", "item_name"))
+    )
+    if not theirs:
+        return []
+    zeros = [any(name.endswith(".0") for name in names) for names in (theirs, ours)]
+    way_out = "one of them writes 10.0 for 10: " if zeros[0] != zeros[1] else ""
+    return [
+        f"no id of the items is an item of the events: {dataset.files()[-1]} has {_shown(theirs)}, the events have "
+        f"{_shown(ours)} -> {way_out}write the ids alike in both files"
+    ]
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(f"'{name[:40]}'" for name in names)
+
+
+def _raw(name: str, kind: str, most: int, alias: str) -> str:
+    """SQL of a value as one text for `words`: nested ones whole and as JSON, others up to `most` characters."""
     column = quoted(name)
-    if kind.endswith("[]"):
-        return f"array_to_string(list_filter({column}, lambda part: part::varchar <> ''), ', ')"
-    return f"{column}::varchar"
+    if SIMPLE_LIST.fullmatch(kind):
+        text = f"array_to_string({column}, '{PART}')"
+    elif NESTED.fullmatch(kind):
+        return f"to_json({column})::varchar as {alias}"
+    elif kind == "JSON":
+        text = f"case when json_type({column}) in ('OBJECT', 'ARRAY') then {column}::varchar else {column} ->> '$' end"
+    else:
+        text = f"{column}::varchar"
+    return f"case when ({text})[1] in ('[', '{{') then {text} else left({text}, {most}) end as {alias}"
 
 
 def quoted(name: str) -> str:
@@ -93,28 +142,19 @@ def quoted(name: str) -> str:
 
 
 def _block(
-    db: DuckDBPyConnection, names: list[str], start: int, stop: int, longest: int, tally: dict[str, int]
+    db: DuckDBPyConnection, width: int, items: range, longest: int, missing: frozenset[str], tally: dict[str, int]
 ) -> list[str]:
-    """Cleaned values of items start..stop-1, item by item; an item without a row has empty ones."""
-    columns = [f"a{place}" for place in range(len(names))]
+    """Cleaned values of these items, item by item; an item without a row has empty ones."""
+    columns = ", ".join(f"a{place}" for place in range(width))
     rows = db.execute(
-        f"select number, {', '.join(columns)} from described where number >= ? and number < ?", [start, stop]
+        f"select number, {columns} from described where number >= ? and number < ?", [items.start, items.stop]
     ).fetchall()
-    values = [""] * ((stop - start) * len(names))
+    values = [""] * (len(items) * width)
     for number, *raw in rows:
-        place = (number - start) * len(names)
+        place = (number - items.start) * width
         for offset, value in enumerate(raw):
             if value:
-                text = clean(value)
+                text = words(value, missing)
                 tally["values_cut"] += len(text) > longest
                 values[place + offset] = text[:longest].strip()
     return values
-
-
-def clean(text: str) -> str:
-    """One line without control characters; `;` separates attributes in a prompt and so becomes a full stop."""
-    if "&" in text:
-        text = html.unescape(text)
-    if not text.isprintable():
-        text = _CONTROL.sub(" ", text)
-    return " ".join(text.replace(";", ".").split())

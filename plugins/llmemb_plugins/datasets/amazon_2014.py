@@ -11,9 +11,10 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
-from llmemb_plugins.datasets._files import example_lines, loose_json_lines
+from llmemb_plugins.datasets._json import example_lines, json_place, loose_json_lines
 
 REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "VARCHAR", "overall": "VARCHAR"}
+ROLES = {"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}
 ITEM = {
     "asin": "VARCHAR",
     "title": "VARCHAR",
@@ -93,6 +94,9 @@ class Amazon2014(Dataset):
         return loose_json_lines(db, self.files()[1], ITEM).select(
             "asin as item, title, brand, categories[1] as categories, description, price, salesRank"
         )
+
+    def place(self, event: int, role: str) -> tuple[str, str]:
+        return json_place(self.files()[0], event, ROLES[role])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:

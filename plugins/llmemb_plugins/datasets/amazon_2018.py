@@ -10,9 +10,10 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
-from llmemb_plugins.datasets._files import example_lines, json_lines
+from llmemb_plugins.datasets._json import example_lines, json_lines, json_place
 
 REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "VARCHAR", "overall": "VARCHAR"}
+ROLES = {"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}
 ITEM = {
     "asin": "VARCHAR",
     "title": "VARCHAR",
@@ -88,6 +89,9 @@ class Amazon2018(Dataset):
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return json_lines(db, self.files()[1:], ITEM).select("asin as item, * exclude asin")
+
+    def place(self, event: int, role: str) -> tuple[str, str]:
+        return json_place(self.files()[0], event, ROLES[role])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, FilesConfig
 from llmemb_bench.data.recdata import TimeUnit
-from llmemb_plugins.datasets._files import example_lines, json_lines
+from llmemb_plugins.datasets._json import example_lines, json_lines, json_place
 
 REVIEW = {"user_id": "VARCHAR", "parent_asin": "VARCHAR", "timestamp": "VARCHAR", "rating": "VARCHAR"}
+ROLES = {"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}
 ITEM = {
     "parent_asin": "VARCHAR",
     "title": "VARCHAR",
@@ -80,6 +81,9 @@ class Amazon2023(Dataset):
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return json_lines(db, self.files()[1:], ITEM).select("parent_asin as item, * exclude parent_asin")
+
+    def place(self, event: int, role: str) -> tuple[str, str]:
+        return json_place(self.files()[0], event, ROLES[role])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import UNFILTERED, Dataset, DatasetConfig, Figures
+from llmemb_bench.data.raw import lines
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_plugins.datasets._files import named
 
@@ -93,13 +95,19 @@ class Interactions(Dataset):
         lines = db.sql(
             "select line, regexp_extract(line, '^\\s*(\\S+)\\s+(\\S+)\\s*$', ['user', 'item']) as pair "
             "from read_csv(?, columns = {'line': 'VARCHAR'}, delim = '\x1f', header = false, quote = '', escape = '', "
-            "auto_detect = false) where trim(line) <> ''",
+            "auto_detect = false, strict_mode = false) where trim(line) <> ''",
             params=[named(self.files())],
         )
         return lines.select('pair."user" as "user", pair.item as item')
 
     def items(self, db: DuckDBPyConnection) -> None:
         return None
+
+    def place(self, event: int, role: str) -> tuple[str, str]:
+        [path] = self.files()
+        filled = ((number, line) for number, line in lines(path) if line.strip())
+        number, line = next(islice(filled, event, None), (1, ""))
+        return f"{path}:{number}", f"should be two ids, is {line.strip()[:40]!r}"
 
     def known(self) -> Figures | None:
         if not self._has(UNFILTERED):

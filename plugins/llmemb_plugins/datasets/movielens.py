@@ -12,7 +12,8 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
 from llmemb_bench.errors import DataError
-from llmemb_plugins.datasets._files import header, named
+from llmemb_plugins.datasets._delimited import Form, header
+from llmemb_plugins.datasets._files import named
 
 GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -110,6 +111,9 @@ class MovieLens(Dataset):
         )
         return movies.select(f"item, title, list_filter([{genres}], lambda genre: genre is not null) as genres")
 
+    def place(self, event: int, role: str) -> tuple[str, str]:
+        return f"{self.files()[0]}:{event + 1 + (self._release.separator == ',')}", ""
+
     def _table(self, db: DuckDBPyConnection, path: Path, columns: list[str]) -> DuckDBPyRelation:
         """A file's columns as text; the older releases quote nothing, the newer ones like a spreadsheet."""
         csv = self._release.separator == ","
@@ -140,7 +144,7 @@ class MovieLens(Dataset):
 
 def _refuse_other_columns(db: DuckDBPyConnection, path: Path, wanted: list[str]) -> None:
     """Without its first line a file would lose a rating, and with columns in another order mix users and items."""
-    found = header(db, named([path]), ",")
+    found = header(db, [path], Form(",")).names
     if found != wanted:
         raise DataError(
             f"begins with {','.join(found)[:60]}, should begin with {','.join(wanted)}",

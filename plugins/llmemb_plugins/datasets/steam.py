@@ -11,7 +11,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, FilesConfig
-from llmemb_plugins.datasets._files import loose_json_lines
+from llmemb_plugins.datasets._json import loose_json_lines
 
 REVIEW = {"username": "VARCHAR", "product_id": "VARCHAR", "date": "VARCHAR"}
 GAME = {
@@ -47,6 +47,7 @@ class Steam(Dataset):
         "https://cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data into the folder that dataset.path names"
     )
     licence: ClassVar[str] = "research use; cite Kang & McAuley 2018"
+    names_no_offset: ClassVar[bool] = True
     popularity_attributes: ClassVar[frozenset[str]] = frozenset({"sentiment"})
 
     @classmethod

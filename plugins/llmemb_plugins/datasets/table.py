@@ -1,36 +1,59 @@
-"""Your own events and items: CSV, Parquet or JSON lines, here or at a URL, with the columns named in the spec."""
+"""Your own events and items: text tables, Parquet or JSON, here or at a URL, with the columns named in the spec."""
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
+from pydantic import AfterValidator, Field
 
 from llmemb_bench.config import Config, SpecPath
-from llmemb_bench.contracts import Dataset, DatasetConfig
+from llmemb_bench.contracts import Dataset, DatasetConfig, Described
 from llmemb_bench.data.events import require_columns
+from llmemb_bench.data.raw import packing
 from llmemb_bench.data.recdata import TimeUnit
 from llmemb_bench.data.texts import quoted
-from llmemb_bench.errors import MissingError, SpecError
-from llmemb_plugins.datasets._files import first_line, header, named
+from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_plugins.datasets._delimited import DELIMITERS, Form, read_delimited, records
+from llmemb_plugins.datasets._files import Source, in_utf8, named, refuse_other_content, unpacked_name
+from llmemb_plugins.datasets._json import objects, read_json
 
-DELIMITERS = {".csv": ",;|\t", ".tsv": "\t"}
-"""What may stand between values; where several may, the one that the first line holds most of."""
+ROLES = ("user", "item", "rating", "fold", "time")
+IDS = ROLES[:2]
 SAMPLE = 20_480
-"""Lines of events that are looked at for the names of columns; of items all, since any may hold another attribute."""
-FORMATS = (*DELIMITERS, ".parquet", ".jsonl")
+"""Lines of events that are looked at for the names of keys; of items all, since any may hold another attribute."""
+JSON = {".jsonl": "newline_delimited", ".ndjson": "newline_delimited", ".json": "auto"}
+FORMATS = (*DELIMITERS, ".parquet", *JSON)
+NO_ID = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT")
+"""What programs write for an id that is missing; a user of that name would be everybody who has none."""
+ATOMIC = {"user": "user_id", "item": "item_id", "time": "timestamp"}
+"""Columns of RecBole's typed files where the settings say nothing else."""
+PANDAS_INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+
+
+def _known(encoding: str) -> str:
+    try:
+        found = codecs.lookup(encoding)
+        found.incrementaldecoder().decode(b"")
+        "".encode(encoding)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError("should be an encoding that Python knows: utf-8, utf-16, latin-1, cp1252, ...") from error
+    return found.name
 
 
 class TableConfig(DatasetConfig):
     """Settings of `table`."""
 
     events: SpecPath
-    """File of events: .csv, .tsv, .parquet, .jsonl, each but Parquet also with .gz or .zst. Part files are named with
-    `*` and read in the order of their names."""
+    """File of events: .csv, .tsv, .txt, .inter (RecBole), .parquet, .jsonl, .ndjson, .json, each but Parquet also with
+    .gz or .zst. Part files are named with `*` and read in the order of their names."""
     validation: SpecPath | None = None
     """File of validation events, for `split: {by: file}`; `events` then holds the training events."""
     test: SpecPath | None = None
@@ -40,15 +63,23 @@ class TableConfig(DatasetConfig):
     item: str = "item"
     """Column of the item's id, in the events and in the items."""
     time: str | None = "time"
-    """Column of the time (a number or a timestamp); null: the order of the file."""
-    time_unit: Literal["s", "ms", "us"] = "s"
-    """Unit of a time that is a number: seconds, milliseconds or microseconds since 1970."""
+    """Column of the time (a number or a timestamp, in UTC unless it names an offset); null: the order of the file."""
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    """Unit of a time that is a number: seconds, milliseconds, microseconds or nanoseconds since 1970; when absent it is
+    recognised by the size of the numbers, and `data describe` says so."""
     rating: str | None = None
     """Column of the rating, for min_rating."""
     fold: str | None = None
     """Column that says train, validation or test, for `split: {by: file}`."""
     items: SpecPath | None = None
-    """File of items; every other column of it is a text attribute, unless `attributes` names some."""
+    """File of items, of the same formats and .item; every other column of it is a text attribute, unless `attributes`
+    names some."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """What stands between the values of a text table; when absent a comma, semicolon, bar or tab, by its first line."""
+    quote: Annotated[str, Field(max_length=1)] = '"'
+    """What stands around a value that holds the delimiter, written twice inside; empty: nothing does."""
+    encoding: Annotated[str, AfterValidator(_known)] = "utf-8"
+    """Encoding of text tables and JSON: any that Python knows; a byte-order mark is no part of the text."""
     remote: bool = False
     """Allow https:// and s3:// (DuckDB's httpfs, which it may have to download once); a file that changed under its
     URL is not noticed."""
@@ -64,7 +95,7 @@ class Table(Dataset):
     def variant(cls, config: Config) -> str:
         return Path(TableConfig.model_validate(config).events.text).name
 
-    def time_unit(self) -> TimeUnit:
+    def time_unit(self) -> TimeUnit | None:
         return self.config.time_unit
 
     def files(self) -> Sequence[Path]:
@@ -81,66 +112,103 @@ class Table(Dataset):
         return found
 
     def events(self, db: DuckDBPyConnection) -> Sequence[DuckDBPyRelation]:
-        parts = {"train": self.config.events, "validation": self.config.validation, "test": self.config.test}
-        given = {fold: path for fold, path in parts.items() if path is not None}
+        given = self._given()
         if len(given) == 1:
             return self._events(db, self.config.events, None)
         if len(given) == 2 or self.config.fold is not None:
             raise SpecError("give both 'validation' and 'test', or a 'fold' column", where="dataset")
         return [relation for fold, path in given.items() for relation in self._events(db, path, fold)]
 
+    def _given(self) -> dict[str, SpecPath]:
+        parts = {"train": self.config.events, "validation": self.config.validation, "test": self.config.test}
+        return {fold: path for fold, path in parts.items() if path is not None}
+
     def _events(self, db: DuckDBPyConnection, path: SpecPath, fold: str | None) -> list[DuckDBPyRelation]:
         """One relation for each gzip file; DuckDB reads files of any other kind side by side by itself."""
         files = self._files_of(path)
-        groups = [[file] for file in files] if path.text.endswith(".gz") else [files]
+        groups = [[file] for file in files] if path.text.lower().endswith(".gz") else [files]
         return [self._selected(self._read(db, path, group, SAMPLE), path, fold) for group in groups]
 
-    def _selected(self, read: DuckDBPyRelation, path: SpecPath, fold: str | None) -> DuckDBPyRelation:
-        columns = {"user": self.config.user, "item": self.config.item, "rating": self.config.rating}
-        columns |= {"fold": self.config.fold}
-        wanted = [column for column in (*columns.values(), self.config.time) if column]
-        require_columns(read.columns, wanted, path.text)
-        selected = [f"{quoted(column)} as {quoted(name)}" for name, column in columns.items() if column]
-        if self.config.time:
-            selected.append(f'{self._time(read, self.config.time)} as "time"')
+    def _selected(self, source: Source, path: SpecPath, fold: str | None) -> DuckDBPyRelation:
+        selected = []
+        for role in ROLES:
+            if column := self._column(role, source.columns, source.typed):
+                self._refuse_missing(column, source, path)
+                value = source.columns[column]
+                selected.append(f"{_id(value) if role in IDS else value} as {quoted(role)}")
         if fold:
             selected.append(f"'{fold}' as fold")
-        return read.select(", ".join(selected))
+        return source.relation.select(", ".join(selected))
 
-    def _time(self, read: DuckDBPyRelation, column: str) -> str:
-        """SQL of the time: a timestamp as such; text that holds timestamps as such too, and else the number."""
-        name = quoted(column)
-        kind = str(read.types[read.columns.index(column)])
-        if kind != "VARCHAR":
-            return name
-        moment = f"try_cast({name} as bigint) is null and try_cast({name} as timestamp) is not null"
-        sample = read.select(f"{moment} as moment").limit(100).fetchall()
-        return f"try_cast({name} as timestamp)" if any(moment for (moment,) in sample) else name
+    def _column(self, role: str, columns: Collection[str], typed: bool) -> str | None:
+        """The column that a setting names; in a typed header `user_id:token` is `user_id` too."""
+        column: str | None = getattr(self.config, role)
+        if column is None or column in columns or not typed:
+            return column
+        is_default = column == TableConfig.model_fields[role].default
+        return ATOMIC.get(role, column) if is_default else column.partition(":")[0]
 
-    def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation | None:
+    def _refuse_missing(self, column: str, source: Source, path: SpecPath) -> None:
+        if column in source.columns:
+            return
+        where = f"{path.text}:1" if _suffix(path) in DELIMITERS else path.text
+        if len(source.columns) == 1 and _suffix(path) in DELIMITERS:
+            [whole] = source.columns
+            found = f"no column '{column}': the only one is '{whole[:60]}'"
+            raise DataError(found, where=where, fix="what stands between the values? set dataset.delimiter")
+        require_columns(list(source.columns), [column], where)
+
+    def items(self, db: DuckDBPyConnection) -> Described | None:
         if self.config.items is None:
             return None
-        read = self._read(db, self.config.items, self._files_of(self.config.items), sample=-1)
-        require_columns(read.columns, [self.config.item], self.config.items.text)
-        others = [quoted(column) for column in read.columns if column != self.config.item]
-        return read.select(", ".join([f"{quoted(self.config.item)} as item", *others]))
+        source = self._read(db, self.config.items, self._files_of(self.config.items), sample=-1)
+        item = self._column("item", source.columns, source.typed) or "item"
+        self._refuse_missing(item, source, self.config.items)
+        others = {name: value for name, value in source.columns.items() if name != item and self._is_text(name)}
+        columns = {name: f"c{place}" for place, name in enumerate(others)}
+        texts = [f"{value} as {columns[name]}" for name, value in others.items()]
+        return Described(source.relation.select(", ".join([f"{source.columns[item]} as item", *texts])), columns)
 
-    def _files_of(self, path: SpecPath) -> list[str]:
-        return [path.text] if _is_url(path) else named(self._parts(path))
+    def _is_text(self, column: str) -> bool:
+        """The row numbers that pandas writes are none, unless a spec names them."""
+        return PANDAS_INDEX.fullmatch(column) is None or column in (self.config.attributes or ())
 
-    def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[str], sample: int) -> DuckDBPyRelation:
-        name = Path(path.text).name.split("?")[0].removesuffix(".gz").removesuffix(".zst")
-        suffix = Path(name).suffix
+    def place(self, event: int, role: str) -> tuple[str, str]:
+        files = [file for path in self._given().values() if not _is_url(path) for file in self._parts(path)]
+        rows = (row for file in files for row in self._rows(file))
+        where, row = next(islice(rows, event, None), (str(files[0]) if files else self.config.events.text, {}))
+        column = self._column(role, row, typed=bool(row)) or role
+        return where, f"column '{column}' holds {str(row[column])[:40]!r}" if column in row else f"column '{column}'"
+
+    def _rows(self, file: Path) -> Iterator[tuple[str, dict[str, object]]]:
+        """Place and content of every row of a file of events that Python can read."""
+        suffix = Path(unpacked_name(file.name)).suffix.lower()
+        if packing(file) == "zstd" or suffix not in (*DELIMITERS, ".jsonl", ".ndjson"):
+            return iter(())
+        return objects(file) if suffix in JSON else records(file, self._form(suffix))
+
+    def _files_of(self, path: SpecPath) -> list[Path | str]:
+        return [path.text] if _is_url(path) else [*self._parts(path)]
+
+    def _form(self, suffix: str) -> Form:
+        return Form(self.config.delimiter or DELIMITERS[suffix], self.config.quote, self.config.encoding)
+
+    def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[Path | str], sample: int) -> Source:
+        suffix = _suffix(path)
         if suffix not in FORMATS:
             raise SpecError(f"'{suffix}' is no known format", where=path.text, fix=f"use one of {', '.join(FORMATS)}")
         if _is_url(path):
             self._allow_remote(db, path)
-        match suffix:
-            case ".parquet":
-                return db.sql("select * from read_parquet(?)", params=[files])
-            case ".jsonl":
-                return _read_lines(db, files, sample)
-        return _read_table(db, files, DELIMITERS[suffix])
+        if suffix in DELIMITERS:
+            return read_delimited(db, files, self._form(suffix))
+        if suffix in JSON:
+            for file in files:
+                if isinstance(file, Path):
+                    refuse_other_content(file, self.config.encoding)
+            plain = [in_utf8(db, file, self.config.encoding) if isinstance(file, Path) else file for file in files]
+            return read_json(db, named(plain), JSON[suffix], sample)
+        read = db.sql("select * from read_parquet(?, binary_as_string = true)", params=[named(files)])
+        return Source(read, {name: quoted(name) for name in read.columns})
 
     def _allow_remote(self, db: DuckDBPyConnection, path: SpecPath) -> None:
         if not self.config.remote:
@@ -169,22 +237,10 @@ def _is_url(path: SpecPath) -> bool:
     return "://" in path.text
 
 
-def _read_table(db: DuckDBPyConnection, files: list[str], delimiters: str) -> DuckDBPyRelation:
-    """Every value as the text it is; a row of another width is an error with its line."""
-    delimiter = max(delimiters, key=(first_line(db, files[0]) or "").count)
-    columns = dict.fromkeys(header(db, files, delimiter), "VARCHAR")
-    return db.sql(
-        "select * from read_csv(?, columns = ?, delim = ?, header = true, quote = '\"', escape = '\"', "
-        "auto_detect = false, strict_mode = true, null_padding = false)",
-        params=[files, columns, delimiter],
-    )
+def _suffix(path: SpecPath) -> str:
+    return Path(unpacked_name(Path(path.text).name.split("?")[0])).suffix.lower()
 
 
-def _read_lines(db: DuckDBPyConnection, files: list[str], sample: int) -> DuckDBPyRelation:
-    """Every value as the text it is: an id that looks like a date or a number must not be rewritten as one. The keys
-    are those of the first `sample` lines, -1: of all."""
-    reader = "read_json(?, format = 'newline_delimited'"
-    found = db.sql(f"select * from {reader}, sample_size = {sample})", params=[files])
-    types = zip(found.columns, map(str, found.types), strict=True)
-    columns = {name: "VARCHAR[]" if kind.endswith("[]") else "VARCHAR" for name, kind in types}
-    return db.sql(f"select * from {reader}, columns = ?)", params=[files, columns])
+def _id(value: str) -> str:
+    """SQL of an id; null where a program wrote that it has none."""
+    return f"case when {value}::varchar not in {NO_ID} then {value}::varchar end"

@@ -12,9 +12,11 @@ from pydantic import BeforeValidator
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Figures, FilesConfig
-from llmemb_plugins.datasets._files import json_lines
+from llmemb_bench.data.times import moment
+from llmemb_plugins.datasets._json import json_lines, json_place
 
 REVIEW = {"user_id": "VARCHAR", "business_id": "VARCHAR", "date": "VARCHAR", "stars": "VARCHAR"}
+ROLES = {"user": "user_id", "item": "business_id", "time": "date", "rating": "stars"}
 # Categories are one string in the open dataset and a list in the dump of 2013.
 BUSINESS = {
     "open": {"business_id": "VARCHAR", "name": "VARCHAR", "categories": "VARCHAR", "city": "VARCHAR"},
@@ -61,6 +63,7 @@ class Yelp(Dataset):
         "https://www.kaggle.com/c/yelp-recsys-2013 and unpack yelp_training_set.zip there"
     )
 
+    names_no_offset: ClassVar[bool] = True
     popularity_attributes: ClassVar[frozenset[str]] = frozenset({"review_count", "stars"})
     figures: ClassVar[Sequence[Figures]] = (
         Figures(
@@ -88,13 +91,15 @@ class Yelp(Dataset):
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return json_lines(db, self.files()[:1], REVIEW).select(
-            'user_id as "user", business_id as item, stars as rating, '
-            'epoch(try_cast("date" as timestamp))::bigint as "time"'
+            f'user_id as "user", business_id as item, stars as rating, epoch({moment("date")})::bigint as "time"'
         )
 
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         columns = BUSINESS[self.config.release] | EVERY_BUSINESS
         return json_lines(db, self.files()[1:], columns).select("business_id as item, * exclude business_id")
+
+    def place(self, event: int, role: str) -> tuple[str, str]:
+        return json_place(self.files()[0], event, ROLES[role])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import Encoder
+from llmemb_bench.data.raw import lines
 from llmemb_bench.data.recdata import Items
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.text.files import read_vectors
@@ -64,10 +65,10 @@ def _read(path: Path, ids: Path | None) -> tuple[list[str], Float[np.ndarray, "r
         if file is not None and not file.is_file():
             raise MissingError(f"no file {file}", where="embeddings.encoder", fix="check 'vectors' and 'ids'")
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             return read_vectors(path)
         vectors = _read_array(path)
-        names = ids.read_text(encoding="utf-8").splitlines() if ids else []
+        names = _names(ids) if ids else []
     except (ValueError, TypeError, EOFError, OSError, SafetensorError) as error:
         raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
     if ids is None:
@@ -79,11 +80,20 @@ def _read(path: Path, ids: Path | None) -> tuple[list[str], Float[np.ndarray, "r
     return names, vectors
 
 
+def _names(ids: Path) -> list[str]:
+    """One id a line; a byte-order mark and blank lines at the end are none."""
+    names = [line.rstrip("\n") for _, line in lines(ids)]
+    while names and not names[-1].strip():
+        names.pop()
+    return names
+
+
 def _read_array(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         array: np.ndarray = np.load(path, allow_pickle=False)
         return array
-    if path.suffix == ".safetensors":
+    if suffix == ".safetensors":
         tensors = load_file(path)
         if len(tensors) != 1:
             raise DataError(f"holds {len(tensors)} tensors, should hold one", where=str(path))
@@ -98,8 +108,11 @@ def _refuse(path: Path, ids: list[str], vectors: np.ndarray, place: dict[str, in
         raise DataError(f"{len(ids) - len(place)} ids stand twice, the first is '{double}'", where=str(path))
     missing = [item for item in items.ids if item not in place]
     if missing:
+        theirs, ours = (", ".join(f"'{name}'" for name in names[:3]) for names in (ids, missing))
+        strangers = f"; no id is one of theirs: here {theirs}, in the data {ours}"
         raise DataError(
-            f"{len(missing)} of {len(items)} items have no vector, the first is '{missing[0]}'",
+            f"{len(missing)} of {len(items)} items have no vector, the first is '{missing[0]}'"
+            + (strangers if len(missing) == len(items) else ""),
             where=str(path),
             fix="make the vectors from the same catalogue; ids are the dataset's own",
         )
