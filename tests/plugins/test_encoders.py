@@ -272,7 +272,7 @@ def test_an_empty_an_untrained_and_a_strange_adapter_are_refused(tmp_path):
     save_file({name.replace("layers.0", "layers.7"): weight + 1 for name, weight in weights.items()}, path)
     with pytest.raises(DataError, match="belongs to another base"):
         made.load_adapter(adapter)
-    with pytest.raises(DataError, match="is no adapter of this encoder"):
+    with pytest.raises(MissingError, match="no adapter at"):
         made.load_adapter(tmp_path / "nowhere")
 
 

@@ -377,7 +377,7 @@ def test_what_was_saved_is_read_back_in_a_fresh_process(tmp_path, monkeypatch):
     run = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda *words, **how: (ran.append(words[0]), run(*words, **how))[1])
     tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
-    assert ran == [[sys.executable, "-m", "llmemb_bench.text.probe"]]
+    assert ran == [[sys.executable, "-P", "-m", "llmemb_bench.text.probe"]]
     assert len((adapter / LOG).read_text().splitlines()) == 13
 
 

@@ -14,6 +14,7 @@ from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import Dataset, DatasetConfig
 from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.recdata import TimeUnit
+from llmemb_bench.data.remote import load_extension
 from llmemb_bench.data.texts import quoted
 from llmemb_bench.errors import MissingError, SpecError
 from llmemb_plugins.datasets._files import first_line, header, named
@@ -50,8 +51,8 @@ class TableConfig(DatasetConfig):
     items: SpecPath | None = None
     """File of items; every other column of it is a text attribute, unless `attributes` names some."""
     remote: bool = False
-    """Allow https:// and s3:// (DuckDB's httpfs, which it may have to download once); a file that changed under its
-    URL is not noticed."""
+    """Allow https:// and s3://, by DuckDB's httpfs: fetched once over https, its signature checked by DuckDB at each
+    use; a file that changed under its URL is not noticed."""
 
 
 class Table(Dataset):
@@ -146,13 +147,13 @@ class Table(Dataset):
         if not self.config.remote:
             raise SpecError(f"'{path.text}' is not on this machine", where="dataset", fix="set dataset.remote: true")
         try:
-            db.execute("install httpfs")
-            db.execute("load httpfs")
+            load_extension(db, "httpfs")
             if path.text.startswith("s3://"):
+                load_extension(db, "aws")
                 db.execute("create or replace secret (type s3, provider credential_chain)")
         except duckdb.Error as error:
             raise MissingError(
-                f"DuckDB's httpfs cannot be installed: {str(error).splitlines()[0]}",
+                f"DuckDB's part for remote files cannot be had: {str(error).splitlines()[0]}",
                 where="dataset",
                 fix="is the network reachable? or download the file and name it here",
             ) from error

@@ -113,7 +113,7 @@ def _refuse_targets(model: Any, targets: Sequence[str] | None) -> None:
 
 
 def _way_out(target: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(target, names, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(target.lower(), names, n=1, cutoff=0.7)
     guess = f"did you mean '{close[0]}'? " if close else ""
     return f"{guess}its layers are {', '.join(names)}; without 'targets' all are tuned"
 
