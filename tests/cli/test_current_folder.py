@@ -1,4 +1,8 @@
-"""No command imports anything from the folder that it is typed in, nor do the processes that it starts."""
+"""No command imports anything from the folder that it is typed in.
+
+For the processes that a command starts, hostile modules lie in the folders of `test_processes.py` (accelerate) and
+`test_scft.py` (an adapter read back).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from llmemb_bench.registry import find
-from llmemb_bench.testing.case import small_items
-from llmemb_bench.text.adapter import tune_and_save
-from small_models import SCFT, augmentation, loss
 from test_registry import install
 
 HOSTILE = (
@@ -69,18 +69,6 @@ def test_a_command_imports_nothing_from_the_current_folder(command, words, hosti
 def test_the_modules_of_the_current_folder_would_run_if_they_were_asked_for(hostile):
     subprocess.run([sys.executable, "-c", "import json, torch"], capture_output=True, env=environment(), check=False)
     assert marks(hostile) == "json torch "
-
-
-def test_the_process_that_reads_an_adapter_back_imports_nothing_from_there(hostile, tmp_path, monkeypatch):
-    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    plugin = find("encoders", "causal_lm").load()
-    from llmemb_bench.config import EncoderChoice
-
-    choice = EncoderChoice("causal_lm", plugin.example(tmp_path) | {"lora": {"rank": 2}})
-    (tmp_path / "adapter").mkdir()
-    scft = SCFT.model_copy(update={"steps": 1})
-    tune_and_save(choice, small_items(), [augmentation()], loss(), scft, tmp_path / "adapter")
-    assert marks(hostile) == ""
 
 
 def test_installed_plugins_are_found_all_the_same(hostile, tmp_path):

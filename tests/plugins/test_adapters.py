@@ -161,6 +161,16 @@ def test_an_adapter_gives_the_vectors_that_peft_gives(head, targets, base, tmp_p
     assert not torch.allclose(vectors_of(plain), expected, atol=1e-2)
 
 
+@pytest.mark.parametrize(("old", "new"), [(".weight", ".default.weight"), ("base_model.model.", "")])
+def test_a_state_dict_that_was_saved_by_hand_is_an_adapter_too(old, new, base, tmp_path):
+    model = adapter_of(base, tmp_path / "a")
+    path = tmp_path / "a" / "adapter_model.safetensors"
+    save_file({name.replace(old, new): weight for name, weight in load_file(path).items()}, path)
+    made = encoder("causal_lm", None, checkpoint=str(base), lora=LORA, adapter=str(tmp_path / "a"))
+    expected = torch.stack([states_of(model, ids) for ids in made.tokenize(TEXTS).ids])
+    torch.testing.assert_close(vectors_of(made), expected, atol=1e-5, rtol=0)
+
+
 def test_what_was_tuned_of_a_head_is_left_out_and_said(base, tmp_path, capsys):
     model = adapter_of(base, tmp_path / "a", head=True, targets=[*SEVEN, "lm_head"])
     progress.show("plain")

@@ -53,7 +53,7 @@ def load(model: Any, is_lora: bool, facts: dict[str, Any], folder: Path) -> None
         raise DataError(f"cannot be read: {_reason(error)}", where=str(path), fix="copy the whole folder") from error
     if is_lora:
         _refuse_empty(weights, path)
-        weights = _without_head(model, weights, folder)
+        weights = _without_head(model, _as_saved(weights), folder)
         _refuse_other_settings(model, weights, folder)
     _refuse_unfitting(_own(model, is_lora), weights, path)
     try:
@@ -91,10 +91,8 @@ def _not_found(folder: Path, wanted: str, other: str) -> BenchError:
     elif inner := sorted(path.parent for path in folder.glob(f"*/{wanted}")):
         finding, fix = f"is no adapter of this encoder, but holds {len(inner)}", f"name one of them: {use}: {inner[-1]}"
     else:
-        finding, fix = (
-            f"is no adapter of this encoder: it holds {held_in(folder)}",
-            f"name a folder that holds {wanted}",
-        )
+        finding = f"is no adapter of this encoder: it holds {held_in(folder)}"
+        fix = f"name a folder that holds {wanted}"
     return DataError(finding, where=where, fix=fix)
 
 
@@ -146,6 +144,11 @@ def _refuse_empty(weights: dict[str, Tensor], path: Path) -> None:
         raise DataError("holds numbers that are not finite", where=str(path), fix="tune again, with smaller steps")
     if not any(tensor.any() for tensor in ups.values()):
         raise DataError("is an adapter that was never trained: every B matrix is zero", where=str(path))
+
+
+def _as_saved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Under the names that peft saves: a state_dict saved by hand has the adapter's own name in them."""
+    return {INSIDE + name.removeprefix(INSIDE).replace(f".{NAME}.", "."): one for name, one in weights.items()}
 
 
 def _without_head(model: Any, weights: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:

@@ -230,7 +230,7 @@ def _unreachable(address: str, seconds: float) -> str | None:
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(seconds)
-    return found[0] if found else f"{address} does not answer within {seconds:g} seconds"
+    return found[0] if found else f"{address} does not answer within {seconds:g} seconds (HF_HUB_ETAG_TIMEOUT)"
 
 
 def _unloadable(config: TransformerConfig, error: Exception, away: str | None) -> MissingError:

@@ -28,7 +28,7 @@ def _write_tokenizer(folder: Path, *, begins: bool = False) -> int:
         place = vocabulary["[CLS]"] = len(vocabulary)
         words.add_special_tokens(["[CLS]"])
         words.post_processor = TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", place)])
-        special["cls_token"] = "[CLS]"
+        special |= {"cls_token": "[CLS]"}
     PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(str(folder))
     return len(vocabulary)
 
