@@ -184,7 +184,7 @@ HOSTILE = {
         4,
         "'./m.gguf' cannot be loaded",
     ),
-    "an adapter that is not there": ("embeddings.encoder.adapter=./nowhere", 1, "is no adapter of this encoder"),
+    "an adapter that is not there": ("embeddings.encoder.adapter=./nowhere", 4, "no adapter at"),
     "weights of NaN": (
         lambda here: poison(here / "model" / "model.safetensors"),
         1,
@@ -238,9 +238,9 @@ def double(path) -> None:
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [
-        (None, ("embeddings.encoder.lora.rank=4",), "was tuned with r 2, the spec has 4"),
-        (None, ("embeddings.encoder.lora.alpha=16",), "was tuned with lora_alpha 32, the spec has 16"),
-        (None, ("embeddings.encoder.lora.dora=true",), "was tuned with use_dora False, the spec has True"),
+        (None, ("embeddings.encoder.lora.rank=4",), "was tuned with rank 2; the spec has rank 4"),
+        (None, ("embeddings.encoder.lora.alpha=16",), "was tuned with alpha 32; the spec has alpha 16"),
+        (None, ("embeddings.encoder.lora.dora=true",), "was tuned with dora false; the spec has dora true"),
         (
             lambda here: double(here / "model" / "model.safetensors"),
             (),

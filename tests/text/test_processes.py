@@ -81,6 +81,8 @@ def test_a_command_in_two_processes_speaks_once_and_gives_the_same(spec, folder)
 
 def test_an_accelerate_file_starts_the_command_and_its_exit_code_is_kept(spec, folder):
     (folder / "a.yaml").write_text(ACCELERATE)
+    for name in ("json", "numpy", "torch"):  # in the current folder, from which nothing may be imported
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name} of the current folder ran')\n")
     ran = run("run", spec, "--accelerate-config", "a.yaml", folder=folder)
     assert (ran.returncode, ran.stdout.count("1 of 1 cells done")) == (0, 1), ran.stderr
     spec.write_text(spec.read_text().replace(str(folder / "model"), str(folder / "nowhere")))
@@ -93,7 +95,7 @@ def test_an_accelerate_file_starts_the_command_and_its_exit_code_is_kept(spec, f
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("num_processes: 1", "num_processes: 2"), "torchrun --nproc-per-node 2 -m llmemb_bench"),
+        (("num_processes: 1", "num_processes: 2"), "torchrun --nproc-per-node 2 --no-python llmemb-bench"),
         (("mixed_precision: 'no'", "mixed_precision: bf16"), "dtype: bfloat16 in the spec"),
         (("distributed_type: 'NO'", "distributed_type: DEEPSPEED"), "distributed_type: is not supported"),
         (("compute_environment", "- ["), "cannot be read"),

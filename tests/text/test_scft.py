@@ -371,13 +371,17 @@ def choice_in(folder: Path, **settings) -> EncoderChoice:
 
 
 def test_what_was_saved_is_read_back_in_a_fresh_process(tmp_path, monkeypatch):
-    choice, adapter = choice_in(tmp_path), tmp_path / "adapter"
+    choice, adapter, here = choice_in(tmp_path), tmp_path / "adapter", tmp_path / "here"
     adapter.mkdir()
+    here.mkdir()
+    for name in ("json", "numpy", "torch"):  # in the current folder, from which nothing may be imported
+        (here / f"{name}.py").write_text(f"raise SystemExit('{name} of the current folder ran')\n")
+    monkeypatch.chdir(here)
     ran = []
     run = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda *words, **how: (ran.append(words[0]), run(*words, **how))[1])
     tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
-    assert ran == [[sys.executable, "-m", "llmemb_bench.text.probe"]]
+    assert ran == [[sys.executable, "-P", "-m", "llmemb_bench.text.probe"]]
     assert len((adapter / LOG).read_text().splitlines()) == 13
 
 

@@ -70,7 +70,7 @@ def _refuse_unusable(config: Path) -> None:
         raise SpecError("is no accelerate file", where=str(config), fix=f"accelerate config --config_file {config}")
     count = given.get("num_processes", 1)
     if given.get("use_cpu") and count != 1 and "mpirun_config" not in given:
-        fix = f"torchrun --nproc-per-node {count} -m llmemb_bench ... in place of the option, or an mpirun_config"
+        fix = f"torchrun --nproc-per-node {count} --no-python llmemb-bench ... in place of it, or an mpirun_config"
         raise SpecError("accelerate starts one process only where there is no GPU", where=str(config), fix=fix)
     if str(given.get("distributed_type")) in ("DEEPSPEED", "MEGATRON_LM"):
         raise SpecError("is not supported", where=f"{config}: distributed_type", fix="MULTI_GPU, or FSDP")
@@ -95,6 +95,7 @@ def _launch(config: Path) -> int:
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    os.environ["PYTHONSAFEPATH"] = "1"  # `python -m` would import a json.py of the current folder
     launch = launch_command_parser().parse_args(["--config_file", str(config), "-m", "llmemb_bench", *words])
     try:
         launch_command(launch)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,14 +38,11 @@ def prepare(dataset: Dataset, folder: Path) -> RecData:
     """Read, filter, order and number into an empty folder; raises DataError where the raw data cannot be used."""
     _refuse_cut_off(dataset)
     spill = folder / "spill"
-    settings: dict[str, Any] = {
-        "autoinstall_known_extensions": False,
-        "memory_limit": dataset.config.memory_limit,
-        "temp_directory": str(spill),
-    }
     try:
-        with duckdb.connect(config=settings) as db, progress.watch("data: reading", db.query_progress):
-            db.execute("set global TimeZone = 'UTC'")  # else a time without an offset is that of the machine's clock
+        with (
+            reader(memory_limit=dataset.config.memory_limit, temp_directory=str(spill)) as db,
+            progress.watch("data: reading", db.query_progress),
+        ):
             ordered = order_events(db, dataset)
             progress.say(f"data: times are {ordered.clock}")
             n_items = _write_histories(db, ordered, folder)
@@ -62,6 +61,14 @@ def prepare(dataset: Dataset, folder: Path) -> RecData:
     }
     (folder / META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
     return load(folder)
+
+
+@contextmanager
+def reader(**settings: Any) -> Iterator[DuckDBPyConnection]:
+    """A connection that reads raw files: alike on every machine, and nothing is installed unasked."""
+    with duckdb.connect(config={"autoinstall_known_extensions": False} | settings) as db:
+        db.execute("set global TimeZone = 'UTC'")  # else a time without an offset is that of the machine's clock
+        yield db
 
 
 def _refuse_cut_off(dataset: Dataset) -> None:

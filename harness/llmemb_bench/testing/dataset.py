@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 from duckdb import DuckDBPyRelation
 
-from llmemb_bench.contracts import Dataset
-from llmemb_bench.data.prepare import prepare
+from llmemb_bench.contracts import Dataset, Described
+from llmemb_bench.data.prepare import prepare, reader
 from llmemb_bench.data.recdata import RecData
 from llmemb_bench.testing.case import Case, Skipped, require
 
@@ -26,7 +25,7 @@ def _read(case: Case[Dataset]) -> RecData:
 
 def _events(case: Case[Dataset]) -> list[Row]:
     """Rows of the events relation, (user, item, ...) as text, in its own order."""
-    with duckdb.connect(config={"autoinstall_known_extensions": False}) as db:
+    with reader() as db:
         given = case.plugin(case.config).events(db)
         relations: Sequence[DuckDBPyRelation] = [given] if isinstance(given, DuckDBPyRelation) else given
         rows: list[Row] = []
@@ -38,12 +37,12 @@ def _events(case: Case[Dataset]) -> list[Row]:
 
 def _items(case: Case[Dataset]) -> list[Row]:
     """Rows of the items relation, (item, attributes...) as text, in its own order."""
-    with duckdb.connect(config={"autoinstall_known_extensions": False}) as db:
-        relation = case.plugin(case.config).items(db)
-        if relation is None:
+    with reader() as db:
+        given = case.plugin(case.config).items(db)
+        if given is None:
             raise Skipped("it has no texts of items")
-        others = [column for column in relation.columns if column != "item"]
-        return relation.project(_as_text(["item", *others])).fetchall()
+        described = Described.of(given)
+        return described.relation.project(_as_text(["item", *described.columns.values()])).fetchall()
 
 
 def _as_text(columns: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ def read_in_a_fresh_process(choice: EncoderChoice, adapter: Path, items: Items) 
             "vectors": f"{room}/vectors.npy",
             "remote_code": is_remote_code_allowed(),
         }
-        program = [sys.executable, "-m", "llmemb_bench.text.probe"]
+        program = [sys.executable, "-P", "-m", "llmemb_bench.text.probe"]  # -P: no module of the current folder
         ran = subprocess.run(program, input=json.dumps(task), env=_alone(), capture_output=True, text=True, check=False)
         if ran.returncode:
             last = (ran.stderr.strip() or "no reason given").splitlines()[-1]

@@ -19,6 +19,7 @@ from llmemb_bench.contracts import Dataset, DatasetConfig, Described
 from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.raw import packing
 from llmemb_bench.data.recdata import TimeUnit
+from llmemb_bench.data.remote import load_extension
 from llmemb_bench.data.texts import quoted
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_plugins.datasets._delimited import DELIMITERS, Form, read_delimited, records
@@ -81,8 +82,8 @@ class TableConfig(DatasetConfig):
     encoding: Annotated[str, AfterValidator(_known)] = "utf-8"
     """Encoding of text tables and JSON: any that Python knows; a byte-order mark is no part of the text."""
     remote: bool = False
-    """Allow https:// and s3:// (DuckDB's httpfs, which it may have to download once); a file that changed under its
-    URL is not noticed."""
+    """Allow https:// and s3://, by DuckDB's httpfs: fetched once over https, its signature checked by DuckDB at each
+    use; a file that changed under its URL is not noticed."""
 
 
 class Table(Dataset):
@@ -214,13 +215,13 @@ class Table(Dataset):
         if not self.config.remote:
             raise SpecError(f"'{path.text}' is not on this machine", where="dataset", fix="set dataset.remote: true")
         try:
-            db.execute("install httpfs")
-            db.execute("load httpfs")
+            load_extension(db, "httpfs")
             if path.text.startswith("s3://"):
+                load_extension(db, "aws")
                 db.execute("create or replace secret (type s3, provider credential_chain)")
         except duckdb.Error as error:
             raise MissingError(
-                f"DuckDB's httpfs cannot be installed: {str(error).splitlines()[0]}",
+                f"DuckDB's part for remote files cannot be had: {str(error).splitlines()[0]}",
                 where="dataset",
                 fix="is the network reachable? or download the file and name it here",
             ) from error

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import importlib.util
 import io
+import json
+import os
 import re
+import ssl
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +24,10 @@ import torch
 from llmemb_bench.cache import fingerprint
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.permissions import is_remote_code_allowed
+from llmemb_bench.progress import say
 from llmemb_bench.registry import extra_of
 from llmemb_bench.world import world
+from llmemb_plugins.encoders._tuning import SETTINGS
 
 if TYPE_CHECKING:
     from llmemb_plugins.encoders._transformer import TransformerConfig
@@ -31,6 +41,10 @@ KNOWN_WEIGHTS = {
 """Importable package to the weights it carries and their sha256."""
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 WHERE = "embeddings.encoder"
+SECONDS = 2.0
+"""How long the hub may take to answer at all; HF_HUB_ETAG_TIMEOUT, which its client knows too, says otherwise."""
+SHOWN = 6
+"""Files of a folder that an error names."""
 BLOB = re.compile(r"[0-9a-f]{64}")
 """How the hub's cache names a file of weights: by its sha256."""
 
@@ -45,9 +59,44 @@ def locate(config: TransformerConfig) -> tuple[str, dict[str, Any]]:
     path = config.checkpoint.resolve()
     if not path.exists():
         raise MissingError(f"no model at {path}", where=f"{WHERE}.checkpoint", fix="put the model there")
-    if path.suffix == ".gguf":
+    if path.suffix == ".gguf" and path.is_file():
         return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
+    _refuse_no_model(path, config)
     return str(path), {"local_files_only": True}
+
+
+def _refuse_no_model(path: Path, config: TransformerConfig) -> None:
+    """What people name in place of a folder of config.json, weights and tokenizer."""
+    name = config.checkpoint.text
+    where = f"{WHERE}.checkpoint"
+    if not path.is_dir():
+        raise MissingError(f"'{name}' is a file", where=where, fix=f"name its folder: {path.parent}, or a .gguf file")
+    is_model = (path / "config.json").is_file()
+    if (path / SETTINGS).is_file():
+        raise _adapter_as_model(path, name, is_model)
+    if is_model:
+        return
+    inner = sorted(found.parent for pattern in ("*", "snapshots/*") for found in path.glob(f"{pattern}/config.json"))
+    fix = f"checkpoint: {inner[0]}" if inner else "name the folder that save_pretrained or a download wrote"
+    raise MissingError(f"'{name}' holds no model (config.json): it holds {held_in(path)}", where=where, fix=fix)
+
+
+def held_in(folder: Path) -> str:
+    """The first names in a folder, for an error."""
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join([*names[:SHOWN], *(["..."] if len(names) > SHOWN else [])]) or "nothing"
+
+
+def _adapter_as_model(path: Path, name: str, is_model: bool) -> SpecError:
+    """transformers would load the base that the adapter names, from anywhere, or add the adapter to the model."""
+    try:
+        base = json.loads((path / SETTINGS).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    finding, fix = f"'{name}' is an adapter, no model", f"checkpoint: {base or 'ITS_BASE'}, adapter: {name}"
+    if is_model:
+        finding, fix = f"'{name}' holds an adapter beside a model", "move adapter_* to a folder of their own"
+    return SpecError(finding, where=f"{WHERE}.checkpoint", fix=f"{fix}, and lora: as it was tuned with")
 
 
 def package_folder(name: str) -> Path:
@@ -78,6 +127,9 @@ def load(config: TransformerConfig, dtype: torch.dtype, device: torch.device) ->
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     source, options = locate(config)
+    away = _hub_away() if config.checkpoint.is_hub_id else None
+    if away:
+        options["local_files_only"] = True
     options["trust_remote_code"] = _remote_code(config)
     how: dict[str, Any] = {"dtype": dtype}
     if config.attention:
@@ -92,8 +144,10 @@ def load(config: TransformerConfig, dtype: torch.dtype, device: torch.device) ->
             how["config"] = _without_dropout(transformers.AutoConfig.from_pretrained(source, **options))
             model, found = transformers.AutoModel.from_pretrained(source, **options, **how, output_loading_info=True)
     except Exception as error:  # files of any origin: whatever reading them raises is one finding
-        raise _unloadable(config, error) from error
+        raise _unloadable(config, error, away) from error
     _refuse_incomplete(config, found)
+    if away:
+        say(f"{away}: taking '{source}' as it is on this machine")
     return tokenizer, model
 
 
@@ -148,15 +202,50 @@ def _four_bit(dtype: torch.dtype, device: torch.device, tuned: bool) -> dict[str
     return {"quantization_config": settings, "device_map": {"": str(device)}}
 
 
-def _unloadable(config: TransformerConfig, error: Exception) -> MissingError:
+def _hub_away() -> str | None:
+    """Why the hub cannot be asked; None if it can. Its own client tries for a minute before it says so."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", SECONDS))
+    return _unreachable(constants.ENDPOINT, seconds)
+
+
+@cache
+def _unreachable(address: str, seconds: float) -> str | None:
+    """What is wrong with the way to a server, asked once. Any answer is one, and so is a certificate that only its
+    own client may know; looking up a name heeds no timeout, hence the thread."""
+    found: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds):  # noqa: S310
+                found.append(None)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            is_there = isinstance(error, urllib.error.HTTPError) or isinstance(reason, ssl.SSLError)
+            found.append(None if is_there else f"{address} cannot be reached ({reason})")
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return found[0] if found else f"{address} does not answer within {seconds:g} seconds (HF_HUB_ETAG_TIMEOUT)"
+
+
+def _unloadable(config: TransformerConfig, error: Exception, away: str | None) -> MissingError:
     text = str(error)
+    name = config.checkpoint.text + (f" at {config.revision}" if config.revision else "")
+    first = text.splitlines()[0] if text else type(error).__name__
     fix = "check the name, or download it elsewhere and set checkpoint: ./FOLDER"
     if "trust_remote_code" in text:
         fix = "it runs code of its own: read it, then set trust_remote_code: true and add --trust-remote-code"
-    elif config.revision:
+    elif away:
+        first = f"it is not on this machine, and {away}"
+        command = f"hf download {config.checkpoint.text} --revision {config.revision} --local-dir FOLDER"
+        fix = f"where there is a network: {command}; then here checkpoint: ./FOLDER"
+    if config.revision:
         fix = f"is '{config.revision}' a revision of it? " + fix
-    name = config.checkpoint.text + (f" at {config.revision}" if config.revision else "")
-    first = text.splitlines()[0] if text else type(error).__name__
     return MissingError(f"the checkpoint '{name}' cannot be loaded: {first}", where=WHERE, fix=fix)
 
 

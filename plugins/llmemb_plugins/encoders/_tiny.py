@@ -9,11 +9,12 @@ import torch
 WORDS = ("the", "item", "has", "following", "title", "is", "kind", "thing", "one", "two", "red", "blue", "soap", "film")
 
 
-def _write_tokenizer(folder: Path) -> int:
-    """A word tokenizer; returns its vocabulary size."""
+def _write_tokenizer(folder: Path, *, begins: bool = False) -> int:
+    """A word tokenizer, which puts [CLS] before a text where `begins`; returns its vocabulary size."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
     from transformers.utils import logging
 
@@ -23,6 +24,11 @@ def _write_tokenizer(folder: Path) -> int:
     words = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  # a token of text, no secret
     words.pre_tokenizer = Whitespace()
     special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "[EOS]"}
+    if begins:
+        place = vocabulary["[CLS]"] = len(vocabulary)
+        words.add_special_tokens(["[CLS]"])
+        words.post_processor = TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", place)])
+        special |= {"cls_token": "[CLS]"}
     PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(str(folder))
     return len(vocabulary)
 
@@ -51,7 +57,7 @@ def write_bert(folder: Path) -> Path:
     """A BERT of two layers in `folder`, as transformers saves one."""
     from transformers import BertConfig, BertModel
 
-    size = _write_tokenizer(folder)
+    size = _write_tokenizer(folder, begins=True)
     config = BertConfig(
         vocab_size=size,
         hidden_size=32,

@@ -17,9 +17,10 @@ from llmemb_bench.contracts import TextEncoder, Tokens
 from llmemb_bench.errors import SpecError
 from llmemb_bench.text.sharding import shard
 from llmemb_bench.world import world
-from llmemb_plugins.encoders import _tuning
+from llmemb_plugins.encoders import _adapters, _tuning
 from llmemb_plugins.encoders._checkpoints import facts_of, load
 from llmemb_plugins.encoders._dropout import replace_dropout
+from llmemb_plugins.encoders._fit import fit, refuse_unknown
 from llmemb_plugins.encoders._tuning import LoraSettings
 
 Ids = Int[Tensor, "batch len"]
@@ -81,8 +82,8 @@ class TransformerEncoder(TextEncoder):
         stored = torch.float32 if config.full else getattr(torch, config.dtype)  # small steps are lost in bfloat16
         self.tokenizer, model = load(config, stored, self.device)
         self._base_facts = facts_of(config)
-        self.text_dim, self.max_tokens = model.config.get_text_config().hidden_size, config.max_tokens
-        _refuse_too_long(config, model, self.tokenizer)
+        self.max_tokens = config.max_tokens
+        self.fit = fit(config, self.tokenizer, model)
         model.config.use_cache = False  # keys and values of the past serve generation only
         model.requires_grad_(config.full)
         self.recomputes = config.gradient_checkpointing
@@ -96,27 +97,37 @@ class TransformerEncoder(TextEncoder):
             shard(self.model, _layers(self.model), device)
         elif not config.four_bit:
             self.to(self.device)
+        self.text_dim = self._tried().shape[-1]
         if config.adapter:
             self.load_adapter(config.adapter.resolve())
 
+    def _tried(self) -> States:
+        """States of two texts that differ in their last token; a model that cannot read texts is a SpecError."""
+        ids = torch.tensor([[1, 0], [1, 2]])
+        try:
+            with torch.no_grad():
+                return self.hidden(ids, torch.ones_like(ids, dtype=torch.bool))
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
+            reason = (str(error).splitlines() or [repr(error)])[0]
+            raise SpecError(
+                f"'{self.config.checkpoint.text}' does not read text as an encoder needs it: {reason}",
+                where="embeddings.encoder.checkpoint",
+                fix="name a decoder (causal_lm), or a model like BERT (sentence_encoder)",
+            ) from error
+
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        pad = self.tokenizer.pad_token_id or 0
         if not texts:
-            return Tokens((), pad)
+            return Tokens((), self.fit.pad)
         prefixed = [self.config.prefix + text for text in texts]
         ids = self.tokenizer(prefixed, truncation=True, max_length=self.max_tokens + 2)["input_ids"]
-        read = (self.framed(tuple(one)) or (self._filler,) for one in ids)
-        return Tokens(tuple(one[: self.max_tokens + 1] for one in read), pad)
+        read = [self.framed(tuple(one)) or (self.fit.filler,) for one in ids]
+        for one, text in zip(read, texts, strict=True):
+            refuse_unknown(one, self.fit.rows, text)
+        return Tokens(tuple(one[: self.max_tokens + 1] for one in read), self.fit.pad)
 
     def framed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """What the model reads of a tokenizer's ids: without one special token at most, with others behind."""
         return ids
-
-    @property
-    def _filler(self) -> int:
-        """What an empty text is to a tokenizer that puts nothing around texts: no model takes no token at all."""
-        special = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
-        return next((token for token in special if token is not None), 0)
 
     def hidden(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> States:
         """float32 last hidden states of texts that are padded on the right."""
@@ -131,9 +142,9 @@ class TransformerEncoder(TextEncoder):
     def _mixed(self) -> bool:
         return self.config.dtype == "bfloat16" and (self.config.full or self.config.lora is not None)
 
-    def attention_mask(self, real: Real) -> Real | None:
+    def attention_mask(self, real: Real) -> Ids | None:
         """None where nothing is padded: attention is faster without a mask."""
-        return None if real.all() else real.to(self.device)
+        return None if real.all() else real.long().to(self.device)
 
     def facts(self) -> dict[str, Any]:
         config = self.config
@@ -154,24 +165,13 @@ class TransformerEncoder(TextEncoder):
         _tuning.save(self.model, self.config.lora is not None, self._base_facts, folder)
 
     def load_adapter(self, folder: Path) -> None:
-        _tuning.load(self.model, self.config.lora is not None, self._base_facts, folder)
+        _adapters.load(self.model, self.config.lora is not None, self._base_facts, folder)
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
     """The model's repeated blocks: lists of modules of one type."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     return [block for blocks in lists for block in blocks if any(True for _ in block.parameters())]
-
-
-def _refuse_too_long(config: TransformerConfig, model: Any, tokenizer: Any) -> None:
-    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some models have no limit
-    limit = min(places or config.max_tokens, tokenizer.model_max_length)  # RoBERTa has two places more than it takes
-    if config.max_tokens > limit:
-        raise SpecError(
-            f"the model takes {limit} tokens at most, not {config.max_tokens}",
-            where="embeddings.encoder.max_tokens",
-            fix=f"max_tokens: {limit}",
-        )
 
 
 def padded_on_the_right(ids: Ids, real: Real) -> tuple[Ids, Real]:

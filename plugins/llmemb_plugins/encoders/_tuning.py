@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import Field, field_validator
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from llmemb_bench.cache import fingerprint
 from llmemb_bench.config import Config
-from llmemb_bench.errors import DataError
+from llmemb_bench.errors import Problem, SpecError
 from llmemb_bench.spec.resolve import digest
 from llmemb_bench.world import world
 
 ADAPTER, ALL, BASE = "adapter_model.safetensors", "weights.safetensors", "base.json"
 SETTINGS = "adapter_config.json"
-DECISIVE = ("r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
+LORA = ("lora_A", "lora_B")
+TARGETS = "embeddings.encoder.lora.targets"
 NAME = "default"
 """What peft calls an adapter."""
 
@@ -36,15 +38,26 @@ class LoraSettings(Config):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout before the update (paper: 0.1)."""
     targets: list[str] | None = None
-    """Names of the layers that get one; absent: all linear layers (paper: the seven projections of LLaMA)."""
+    """Names of the linear layers that get one, or the ends of such names; absent: all of them (paper: the seven
+    projections of LLaMA)."""
     dora: bool = False
     """Train length and direction of a weight apart (DoRA, Liu et al. 2024)."""
 
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _named(cls, targets: object) -> object:
+        if targets is not None and not isinstance(targets, list):
+            raise ValueError("should be a list of names of layers; leave it out for all linear layers")
+        if targets == []:
+            raise ValueError("should name a layer at least; leave it out for all linear layers")
+        return targets
+
 
 def with_lora(model: Any, lora: LoraSettings) -> Any:
-    """The model with trainable low-rank updates."""
+    """The model with trainable low-rank updates; targets that it has not, or not as linear layers, are a SpecError."""
     from peft import LoraConfig, TaskType, get_peft_model
 
+    _refuse_targets(model, lora.targets)
     settings = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,
         r=lora.rank,
@@ -56,7 +69,53 @@ def with_lora(model: Any, lora: LoraSettings) -> Any:
     with warnings.catch_warnings():
         # peft asks transformers for something that transformers renamed; no business of a user's.
         warnings.simplefilter("ignore", FutureWarning)
-        return get_peft_model(model, settings)
+        warnings.filterwarnings("ignore", ".*fan_in_fan_out")  # GPT-2's layers are stored the other way round
+        try:
+            return get_peft_model(model, settings)
+        except (ValueError, TypeError, NotImplementedError) as error:  # a kind of layer that peft cannot update
+            raise SpecError(
+                f"peft refuses: {str(error).splitlines()[0]}", where=TARGETS, fix="other targets"
+            ) from error
+
+
+def tunable(model: Any) -> list[str]:
+    """Full names of the linear layers that vectors depend on (none does on a pooler), updated ones among them, in the
+    order of the model."""
+    from transformers.pytorch_utils import Conv1D
+
+    found = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    return [name.removesuffix(".base_layer") for name in found if not {"pooler", *LORA} & set(name.split("."))]
+
+
+def short_names(layers: Iterable[str]) -> list[str]:
+    """What a spec calls layers: the last parts of their names, each once."""
+    return list(dict.fromkeys(name.rpartition(".")[2] for name in layers))
+
+
+def is_target(layer: str, target: str) -> bool:
+    """Whether a target means this layer: by its full name, or the last parts of it (as peft reads a list)."""
+    return layer == target or layer.endswith(f".{target}")
+
+
+def _refuse_targets(model: Any, targets: Sequence[str] | None) -> None:
+    layers = tunable(model)
+    if not layers:
+        raise SpecError("the model has no linear layer to tune", where="embeddings.encoder.lora", fix="full: true")
+    others = {name for name, _ in model.named_modules()} - set(layers)
+    problems = []
+    for target in targets or ():
+        if not any(is_target(layer, target) for layer in layers):
+            is_there = any(is_target(name, target) for name in others)
+            finding = "is no linear layer that a vector depends on" if is_there else "is no layer of this model"
+            problems.append(Problem(TARGETS, f"'{target}' {finding}", _way_out(target, short_names(layers))))
+    if problems:
+        raise SpecError.of(problems)
+
+
+def _way_out(target: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(target.lower(), names, n=1, cutoff=0.7)
+    guess = f"did you mean '{close[0]}'? " if close else ""
+    return f"{guess}its layers are {', '.join(names)}; without 'targets' all are tuned"
 
 
 def save(model: Any, is_lora: bool, facts: dict[str, Any], folder: Path) -> None:
@@ -77,79 +136,6 @@ def _whole(weight: nn.Parameter) -> Tensor:
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu().contiguous()
 
 
-def load(model: Any, is_lora: bool, facts: dict[str, Any], folder: Path) -> None:
-    """Read trained weights back; another base's, empty or untrained ones are a DataError."""
-    path = folder / (ADAPTER if is_lora else ALL)
-    if not path.is_file():
-        raise DataError(
-            "is no adapter of this encoder", where=str(folder), fix="does it have the same 'lora:' or 'full:'?"
-        )
-    _refuse_other_base(folder, facts)
-    try:
-        weights = load_file(path)
-        if is_lora:
-            _refuse_empty(weights, path)
-            _refuse_other_settings(model, folder)
-        lost = _put(model, weights, is_lora)
-    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()
-        raise DataError(f"cannot be read: {reason[-1] if reason else error!r}", where=str(path)) from error
-    if lost:
-        raise DataError(
-            f"belongs to another base: {len(lost)} weights do not fit, the first is {lost[0]}", where=str(path)
-        )
-
-
-def _put(model: Any, weights: dict[str, Tensor], is_lora: bool) -> list[str]:
-    """Load weights; returns the names of those that do not fit."""
-    if not is_lora:
-        outcome = model.load_state_dict(weights, strict=False)
-        return [*outcome.missing_keys, *outcome.unexpected_keys]
-    from peft import set_peft_model_state_dict
-
-    outcome = set_peft_model_state_dict(model, weights)
-    return [name for name in outcome.missing_keys if "lora_" in name] + list(outcome.unexpected_keys)
-
-
-def _refuse_other_settings(model: Any, folder: Path) -> None:
-    """The scale of an update stands in its settings, not in its weights."""
-    if not (folder / SETTINGS).is_file():
-        raise DataError(f"has no {SETTINGS}", where=str(folder), fix="copy the whole folder")
-    given, here = json.loads((folder / SETTINGS).read_text()), model.peft_config[NAME].to_dict()
-    for name in DECISIVE:
-        if given.get(name) != here[name]:
-            raise DataError(
-                f"was tuned with {name} {given.get(name)}, the spec has {here[name]}",
-                where=str(folder / SETTINGS),
-                fix="give embeddings.encoder.lora the settings that it was tuned with",
-            )
-
-
 def hash_of(folder: Path) -> str:
     """One sha256 over the files of weights in a folder."""
     return digest([fingerprint(path) for path in sorted(folder.glob("*.safetensors"))])
-
-
-def _refuse_other_base(folder: Path, facts: dict[str, Any]) -> None:
-    if not (folder / BASE).is_file():
-        return  # made elsewhere: the names and shapes of its weights must do
-    try:
-        base = json.loads((folder / BASE).read_text())
-    except ValueError as error:
-        raise DataError("cannot be read", where=str(folder / BASE), fix="copy the whole folder again") from error
-    if base["weights_sha256"] != facts["weights_sha256"]:
-        raise DataError(
-            f"belongs to another base: it was tuned on {base['checkpoint']} ({base['weights_sha256'][:12]}), this is "
-            f"{facts['checkpoint']} ({facts['weights_sha256'][:12]})",
-            where=str(folder),
-            fix="name the checkpoint and revision that it was tuned on",
-        )
-
-
-def _refuse_empty(weights: dict[str, Tensor], path: Path) -> None:
-    """Adapters get saved empty, or never trained: both load without a word and give the base model."""
-    ups = {name: tensor for name, tensor in weights.items() if "lora_B" in name}
-    if not ups or any(tensor.numel() == 0 for tensor in weights.values()):
-        raise DataError(f"is an empty adapter of {path.stat().st_size} bytes", where=str(path), fix="tune again")
-    if not any(tensor.any() for tensor in ups.values()):
-        raise DataError("is an adapter that was never trained: every B matrix is zero", where=str(path))

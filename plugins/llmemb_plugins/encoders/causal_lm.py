@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmemb_bench.errors import SpecError
+from llmemb_plugins.encoders._fit import has_row
 from llmemb_plugins.encoders._tiny import write_llama
 from llmemb_plugins.encoders._transformer import (
     Ids,
@@ -48,8 +49,9 @@ class CausalLm(TransformerEncoder):
 
     def __init__(self, config: CausalLmConfig, *, device: str = "cpu") -> None:
         super().__init__(config, device=device)
-        if config.ends and self.tokenizer.eos_token_id is None:
+        if config.ends and not has_row(self.tokenizer.eos_token_id, self.fit.rows):
             raise _without_end(config)
+        self._refuse_bidirectional()
 
     def framed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """As published: no beginning and one end (LLMEmb code, llm/data_processor/llama.py); each has its setting."""
@@ -58,8 +60,19 @@ class CausalLm(TransformerEncoder):
             ids = ids[1:]
         return (*ids, *end) if self.config.ends and ids[-1:] != end else ids
 
-    def attention_mask(self, real: Real) -> Real | None:
-        return None  # padding stands behind every real token, where no causal model looks
+    def _refuse_bidirectional(self) -> None:
+        """A model whose first token sees the second would see padding too: no mask stands in its way here."""
+        states = self._tried()[:, 0]
+        rounding = 1e-3 if self.config.dtype == "float32" and not self.config.four_bit else 5e-2
+        if (states[0] - states[1]).abs().max() > rounding * states.abs().max():
+            raise SpecError(
+                f"'{self.config.checkpoint.text}' is no decoder: its tokens see those behind them",
+                where="embeddings.encoder.use",
+                fix="use: sentence_encoder",
+            )
+
+    def attention_mask(self, real: Real) -> None:
+        return  # padding stands behind every real token, where no causal model looks
 
     def forward(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> Float[Tensor, "batch text_dim"]:
         ids, real = padded_on_the_right(ids, real)

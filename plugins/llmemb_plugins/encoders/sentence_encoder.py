@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmemb_bench.config import Checkpoint
+from llmemb_bench.errors import SpecError
 from llmemb_plugins.encoders._tiny import write_bert
 from llmemb_plugins.encoders._transformer import (
     Ids,
@@ -35,6 +36,19 @@ class SentenceEncoder(TransformerEncoder):
     """Pooled last hidden states, not normalised."""
 
     config: SentenceEncoderConfig
+
+    def __init__(self, config: SentenceEncoderConfig, *, device: str = "cpu") -> None:
+        super().__init__(config, device=device)
+        if config.pooling == "cls" and not self._begins():
+            raise SpecError(
+                f"the tokenizer of '{config.checkpoint.text}' puts no token before a text that could stand for it",
+                where="embeddings.encoder.pooling",
+                fix="pooling: mean",
+            )
+
+    def _begins(self) -> bool:
+        first = next(iter(self.tokenizer("a")["input_ids"]), None)
+        return first is not None and first in (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id)
 
     def forward(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> Float[Tensor, "batch text_dim"]:
         ids, real = padded_on_the_right(ids, real)
