@@ -32,14 +32,14 @@ def read(folder: Path, **given: Any) -> RecData:
 
 def with_events(folder: Path, content: str | bytes, name: str = "e.csv", **given: Any) -> RecData:
     data = content.encode() if isinstance(content, str) else content
-    (folder / name).write_bytes(gzip.compress(data) if name.lower().endswith(".gz") else data)
+    (folder / name).write_bytes(gzip.compress(data, mtime=0) if name.lower().endswith(".gz") else data)
     return read(folder, events=str(folder / name), **given)
 
 
 def texts(folder: Path, content: str | bytes, name: str = "i.csv", **given: Any) -> dict[str, dict[str, str]]:
     """Attributes by item, of items `a`, `b` and `c`."""
     data = content.encode() if isinstance(content, str) else content
-    (folder / name).write_bytes(gzip.compress(data) if name.lower().endswith(".gz") else data)
+    (folder / name).write_bytes(gzip.compress(data, mtime=0) if name.lower().endswith(".gz") else data)
     (folder / "events.csv").write_text(given.pop("of_events", EVENTS))
     found = read(folder, events=str(folder / "events.csv"), items=str(folder / name), **given).catalogue
     return {item: dict(attributes) for item, attributes in zip(found.ids, found.attributes, strict=True)}
@@ -160,7 +160,7 @@ def test_a_file_may_be_in_any_encoding_that_a_setting_names(encoding, name, tmp_
     given = {} if encoding == "utf-8-sig" else {"encoding": encoding}
     (tmp_path / "events.csv").write_bytes(EVENTS.encode(encoding))
     data = content.encode(encoding)
-    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    (tmp_path / name).write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
     found = read(tmp_path, events=str(tmp_path / "events.csv"), items=str(tmp_path / name), **given)
     assert found.catalogue.attributes[0] == (("title", "Caf\u00e9"),)
     assert pairs(found) == THREE
@@ -182,7 +182,7 @@ def test_the_official_files_may_begin_with_one_too(name, tmp_path):
     for path in [path for path in tmp_path.iterdir() if path.is_file()]:
         packed = path.suffix == ".gz"
         content = codecs.BOM_UTF8 + (gzip.decompress(path.read_bytes()) if packed else path.read_bytes())
-        path.write_bytes(gzip.compress(content) if packed else content)
+        path.write_bytes(gzip.compress(content, mtime=0) if packed else content)
     again = prepare(plugin(config), Path(tempfile.mkdtemp(dir=tmp_path)))
     assert (again.key, again.catalogue.key) == (first.key, first.catalogue.key)
 
