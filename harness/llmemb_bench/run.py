@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from llmemb_bench import progress
-from llmemb_bench.cache import Shelf, stage_key, write_folder
+from llmemb_bench.cache import Shelf, stage_key, write_sealed
 from llmemb_bench.contracts import Dataset, VectorMethod
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.stages import described, prepared
@@ -23,19 +23,18 @@ from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.buckets import bucket_facts
 from llmemb_bench.evaluation.measure import check_size, measure, protocol_of
 from llmemb_bench.pipeline import WEIGHTS, Evaluation, TextVectors, Trainer, text_vectors
+from llmemb_bench.seal import fault
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.resolve import digest, folders_in, resolve
-from llmemb_bench.store.database import enter
-from llmemb_bench.store.folders import MANIFEST, write_json, write_per_user, write_yaml
+from llmemb_bench.store.database import compare, enter
+from llmemb_bench.store.folders import MANIFEST, METRICS, RUN, refuse_newer, write_json, write_per_user, write_yaml
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
 from llmemb_bench.training.loop import EVENTS
 from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.world import world
 
-RUN = 4
-"""Schema version of a run folder."""
 PACKAGES = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-learn", "duckdb")
 
 
@@ -56,6 +55,8 @@ class Outcome:
 def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     """Run what is missing; a cell that fails is reported and does not stop the others."""
     outcome, told = Outcome(is_told=world().is_first), set[str]()
+    if world().is_first:
+        compare(results)
     for place, cell in enumerate(cells, start=1):
         labels = cell.labels
         progress.say(
@@ -82,14 +83,14 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
 def run_cell(cell: Cell, results: Path) -> bool:
     """One cell from raw files to its run folder; False if nothing was left to do."""
     start = time.time()
-    spec, shelf = cell.spec, Shelf(results / ".cache")
+    spec, shelf, place = cell.spec, Shelf(results / ".cache"), results / "runs" / cell.spec.name / cell.folder
+    refuse_newer(place)
     data = world().first(lambda: prepared(spec.dataset, shelf))
     split = Split(data, spec.split)
     check_size(split, spec.evaluate)
     text = text_vectors(spec.embeddings, data, spec.dataset, shelf) if spec.embeddings else None
     method, key = Trainer(split, spec.evaluate, cell.seed, shelf).recommender(spec.recommender, text)
     run_key = stage_key("run", RUN, [spec.evaluate, spec.name, asdict(cell.labels)], [key])
-    place = results / "runs" / spec.name / cell.folder
     fresh = world().agreed(not _is_complete(place, run_key))
     ranks = Evaluation(method, split, spec.evaluate, cell.seed, shelf).ranks if fresh else {}
     if not world().is_first:
@@ -102,21 +103,25 @@ def run_cell(cell: Cell, results: Path) -> bool:
             write_yaml(folder / "spec.resolved.yaml", resolve(spec) | {"seeds": [cell.seed], "matrix": {}})
             write_per_user(folder / "per_user.parquet", split, ranks)
             told = record and record.without_seconds()
-            write_json(folder / "metrics.json", measure(split, spec.evaluate, ranks) | {"training": told})
+            write_json(folder / METRICS, measure(split, spec.evaluate, ranks) | {"training": told})
             if record is not None:
                 _copy_training(trained, folder)
             if text is not None:
                 _copy_text(text, folder)
             write_json(folder / MANIFEST, _manifest(cell, split, shelf, run_key, start, record))
 
-        write_folder(place, make, lambda: _is_complete(place, run_key))
+        write_sealed(place, make, lambda: _has_key(place, run_key))
     enter(results, place)
     return fresh
 
 
 def _is_complete(place: Path, run_key: str) -> bool:
-    manifest = place / MANIFEST
-    return manifest.is_file() and json.loads(manifest.read_text())["key"] == run_key
+    """Whether a run folder is whole and of these settings."""
+    return not fault(place) and _has_key(place, run_key)
+
+
+def _has_key(place: Path, run_key: str) -> bool:
+    return bool(json.loads((place / MANIFEST).read_text(encoding="utf-8"))["key"] == run_key)
 
 
 def _seconds(record: TrainingRecord | None) -> dict[str, float | None]:
