@@ -22,7 +22,6 @@ from llmemb_bench.config import Choice
 from llmemb_bench.disk import refusals
 from llmemb_bench.registry import find
 from llmemb_bench.seal import fault, seal, sha256_of
-from llmemb_bench.signals import interruptible
 from llmemb_bench.spec.resolve import choices_in, digest, resolve
 
 
@@ -136,8 +135,7 @@ def _make(place: Path, make: Callable[[Path], object]) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.part-", dir=place.parent))
     old = temporary.with_name(f"{temporary.name}-old")
     try:
-        with interruptible():
-            make(temporary)
+        make(temporary)
         if os.path.lexists(place):
             place.rename(old)
         temporary.rename(place)

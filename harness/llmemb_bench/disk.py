@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import EDQUOT, EIO, ENOSPC, EROFS
+from errno import EDQUOT, EFBIG, EIO, ENOSPC, EROFS
 from pathlib import Path
 
 from llmemb_bench.errors import BenchError, MissingError
@@ -13,7 +13,7 @@ from llmemb_bench.errors import BenchError, MissingError
 ROOM = "make room there, or choose another disk with --results DIR; then run the same command again"
 OTHER = "choose another folder with --results DIR"
 _FULL = (ENOSPC, EDQUOT)
-_REASONS = {os.strerror(number): number for number in (*_FULL, EROFS, EIO)}
+_REASONS = {os.strerror(number): number for number in (*_FULL, EFBIG, EROFS, EIO)}
 """Libraries say what the system told them in an error of their own: DuckDB, safetensors."""
 _NO_DISK = (BrokenPipeError, ConnectionError, TimeoutError, ChildProcessError)
 

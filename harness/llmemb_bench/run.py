@@ -24,6 +24,7 @@ from llmemb_bench.evaluation.buckets import bucket_facts
 from llmemb_bench.evaluation.measure import check_size, measure, protocol_of
 from llmemb_bench.pipeline import WEIGHTS, Evaluation, TextVectors, Trainer, text_vectors
 from llmemb_bench.seal import fault
+from llmemb_bench.signals import interruptible
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.resolve import digest, folders_in, resolve
@@ -80,6 +81,7 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     return outcome
 
 
+@interruptible()
 def run_cell(cell: Cell, results: Path) -> bool:
     """One cell from raw files to its run folder; False if nothing was left to do."""
     start = time.time()

@@ -8,18 +8,20 @@ import sys
 from llmemb_bench.cli.app import app
 from llmemb_bench.disk import refusal
 from llmemb_bench.errors import BenchError, Exit
-from llmemb_bench.signals import Terminated, terminable
+from llmemb_bench.signals import Terminated, interruptible, terminable
 
 
 def main() -> None:
     """Console script: an expected failure is a line or two on stderr and an exit code, never a traceback."""
     try:
-        with terminable():
+        with terminable(), interruptible():
             app(standalone_mode=True)
     except BenchError as error:
         _fail(error)
     except SystemExit as ended:
         _end(ended.code if isinstance(ended.code, int) else int(bool(ended.code)))
+    except KeyboardInterrupt:
+        _end(int(Exit.INTERRUPTED))
     except Terminated:
         sys.stderr.write("terminated; run the same command again and it does only what is missing\n")
         _end(int(Exit.TERMINATED))
