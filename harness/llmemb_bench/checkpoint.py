@@ -27,8 +27,11 @@ def save(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     part = path.with_name(f"{path.name}.part")
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     told = json.dumps(state)
-    save_file(whole, part, metadata={"state": told, "sha256": _checksum(told, whole)})
-    part.replace(path)
+    try:
+        save_file(whole, part, metadata={"state": told, "sha256": _checksum(told, whole)})
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
