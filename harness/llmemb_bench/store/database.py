@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,7 +130,7 @@ def _write(results: Path, run: Path | None = None) -> dict[str, list[str]]:
         except duckdb.Error as error:
             if refusal(error):
                 raise
-            reason = str(error).splitlines()[0]
+            reason = _first_line(error)
             if not _has_runs(results):
                 raise DataError(f"is damaged ({reason})", where=str(path), fix="remove it and run again") from error
             progress.alert(f"{path}: is damaged ({reason}); made again from the run folders")
@@ -174,8 +175,8 @@ def _has_runs(results: Path) -> bool:
 def _folders(results: Path) -> dict[str, Path]:
     """Name to run folder, damaged ones too."""
     found = sorted(results.glob("runs/[!.]*/[!.]*"))
-    is_run = {path: (path / MANIFEST).exists() or (path / SEAL).exists() for path in found}
-    return {path.relative_to(results).as_posix(): path for path in found if is_run[path]}
+    runs = [path for path in found if any(os.path.lexists(path / name) for name in (MANIFEST, SEAL))]
+    return {path.relative_to(results).as_posix(): path for path in runs}
 
 
 def _stamp(run: Path) -> str:
@@ -245,7 +246,7 @@ def _fill(db: duckdb.DuckDBPyConnection, results: Path, folders: dict[str, Path]
     """Make the rows of these folders what the folders say."""
     known, done = _known(db), _Filled()
     if _has_runs(results):
-        done.gone = {name for name in known if not (results / name).is_dir()}
+        done.gone = known.keys() - _folders(results).keys()
     for name, run in folders.items():
         stamp = _stamp(run)
         if stamp and known.get(name) == stamp:
@@ -283,9 +284,13 @@ def _enter(db: duckdb.DuckDBPyConnection, name: str, run: Path, stamp: str) -> s
         _replace(db, name, run, stamp)
     except (OSError, ValueError, TypeError, KeyError, duckdb.DataError, duckdb.ProgrammingError) as error:
         db.rollback()
-        return f"its files do not say what they should ({str(error).splitlines()[0]}) -> run its spec again"
+        return f"its files do not say what they should ({_first_line(error)}) -> run its spec again"
     db.commit()
     return ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [repr(error)])[0]
 
 
 def _replace(db: duckdb.DuckDBPyConnection, name: str, run: Path, stamp: str) -> None:
