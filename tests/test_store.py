@@ -18,7 +18,7 @@ from llmemb_bench.errors import BenchError, DataError, MissingError
 from llmemb_bench.report.rows import as_json, read_rows
 from llmemb_bench.seal import seal
 from llmemb_bench.store.database import DATABASE, enter, open_store
-from llmemb_bench.store.folders import RUN
+from llmemb_bench.store.schema import RUN
 from stored_runs import BASE, TRAINING, write_run
 
 

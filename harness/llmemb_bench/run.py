@@ -29,7 +29,8 @@ from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.resolve import digest, folders_in, resolve
 from llmemb_bench.store.database import compare, enter
-from llmemb_bench.store.folders import MANIFEST, METRICS, RUN, refuse_newer, write_json, write_per_user, write_yaml
+from llmemb_bench.store.folders import write_json, write_per_user, write_yaml
+from llmemb_bench.store.schema import MANIFEST, METRICS, RUN, refuse_newer
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
 from llmemb_bench.training.loop import EVENTS

@@ -36,7 +36,7 @@ from llmemb_bench.spec.check import build, check, configure
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.resolve import folders_in
 from llmemb_bench.spec.source import read
-from llmemb_bench.store.folders import MANIFEST, fault_of_run, refuse_newer
+from llmemb_bench.store.schema import MANIFEST, fault_of_run, refuse_newer
 from llmemb_bench.world import world
 
 SPEC, WEIGHTS, PER_USER = "spec.resolved.yaml", "weights.safetensors", "per_user.parquet"

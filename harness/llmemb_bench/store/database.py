@@ -26,7 +26,7 @@ from llmemb_bench.cache import remove
 from llmemb_bench.disk import refusal, refusals
 from llmemb_bench.errors import BenchError, DataError, MissingError
 from llmemb_bench.seal import SEAL
-from llmemb_bench.store.folders import MANIFEST, METRICS, fault_of_run, newer, schema_of
+from llmemb_bench.store.schema import MANIFEST, METRICS, fault_of_run, newer, schema_of
 
 DATABASE = "llmemb.duckdb"
 SECONDS_TO_WAIT = 60.0

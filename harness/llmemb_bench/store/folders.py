@@ -11,42 +11,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from llmemb_bench.data.split import Split
-from llmemb_bench.errors import MissingError
 from llmemb_bench.evaluation.ranking import Ranks
-from llmemb_bench.seal import SEAL, fault
-
-MANIFEST, METRICS = "manifest.json", "metrics.json"
-RUN = 5
-"""Schema version of a run folder."""
-SEALED = 5
-"""Schema of the first run folders that have a seal."""
-
-
-def schema_of(run: Path) -> int:
-    """The schema of a run folder; 0 where its manifest does not say."""
-    try:
-        return int(json.loads((run / MANIFEST).read_text(encoding="utf-8"))["schema"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return 0
-
-
-def newer(run: Path) -> str:
-    """Says that a later version wrote a run folder; empty where none did."""
-    schema = schema_of(run)
-    return f"a newer version of llmemb-bench wrote it (schema {schema}, this one knows {RUN})" if schema > RUN else ""
-
-
-def refuse_newer(run: Path) -> None:
-    """A MissingError for a run folder that this version cannot read and must not replace."""
-    if reason := newer(run):
-        fix = "pip install --upgrade llmemb-bench, or choose another folder with --results DIR"
-        raise MissingError(reason, where=str(run), fix=fix)
-
-
-def fault_of_run(run: Path, *names: str) -> str:
-    """What is wrong with a run folder, or with some of its files; one from before there were seals is believed."""
-    is_old = 0 < schema_of(run) < SEALED and not (run / SEAL).exists()
-    return "" if is_old else fault(run, names)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
