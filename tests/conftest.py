@@ -10,6 +10,7 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker a core; before anything imports torch
+os.environ.pop("COLUMNS", None)  # what a command prints in a test does not depend on who runs it
 
 import numpy as np
 import pytest

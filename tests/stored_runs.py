@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmemb_bench.store.folders import SPEC, write_yaml
+from llmemb_bench.store.folders import write_yaml
+from llmemb_bench.store.schema import SPEC
 
 BASE = {"experiment": "demo", "dataset": "toy", "encoder": "none", "method": "popularity", "backbone": "none"}
 
@@ -39,7 +40,7 @@ def write_run(
         results
         / "runs"
         / manifest["experiment"]
-        / f"{manifest['method']}-{manifest['configuration']}-{manifest['seed']}"
+        / f"{manifest['method'].replace('/', '_')}-{manifest['configuration']}-{manifest['seed']}"
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(manifest | {"key": key}))
@@ -58,6 +59,5 @@ def write_run(
     trained = None if validation is None else training | {"validation_score": validation}
     measured = {"schema": 2, "head": head, "metrics": rows, "training": trained}
     (folder / "metrics.json").write_text(json.dumps(measured))
-    if settings is not None:
-        write_yaml(folder / SPEC, settings)
+    write_yaml(folder / SPEC, settings or {})
     return folder

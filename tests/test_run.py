@@ -83,7 +83,7 @@ def test_a_run_folder_holds_what_it_promises(cli, spec, tmp_path):
     cli("run", spec, "--results", results, "--progress", "none", "--seed", "5")
     run = next((results / "runs" / "small").glob("llmemb-*"))
     expected = {"spec.resolved.yaml", "manifest.json", "metrics.json", "per_user.parquet", "events.jsonl"}
-    assert {path.name for path in run.iterdir()} == expected | {"weights.safetensors", "vectors.json"}
+    assert {path.name for path in run.iterdir()} == expected | {"weights.safetensors", "vectors.json", "seal.json"}
     manifest = json.loads((run / "manifest.json").read_text())
     assert (manifest["seed"], manifest["method"], manifest["dataset_facts"]["size"]["users"]) == (5, "llmemb", 150)
     assert manifest["versions"]["torch"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,31 +14,59 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from llmemb_bench.errors import DataError
+from llmemb_bench import progress
+from llmemb_bench.cache import remove
 from llmemb_bench.world import world
 
 
 def save(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write state and tensors under a temporary name, then rename; of several processes the first one does."""
+    """Write state and tensors with their checksum under a temporary name, then rename; of several processes the first
+    one does."""
     if not world().is_first:
         return
     part = path.with_name(f"{path.name}.part")
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, part, metadata={"state": json.dumps(state)})
-    part.replace(path)
+    told = json.dumps(state)
+    try:
+        save_file(whole, part, metadata={"state": told, "sha256": _checksum(told, whole)})
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """What was saved last, or None; a DataError where the file was damaged since."""
-    if not world().agreed(path.exists()):
+    """What was saved last, or None: where nothing was, and where it was damaged since, which is said."""
+    here = world()
+    found = _read(path) if here.is_first else None
+    if not here.agreed(found is not None):
+        return None
+    return found or _read(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    if not os.path.lexists(path):
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            told = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        if told["sha256"] == _checksum(told["state"], tensors):
+            return json.loads(told["state"]), tensors
+        reason = "other bytes than were written"
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"cannot be read: {reason}", where=str(path), fix="delete it to start afresh") from error
+    progress.alert(f"{path}: is damaged ({reason}); removed, and what it kept is done again")
+    remove(path)
+    return None
+
+
+def _checksum(state: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the state and of every tensor's name, form and bytes."""
+    found = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def trained(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Parameter]]:

@@ -26,6 +26,8 @@ class Exit(IntEnum):
     MISMATCH = 5
     """A file is not what it was, or not what is known of it."""
     INTERRUPTED = 130
+    TERMINATED = 143
+    """By SIGTERM: 128 and the signal's number, as a shell counts."""
 
 
 @dataclass(frozen=True)

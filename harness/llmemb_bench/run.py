@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from llmemb_bench import progress
-from llmemb_bench.cache import Shelf, stage_key, write_folder
+from llmemb_bench.cache import Shelf, stage_key, write_sealed
 from llmemb_bench.contracts import Dataset, VectorMethod
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.stages import described, prepared
@@ -24,20 +23,21 @@ from llmemb_bench.evaluation.buckets import bucket_facts
 from llmemb_bench.evaluation.measure import check_size, measure, metrics_of, protocol_of
 from llmemb_bench.pipeline import WEIGHTS, Evaluation, TextVectors, Trainer, text_vectors
 from llmemb_bench.report.cell import main_numbers
+from llmemb_bench.seal import fault
+from llmemb_bench.signals import interruptible
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.resolve import digest, folders_in, resolve
-from llmemb_bench.store.database import enter
-from llmemb_bench.store.folders import MANIFEST, SPEC, write_json, write_per_user, write_yaml
+from llmemb_bench.store.database import compare, enter
+from llmemb_bench.store.folders import write_json, write_per_user, write_yaml
+from llmemb_bench.store.schema import MANIFEST, METRICS, RUN, SPEC, manifest_of, refuse_newer
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
 from llmemb_bench.training.loop import EVENTS
 from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.world import world
 
-RUN = 5
-"""Schema version of a run folder."""
 SERIES = 1
 """Of the hash that says which runs may be averaged."""
 PACKAGES = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-learn", "duckdb")
@@ -60,6 +60,8 @@ class Outcome:
 def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     """Run what is missing; a cell that fails is reported and does not stop the others."""
     outcome, told = Outcome(is_told=world().is_first), set[str]()
+    if world().is_first:
+        compare(results)
     for place, cell in enumerate(cells, start=1):
         labels = cell.labels
         progress.say(
@@ -87,10 +89,12 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     return outcome
 
 
+@interruptible()
 def run_cell(cell: Cell, results: Path) -> tuple[bool, Path]:
     """One cell from raw files to its run folder; whether something was left to do, and the folder."""
     start = time.time()
     spec, shelf = cell.spec, Shelf(results / ".cache")
+    refuse_newer(results / "runs" / spec.name / cell.folder)
     metrics_of(spec.evaluate)  # before hours are spent on a ranking that one of them cannot judge
     data = world().first(lambda: prepared(spec.dataset, shelf))
     split = Split(data, spec.split)
@@ -112,14 +116,14 @@ def run_cell(cell: Cell, results: Path) -> tuple[bool, Path]:
             write_yaml(folder / SPEC, resolve(spec) | {"seeds": [cell.seed], "matrix": {}})
             write_per_user(folder / "per_user.parquet", split, ranks)
             told = record and record.without_seconds()
-            write_json(folder / "metrics.json", measure(split, spec.evaluate, ranks) | {"training": told})
+            write_json(folder / METRICS, measure(split, spec.evaluate, ranks) | {"training": told})
             if record is not None:
                 _copy_training(trained, folder)
             if text is not None:
                 _copy_text(text, folder)
             write_json(folder / MANIFEST, _manifest(cell, split, shelf, run_key, series, start, record))
 
-        write_folder(place, make, lambda: _is_complete(place, run_key))
+        write_sealed(place, make, lambda: _has_key(place, run_key))
     enter(results, place)
     return fresh, place
 
@@ -136,20 +140,19 @@ def _place(results: Path, cell: Cell, series: str) -> Path:
     """The run folder of a cell. Two specs in different folders may give the same relative paths to different files
     under one name: the second does not take the first one's place."""
     place, folders = results / "runs" / cell.spec.name / cell.folder, folders_in(cell.spec)
-    manifest = _manifest_of(place)
+    manifest = manifest_of(place)
     if manifest.get("folders", folders) == folders or manifest.get("series", series) == series:
         return place
     return place.with_name(f"{place.name}-{digest(folders)[:8]}")
 
 
-def _manifest_of(place: Path) -> dict[str, Any]:
-    """Of a run folder; empty where there is none."""
-    manifest = place / MANIFEST
-    return dict(json.loads(manifest.read_text(encoding="utf-8"))) if manifest.is_file() else {}
-
-
 def _is_complete(place: Path, run_key: str) -> bool:
-    return _manifest_of(place).get("key") == run_key
+    """Whether a run folder is whole and of these settings."""
+    return not fault(place) and _has_key(place, run_key)
+
+
+def _has_key(place: Path, run_key: str) -> bool:
+    return bool(manifest_of(place).get("key") == run_key)
 
 
 def _seconds(record: TrainingRecord | None) -> dict[str, float | None]:

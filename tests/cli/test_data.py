@@ -153,11 +153,11 @@ def test_verify_reads_an_archive_to_its_checksum(cli, hats, tmp_path):
 
 def test_verify_finds_prepared_files_that_changed_or_went(cli, hats, tmp_path):
     cli("data", "prepare", *hats)
-    assert cli("data", "verify", *hats).out.count("as prepared") == 9
+    assert cli("data", "verify", *hats).out.count("as prepared") == 10
     [items] = (tmp_path / "results").rglob("items.npy")
     items.write_bytes(items.read_bytes()[:-1] + b"\x07")
     changed = cli("data", "verify", *hats)
-    assert (changed.code, "items.npy: has changed since it was prepared" in changed.out) == (5, True)
+    assert (changed.code, "items.npy: is damaged (other bytes than were written)" in changed.out) == (5, True)
     items.unlink()
     assert "items.npy: is missing" in cli("data", "verify", *hats).out
 

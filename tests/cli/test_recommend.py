@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from finished_runs import METHODS, Finished, finish, run_spec
 from llmemb_bench.errors import MissingError
+from llmemb_bench.seal import seal
 from llmemb_bench.serving import load
 
 
@@ -167,25 +168,34 @@ def break_weights(run: Path) -> None:
     weights = load_file(run / "weights.safetensors")
     torch.manual_seed(0)
     save_file({name: torch.randn_like(weight) for name, weight in weights.items()}, run / "weights.safetensors")
+    seal(run)
 
 
 def lose_weight(run: Path) -> None:
     weights = load_file(run / "weights.safetensors")
     weights.pop("mask")
     save_file(weights, run / "weights.safetensors")
+    seal(run)
+
+
+def change_schema(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"schema": 99}))
 
 
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        (lambda run: (run / "weights.safetensors").unlink(), 4, "no weights.safetensors -> run the spec again"),
-        (lambda run: (run / "weights.safetensors").write_bytes(b"\x10"), 1, "weights.safetensors: cannot be read"),
+        (lambda run: (run / "weights.safetensors").unlink(), 5, "weights.safetensors is missing -> run the spec again"),
+        (lambda run: (run / "weights.safetensors").write_bytes(b"\x10"), 5, "weights.safetensors is damaged (1 of "),
         (break_weights, 5, "30 users otherwise than the run did"),
         (lose_weight, 5, "weights.safetensors: does not fit the method"),
         (lambda run: (run / "manifest.json").write_text("{"), 1, "manifest.json: cannot be read"),
         (lambda run: (run / "manifest.json").write_text("{}"), 1, "is not the manifest of a run"),
-        (lambda run: (run / "spec.resolved.yaml").unlink(), 4, "no spec.resolved.yaml"),
-        (lambda run: (run / "per_user.parquet").write_bytes(b"PAR1"), 1, "per_user.parquet: cannot be read"),
+        (lambda run: (run / "spec.resolved.yaml").unlink(), 5, "spec.resolved.yaml is missing"),
+        (lambda run: (run / "per_user.parquet").write_bytes(b"PAR1"), 5, "per_user.parquet is damaged (4 of "),
+        (lambda run: (run / "seal.json").unlink(), 5, "has no seal.json"),
+        (change_schema, 4, "a newer version of llmemb-bench wrote it (schema 99, this one knows 5)"),
     ],
 )
 def test_a_run_folder_that_is_not_what_it_was_is_refused(change, code, message, recommend, copied):
@@ -207,6 +217,7 @@ def test_files_that_have_moved_are_found_with_spec_folder(recommend, copied):
     manifest = json.loads(path.read_text())
     assert manifest.pop("folders").keys() == {"events.csv", "items.csv"}
     path.write_text(json.dumps(manifest))  # as of a run before folders were noted
+    seal(path.parent)
     error = recommend("popularity", "--user", "u3", results=copied.results, code=4)
     assert "no file" in error
     assert "if the files have moved, --spec-folder FOLDER" in error

@@ -265,6 +265,15 @@ def test_saved_weights_give_the_same_vectors_and_come_in_by_the_spec(name, kind,
     assert {path.suffix for path in adapter.iterdir()} <= {".safetensors", ".json", ".md"}
 
 
+@pytest.mark.parametrize("targets", [None, ["v_proj", "q_proj", "down_proj"]])
+def test_an_adapters_settings_name_its_layers_in_one_order(targets, tmp_path):
+    made = encoder("causal_lm", tmp_path, lora={"rank": 2, "targets": targets})
+    made.save_adapter(tmp_path / "adapter")
+    named = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert named == sorted(named)
+    assert len(named) == (2 * 7 if targets is None else 3)  # two layers of seven projections, or as the spec has them
+
+
 def test_an_empty_an_untrained_and_a_strange_adapter_are_refused(tmp_path):
     made, adapter = encoder("causal_lm", tmp_path, lora={"rank": 2}), tmp_path / "adapter"
     made.save_adapter(adapter)

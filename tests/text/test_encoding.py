@@ -93,18 +93,21 @@ def test_an_empty_text_has_a_vector(tmp_path):
         assert np.isfinite(encode_items(made, Items.of(["a"], [()], Prompt("")))).all()
 
 
-def test_blocks_that_are_there_are_not_encoded_again(model, tmp_path, monkeypatch):
+def test_blocks_that_are_there_and_whole_are_not_encoded_again(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("llmemb_bench.text.encoding.TEXTS_A_BLOCK", 7)
     items, kept = small_items(30), tmp_path / "kept"
     kept.mkdir()
     whole = encode_items(model, items, kept)
-    assert [path.name for path in sorted(kept.iterdir())] == [f"{block:06}.npy" for block in range(5)]
-    (kept / "000003.npy").unlink()
+    assert [path.name for path in sorted(kept.iterdir())] == [f"{block:06}.safetensors" for block in range(5)]
+    damaged = bytearray((kept / "000003.safetensors").read_bytes())
+    damaged[-3] ^= 1  # one bit of one number: a table of the right form that holds other vectors
+    (kept / "000003.safetensors").write_bytes(damaged)
     encoded = []
     forward = model.forward
     monkeypatch.setattr(model, "forward", lambda ids, *rest: (encoded.append(len(ids)), forward(ids, *rest))[1])
     np.testing.assert_array_equal(encode_items(model, items, kept), whole)
     assert sum(encoded) == 7
+    assert "000003.safetensors: is damaged (other bytes than were written); removed" in capsys.readouterr().err
 
 
 def test_out_of_memory_halves_the_batch_and_changes_no_vector(model, monkeypatch, capsys):

@@ -308,12 +308,41 @@ def test_the_seconds_of_a_training_are_those_of_all_processes_that_had_a_part_in
     assert 5 * 0.05 <= run().seconds < 60  # three validations before, one after, and one of the weights restored
 
 
-@pytest.mark.parametrize("left", [b"", b"half a file", bytes(64)], ids=["empty", "text", "zeros"])
-def test_a_damaged_checkpoint_is_an_error_that_names_it(left, tmp_path):
-    (tmp_path / "training.safetensors").write_bytes(left)
-    method, goal, batches = world()
-    with pytest.raises(DataError, match=r"training\.safetensors: cannot be read: .* -> delete it to start afresh"):
-        train(method, goal, batches, TrainConfig(), lambda: ValidationScore(0.0), 0, tmp_path)
+def half(left: bytes) -> bytes:
+    return left[: len(left) // 2]
+
+
+def flipped(left: bytes) -> bytes:
+    return left[:-5] + bytes([left[-5] ^ 1]) + left[-4:]
+
+
+DAMAGE = {
+    "empty": lambda left: b"",
+    "text": lambda left: b"half a file",
+    "zeros": lambda left: bytes(len(left)),
+    "half": half,
+    "one bit": flipped,
+    "longer": lambda left: left + b"\0",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_said_and_training_starts_afresh(damage, tmp_path, capsys):
+    def run(kept=None):
+        method, goal, batches = world()
+        config = TrainConfig(epochs=2, checkpoint_seconds=0.0)
+        end = train(method, goal, batches, config, lambda: ValidationScore(0.5), 0, kept)
+        return end, method.state_dict()
+
+    expected, weights = run(tmp_path)
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    again, found = run(tmp_path)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: is damaged (")
+    assert line.endswith("; removed, and what it kept is done again")
+    assert again.events == expected.events
+    assert all(torch.equal(found[name], weight) for name, weight in weights.items())
 
 
 def test_running_statistics_of_a_plugin_survive_a_kill(tmp_path):

@@ -15,6 +15,7 @@ import typer
 
 from llmemb_bench.errors import Exit, MissingError, SpecError
 from llmemb_bench.permissions import allow_remote_code
+from llmemb_bench.signals import interruptible
 
 Results = Annotated[Path, typer.Option(help="Folder of runs, cache and store.", envvar="LLMEMB_BENCH_RESULTS")]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; repeatable.")]
@@ -50,7 +51,8 @@ def begin(remote_code: bool, accelerate_config: Path | None) -> Iterator[None]:
     from llmemb_bench.world import leave
 
     try:
-        yield
+        with interruptible():
+            yield
         leave()
     except KeyboardInterrupt as stopped:
         sys.stderr.write("interrupted; run the same command again and it does only what is missing\n")

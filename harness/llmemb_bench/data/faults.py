@@ -13,6 +13,7 @@ import duckdb
 
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.raw import UTF8, RowError, opened, packing, rows, undecodable
+from llmemb_bench.disk import refusal
 from llmemb_bench.errors import BenchError, DataError, MissingError
 
 _PLACE = re.compile(
@@ -41,6 +42,8 @@ def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
     if isinstance(error, duckdb.OutOfMemoryException):
         limit = dataset.config.memory_limit
         return DataError(f"{limit} of memory are not enough", where=files, fix="raise dataset.memory_limit")
+    if refused := refusal(error):
+        return refused
     if isinstance(error, duckdb.HTTPException) or "httpfs" in text.lower():
         return MissingError(_first_line(text), where=files, fix="is the network reachable? or download the file")
     if found := _PLACE.search(text):

@@ -22,7 +22,6 @@ from llmemb_bench import progress
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.events import Ordered, order_events
 from llmemb_bench.data.faults import AGAIN, explained
-from llmemb_bench.data.fetch import hash_of
 from llmemb_bench.data.recdata import AttributeTable, Items, Prompt, RecData
 from llmemb_bench.data.strings import ArrayWriter, Strings, StringsWriter
 from llmemb_bench.data.texts import write_texts
@@ -57,7 +56,6 @@ def prepare(dataset: Dataset, folder: Path) -> RecData:
         "clock": ordered.clock,
         "tally": ordered.tally | texts.tally,
         "warnings": texts.warnings,
-        "sha256": {path.name: hash_of(path) for path in sorted(folder.glob("*.npy"))},
     }
     (folder / META).write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
     return load(folder)

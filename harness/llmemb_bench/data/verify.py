@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.fetch import hash_of, read_sums
-from llmemb_bench.data.prepare import META
 from llmemb_bench.data.zstandard import is_whole
+from llmemb_bench.seal import fault, sealed
 
 BLOCK = 1 << 20
 
@@ -55,16 +54,11 @@ def _sums_above(path: Path) -> list[tuple[dict[str, str], str]]:
 
 
 def verify_prepared(folder: Path) -> list[Verdict]:
-    """Each prepared file against the hash that was written with it."""
-    try:
-        sums: dict[str, str] = json.loads((folder / META).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError):
-        return [Verdict(folder / META, False, "cannot be read")]
-    return [_prepared(folder / name, recorded) for name, recorded in sums.items()]
+    """Each prepared file against the seal that was written with it."""
+    if not (names := sealed(folder)):
+        return [Verdict(folder, False, fault(folder))]
+    return [_prepared(folder / name, fault(folder, [name])) for name in names]
 
 
-def _prepared(path: Path, recorded: str) -> Verdict:
-    if not path.is_file():
-        return Verdict(path, False, "is missing")
-    fine = hash_of(path) == recorded
-    return Verdict(path, fine, "as prepared" if fine else "has changed since it was prepared")
+def _prepared(path: Path, wrong: str) -> Verdict:
+    return Verdict(path, not wrong, wrong.removeprefix(f"{path.name} ") or "as prepared")

@@ -27,7 +27,8 @@ from llmemb_bench.serving.files import ParquetRows, TensorRows, parquet
 from llmemb_bench.serving.load import LoadedRun
 from llmemb_bench.serving.scoring import Histories, best_of, scores_at_once, states_of
 from llmemb_bench.spec.resolve import resolve
-from llmemb_bench.store.folders import MANIFEST, write_json
+from llmemb_bench.store.folders import write_json
+from llmemb_bench.store.schema import MANIFEST
 from llmemb_bench.text.manifest import versions
 
 EXPORT = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llmemb_bench.errors import MissingError, SpecError
 from llmemb_bench.registry import suggestion
-from llmemb_bench.store.folders import MANIFEST
+from llmemb_bench.store.schema import MANIFEST
 
 SHOWN = 8
 """Candidates that an error lists."""

@@ -36,7 +36,7 @@ from llmemb_bench.spec.check import build, check, configure
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.resolve import folders_in
 from llmemb_bench.spec.source import read
-from llmemb_bench.store.folders import MANIFEST, SPEC
+from llmemb_bench.store.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
 from llmemb_bench.world import world
 
 WEIGHTS, PER_USER = "weights.safetensors", "per_user.parquet"
@@ -92,6 +92,9 @@ def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> Lo
     Relative paths of the spec start from `spec_folder`, or from where they did when the run was made.
     """
     manifest = read_manifest(folder)
+    refuse_newer(folder)
+    if wrong := fault_of_run(folder):
+        raise MismatchError(wrong, where=str(folder), fix="run the spec again, which makes it again")
     spec = _spec_of(folder, manifest, spec_folder)
     shelf = _ServingShelf(_cache_of(folder, results))
     split = Split(_data(spec, shelf, spec_folder), spec.split)

@@ -11,13 +11,9 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from llmemb_bench.errors import DataError
-
 if TYPE_CHECKING:  # a report reads the store without torch
     from llmemb_bench.data.split import Split
     from llmemb_bench.evaluation.ranking import Ranks
-
-MANIFEST, SPEC = "manifest.json", "spec.resolved.yaml"
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -34,14 +30,13 @@ def write_yaml(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """What `write_yaml` wrote; empty where there is no such file, DataError where it is something else."""
+    """What `write_yaml` wrote; empty where there is no such file, ValueError where it is something else."""
     if not path.is_file():
         return {}
     try:
         return dict(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
     except (YAMLError, ValueError, TypeError) as error:
-        fix = f"delete {path.parent} and run again, which makes it anew"
-        raise DataError("is not what a run writes", where=str(path), fix=fix) from error
+        raise ValueError(f"{path.name} is not what a run writes") from error
 
 
 def write_per_user(path: Path, split: Split, ranks: dict[str, Ranks]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from llmemb_bench import checkpoint
 from llmemb_bench.config import EncoderChoice
 from llmemb_bench.contracts import Encoder, TextEncoder, Tokens
 from llmemb_bench.data.recdata import Attributes, Items
@@ -72,14 +73,16 @@ def encode_tokens(encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], ke
     encoder.eval()
     with torch.no_grad(), track("encode", len(order), "texts") as work:
         for number, block in enumerate(blocks):
-            path = kept / f"{number:06}.npy" if kept else None
-            if here.agreed(path is not None and path.exists()):
-                found[block] = _read(path, len(block), encoder.text_dim, here)
+            path = kept / f"{number:06}.safetensors" if kept else None
+            done = _kept(path, len(block), encoder.text_dim)
+            if done is not None:
+                found[block] = done
                 work.advance(len(block))
-            else:
-                found[block] = here.total(_block(encoder, tokens, block, size, here, work))
-                _refuse_infinite(found[block], [texts[row] for row in block])
-                _keep(found[block], path, here)
+                continue
+            found[block] = here.total(_block(encoder, tokens, block, size, here, work))
+            _refuse_infinite(found[block], [texts[row] for row in block])
+            if path:
+                checkpoint.save(path, {}, {"vectors": found[block]})
     encoder.train(training)
     return found.numpy()
 
@@ -108,18 +111,11 @@ def _block(
     return found
 
 
-def _read(path: Path | None, n_texts: int, text_dim: int, here: World) -> torch.Tensor:
-    """A kept block; the first process has it and shares it."""
-    read = np.load(path) if path and here.is_first else np.zeros((n_texts, text_dim), dtype=np.float32)
-    return here.total(torch.from_numpy(read))
-
-
-def _keep(vectors: torch.Tensor, path: Path | None, here: World) -> None:
-    if path is not None and here.is_first:
-        temporary = path.with_suffix(".part")
-        with temporary.open("wb") as file:
-            np.save(file, vectors.numpy(), allow_pickle=False)
-        temporary.replace(path)
+def _kept(path: Path | None, n_texts: int, text_dim: int) -> torch.Tensor | None:
+    """A block that a killed run left; None where there is none."""
+    found = checkpoint.load(path) if path else None
+    vectors = found[1].get("vectors") if found else None
+    return vectors if vectors is not None and vectors.shape == (n_texts, text_dim) else None
 
 
 def batches_by_length(tokens: Tokens, rows: Sequence[int], budget: int) -> list[list[int]]:

@@ -124,6 +124,9 @@ def save(model: Any, is_lora: bool, facts: dict[str, Any], folder: Path) -> None
     if not world().is_first:
         return
     if is_lora:
+        settings = model.peft_config[NAME]
+        if isinstance(settings.target_modules, set):  # in an order of its own in every process
+            settings.target_modules = sorted(settings.target_modules)
         # LoRA touches no embedding, and looking whether the vocabulary grew would ask the hub.
         model.save_pretrained(str(folder), save_embedding_layers=False)
     else:
