@@ -16,17 +16,28 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from llmemb_bench.errors import MissingError
+from llmemb_bench.errors import MissingError, SpecError
 
 MACHINE = object()
 """Marks a setting (`Annotated[str, MACHINE]`) that says how much of the machine to use: no result depends on it,
 so nothing is computed again when it changes."""
 
 
+SHELL_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+"""`$HOME` and `${HOME}`"""
+
+
+def expanded(path: str | Path) -> Path:
+    """A path as a user writes it: `~` and `~user` are home folders, as in a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where a shell leaves `~nobody`
+
+
 class Config(BaseModel):
     """Base of all settings; the string under a field is its documentation (`llmemb-bench show`)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class SpecText(str):
@@ -58,11 +69,23 @@ class SpecPath:
     def resolve(self) -> Path:
         """The absolute path; a variable that is not set is an error that names it (exit code 4)."""
         try:
-            path = (self.folder / re.sub(r"\$\{env:(\w+)\}", _variable, self.text)).expanduser().resolve()
-            path.is_file()
+            path = (self.folder / expanded(re.sub(r"\$\{env:(\w+)\}", _variable, self.text))).resolve()
+            is_there = path.exists()
         except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a NUL, a name that is too long
             raise MissingError(f"'{self.text}' cannot be a path: {error}", fix="check the name") from error
+        if not is_there:
+            self._refuse_shell_variable()
         return path
+
+    def _refuse_shell_variable(self) -> None:
+        """A file may well have a dollar in its name; where there is none, a variable of the shell is meant."""
+        named = SHELL_VARIABLE.search(self.text)
+        if named:
+            meant = SHELL_VARIABLE.sub(r"${env:\1\2}", self.text)
+            raise SpecError(
+                f"'{self.text}' is no path of this machine, and {named[0]} is not how a spec names a variable",
+                fix=f'"{meant}"',
+            )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:

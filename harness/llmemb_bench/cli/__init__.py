@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from llmemb_bench.cli.app import app
 from llmemb_bench.errors import BenchError
+from llmemb_bench.terminal import say
 
 
 def main() -> None:
@@ -14,14 +16,22 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except BenchError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"error: {problem}\n")
-        _end(int(error.exit_code))
+        _fail(error)
     except SystemExit as ended:
         _end(ended.code if isinstance(ended.code, int) else int(bool(ended.code)))
+    except Exception as error:
+        from llmemb_bench.defects import as_failure
+
+        _fail(as_failure(error))
 
 
-def _end(code: int) -> None:
+def _fail(error: BenchError) -> NoReturn:
+    for problem in error.problems:
+        say(f"error: {problem}", err=True)
+    _end(int(error.exit_code))
+
+
+def _end(code: int) -> NoReturn:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from llmemb_bench.world import end
 

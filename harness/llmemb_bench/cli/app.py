@@ -6,13 +6,12 @@ stdout holds the result only; progress and messages go to stderr.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from llmemb_bench import __version__, progress
 from llmemb_bench.cli.data import data
@@ -28,8 +27,10 @@ from llmemb_bench.cli.options import (
 )
 from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
+from llmemb_bench.config import expanded
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.registry import GROUP, KINDS, Entry, entries, suggestion
+from llmemb_bench.terminal import console, say, shown
 
 app = typer.Typer(
     name="llmemb-bench",
@@ -61,7 +62,9 @@ def top(
 
 @app.command()
 def run(
-    spec: Annotated[Path, typer.Argument(help="A YAML spec, for example specs/quickstart.yaml.")],
+    spec: Annotated[
+        Path, typer.Argument(help="A YAML spec, for example specs/quickstart.yaml.", parser=expanded, metavar="SPEC")
+    ],
     results: Results = DEFAULT_RESULTS,
     seed: Seeds = None,
     set_: Sets = None,
@@ -80,7 +83,7 @@ def run(
         outcome = run_cells(cells, results)
     if outcome.is_told:
         kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
-        typer.echo(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
+        say(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
     if outcome.error is not None:
         raise typer.Exit(int(Exit.SOME_FAILED if outcome.done else outcome.error.exit_code))
 
@@ -93,7 +96,7 @@ app.command()(export)
 
 @app.command()
 def validate(
-    specs: Annotated[list[Path], typer.Argument(help="YAML specs.", metavar="SPEC...")],
+    specs: Annotated[list[Path], typer.Argument(help="YAML specs.", parser=expanded, metavar="SPEC...")],
     set_: Sets = None,
 ) -> None:
     """Check specs; needs neither data nor weights nor a GPU."""
@@ -103,7 +106,7 @@ def validate(
     for spec in specs:
         try:
             cells = load_cells(spec, set_ or [])
-            typer.echo(f"{spec}: valid, {len(cells)} cells")
+            say(f"{spec}: valid, {len(cells)} cells")
         except SpecError as error:
             problems += error.problems
     if problems:
@@ -129,8 +132,7 @@ def report(
     if format_ == "json":
         typer.echo(json.dumps(as_json(rows), indent=1, allow_nan=False))
     else:
-        console = Console()
-        print_tables(rows, console if console.is_terminal else Console(width=180))
+        print_tables(rows, console(180))
 
 
 def _listed(kind: str | None) -> list[Entry]:
@@ -152,8 +154,9 @@ def list_(
         error = _import_error(entry) if check else ""
         broken = broken or bool(error)
         origin = "" if entry.origin == "llmemb-bench" else entry.origin
-        table.add_row(entry.kind, entry.name, origin, f"[red]BROKEN[/] {error}" if error else entry.summary)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        what = Text.assemble(("BROKEN", "red"), f" {shown(error)}") if error else entry.summary
+        table.add_row(entry.kind, entry.name, origin, what)
+    console(200).print(table)
     if broken:
         raise typer.Exit(int(Exit.FAILED))
 
@@ -182,24 +185,25 @@ def show(
     """Show a plugin's settings: type, default, meaning and origin."""
     from llmemb_bench.report.settings import print_plugin
 
-    console = Console(width=None if sys.stdout.isatty() else 160)
     for entry in _named(name):
-        print_plugin(entry, console)
+        print_plugin(entry, console(160))
 
 
 @app.command()
 def new(
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")],
     name: Annotated[str, typer.Argument(help="The plugin's name in specs and the file's stem.")],
-    into: Annotated[Path, typer.Option(help="Folder of the plugin package that the file goes into.")] = Path(
-        "plugins/llmemb_plugins"
-    ),
+    into: Annotated[
+        Path,
+        typer.Option(help="Folder of the plugin package that the file goes into.", parser=expanded, metavar="PATH"),
+    ] = Path("plugins/llmemb_plugins"),
 ) -> None:
     """Write a working skeleton of a plugin that passes its contract checks."""
     from llmemb_bench.scaffold import new_plugin
 
     path = new_plugin(kind, name, into)
-    typer.echo(f"wrote {path}\nnext: edit it, then: llmemb-bench test {kind}/{name}")
+    say(f"wrote {path}")
+    say(f"next: edit it, then: llmemb-bench test {kind}/{name}")
     if into.resolve() not in {entry.path.parent.parent.resolve() for entry in entries()}:
         typer.echo(
             f"first let specs find it: pip install -e a package whose pyproject.toml says\n"
@@ -222,12 +226,12 @@ def test_(
     for entry in chosen:
         results = run_checks(entry.kind, entry.name)
         counts = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
-        typer.echo(
+        say(
             f"{entry.kind}/{entry.name}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         )
         for result in results:
             if result.status != "passed":
-                typer.echo(f"    {result.status}: {result.check}: {result.reason}")
+                say(f"    {result.status}: {result.check}: {result.reason}")
         failed += counts["failed"] > 0
     if failed:
         raise typer.Exit(int(Exit.FAILED))
@@ -235,7 +239,10 @@ def test_(
 
 @app.command()
 def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write to this file instead of stdout.", parser=expanded, metavar="PATH"),
+    ] = None,
 ) -> None:
     """Write the JSON Schema of specs, installed plugins included, for editors."""
     from llmemb_bench.spec.schema import spec_schema
@@ -246,4 +253,4 @@ def schema(
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text + "\n", encoding="utf-8")
-        typer.echo(f"wrote {output}; first line of a spec: # yaml-language-server: $schema={output}")
+        say(f"wrote {output}; first line of a spec: # yaml-language-server: $schema={output}")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from llmemb_bench.config import Choice, SpecPath
 from llmemb_bench.registry import Entry
@@ -19,8 +20,8 @@ from llmemb_bench.registry import Entry
 def print_plugin(entry: Entry, console: Console) -> None:
     """Name, first line, documentation, and one row a setting."""
     plugin = entry.load()
-    console.print(f"[bold]{entry.kind}/{entry.name}[/]  {entry.summary}", highlight=False)
-    console.print(inspect.cleandoc(plugin.__doc__ or ""), highlight=False, markup=False)
+    console.print(Text(f"{entry.kind}/{entry.name}", style="bold"), entry.summary, highlight=False)
+    console.print(inspect.cleandoc(plugin.__doc__ or ""), highlight=False)
     table = Table()
     for heading in ("setting", "type", "default", "meaning and origin"):
         table.add_column(heading, overflow="fold")
@@ -40,7 +41,7 @@ def _rows(config: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str,
 def _type(field: FieldInfo) -> str:
     shown = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
     shown = re.sub(r"typing\.|\b[\w.]+\.(?=\w)|Annotated\[|, FieldInfo\(.*?\)\]?", "", shown)
-    return shown.replace("NoneType", "None").replace("[", "\\[")
+    return shown.replace("NoneType", "None")
 
 
 def _default(field: FieldInfo) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from llmemb_bench.contracts import Dataset, Encoder, Method
-from llmemb_bench.errors import Problem, SpecError
+from llmemb_bench.errors import BenchError, Problem, SpecError
 from llmemb_bench.registry import suggestion
 from llmemb_bench.spec.check import TextPart, check, configure, part_of
 from llmemb_bench.spec.frame import Embeddings, Spec
@@ -50,6 +50,18 @@ class Cell:
     """Without the parts that the method does not use."""
     labels: Labels
     seed: int
+    document: Document = field(default_factory=lambda: Document({}), compare=False, repr=False)
+    """What it was read from."""
+
+    def located(self, error: BenchError) -> BenchError:
+        """The same failure; where it names a setting, with the line that the setting stands on."""
+        error.problems = tuple(self._located(problem) for problem in error.problems)
+        return error
+
+    def _located(self, problem: Problem) -> Problem:
+        keys = tuple(problem.where.split("."))
+        line = self.document.place(keys) if keys[0] in Spec.model_fields else ""
+        return replace(problem, where=f"{line}: {problem.where}") if line else problem
 
     @property
     def configuration(self) -> str:
@@ -82,7 +94,7 @@ def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) 
             continue
         used = _without_unused(spec)
         for seed in spec.seeds:
-            cell = Cell(used, _labels(used, assignment_of_cell, document), seed)
+            cell = Cell(used, _labels(used, assignment_of_cell, document), seed, raw)
             cells.setdefault((cell.configuration, seed), cell)
     if problems:
         raise SpecError.of(problems)

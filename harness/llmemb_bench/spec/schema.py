@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from llmemb_bench.errors import BenchError
 from llmemb_bench.registry import KINDS, Entry, entries
 from llmemb_bench.spec.frame import Spec
+from llmemb_bench.terminal import say
 
 
 def spec_schema() -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _plugin(entry: Entry, definitions: dict[str, Any]) -> dict[str, Any] | None:
     try:
         schema = entry.load().config_type().model_json_schema()
     except BenchError as error:
-        sys.stderr.write(f"left out: {error}\n")
+        say(f"left out: {error}", err=True)
         return None
     definitions.update(schema.pop("$defs", {}))
     return {
