@@ -157,7 +157,9 @@ class Choice:
         raise ValueError(f"should name one of the {cls.kind}: {{use: NAME, ...}} or NAME")
 
 
-Protocol = Annotated[str, Field(pattern=r"^(full|sampled-[1-9][0-9]*)$")]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A seed that the store's 64 bits hold."""
+Protocol = Annotated[str, Field(pattern=r"^(full|sampled-[1-9][0-9]{0,8})$")]
 """`full` ranks the whole catalogue, `sampled-N` N uniform items outside the user's events."""
 
 

@@ -16,14 +16,12 @@ from pathlib import Path
 from types import TracebackType
 
 from llmemb_bench import __version__
-from llmemb_bench.errors import BenchError, DataError
+from llmemb_bench.errors import BenchError, DataError, told
 from llmemb_bench.memory import is_out_of_memory
 from llmemb_bench.registry import Entry, entries
 
 DEBUG = "LLMEMB_BENCH_DEBUG"
 LOGS = "logs"
-LONGEST = 300
-"""Characters of a foreign message that go into a line; the log has all."""
 
 _results: Path | None = None
 
@@ -32,16 +30,6 @@ def keep_logs_in(results: Path) -> None:
     """Logs go below this folder of results where it exists, else into the temporary folder of the machine."""
     global _results
     _results = results
-
-
-def told(error: BaseException) -> str:
-    """`ZeroDivisionError: division by zero`: type and first line of an exception's message."""
-    try:
-        message = str(error).strip().partition("\n")[0]
-    except Exception:  # a foreign exception may fail to say what it is
-        message = ""
-    name = type(error).__name__
-    return f"{name}: {message[:LONGEST]}" if message else name
 
 
 def as_failure(error: BaseException) -> BenchError:

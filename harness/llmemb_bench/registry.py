@@ -20,7 +20,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from llmemb_bench.errors import BenchError, MissingError, SpecError
+from llmemb_bench import progress
+from llmemb_bench.errors import BenchError, MissingError, SpecError, told
 
 if TYPE_CHECKING:
     from llmemb_bench.contracts import Plugin
@@ -56,8 +57,8 @@ class Entry:
         """First line of the file's docstring, read from the source."""
         try:
             documentation = ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8")))
-        except (SyntaxError, ValueError) as error:
-            return f"(cannot be read: {error})"
+        except (SyntaxError, ValueError, RecursionError, MemoryError, OSError) as error:
+            return f"(cannot be read: {told(error)})"
         return (documentation or "(no docstring)").splitlines()[0]
 
     @property
@@ -72,12 +73,8 @@ class Entry:
             module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
             raise _missing_package(error, self) from error
-        except Exception as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
-            raise BenchError(
-                f"{self.kind} plugin '{self.name}' cannot be imported: {type(error).__name__}: {error}",
-                where=str(self.path),
-                fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
-            ) from error
+        except (Exception, SystemExit) as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
+            raise self._broken("cannot be imported", error) from error
         contracts = importlib.import_module("llmemb_bench.contracts")
         contract = getattr(contracts, contracts.CONTRACTS[self.kind])
         found = [
@@ -91,7 +88,19 @@ class Entry:
                 where=str(self.path),
                 fix="keep one plugin a file; the file's name is the plugin's",
             )
-        return cast("type[Plugin]", found[0])
+        plugin = cast("type[Plugin]", found[0])
+        try:
+            plugin.config_type()
+        except Exception as error:
+            raise self._broken("has no usable settings", error) from error
+        return plugin
+
+    def _broken(self, finding: str, error: BaseException) -> BenchError:
+        return BenchError(
+            f"{self.kind} plugin '{self.name}' {finding}: {told(error)}",
+            where=str(self.path),
+            fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
+        )
 
 
 def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
@@ -119,7 +128,11 @@ def extra_of(package: str) -> str | None:
 
 
 def _scan(package: str, origin: str) -> Iterator[Entry]:
-    spec = util.find_spec(package)
+    try:
+        spec = util.find_spec(package)
+    except Exception as error:  # of the package around it, which is imported to find it
+        progress.alert(f"warning: the plugins of {origin} are left out: '{package}' cannot be found: {told(error)}")
+        return
     for root in map(Path, (spec and spec.submodule_search_locations) or ()):
         for kind in KINDS:
             for path in sorted((root / kind).glob("[!_]*.py")):

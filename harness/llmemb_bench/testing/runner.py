@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Plugin
-from llmemb_bench.errors import BenchError
+from llmemb_bench.errors import BenchError, told
 from llmemb_bench.registry import Entry, find
 from llmemb_bench.testing import recommender, text
 from llmemb_bench.testing.case import Case, Skipped
@@ -60,8 +60,8 @@ def _run(check: Check, entry: Entry, plugin: type[Plugin], folder: Path) -> Resu
         check(Case(entry, plugin, plugin.config_type().model_validate(settings), folder))
     except Skipped as skipped:
         return Result(name, "skipped", str(skipped))
-    except Exception as error:  # whatever a plugin raises is its result
-        return Result(name, "failed", f"{type(error).__name__}: {error}".splitlines()[0])
+    except (Exception, SystemExit) as error:  # whatever a plugin raises is its result
+        return Result(name, "failed", told(error))
     return Result(name, "passed")
 
 

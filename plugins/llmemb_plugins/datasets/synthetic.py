@@ -12,6 +12,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmemb_bench.config import Seed
 from llmemb_bench.contracts import Dataset, DatasetConfig
 from llmemb_bench.seeds import generator
 
@@ -78,7 +79,7 @@ class SyntheticConfig(DatasetConfig):
     """Probability that an event follows the user's taste, which the texts carry; the others follow popularity."""
     zipf: Annotated[float, Field(ge=0)] = 1.0
     """Exponent of item popularity: weight of the item at rank r is r^-zipf."""
-    seed: Annotated[int, Field(ge=0)] = 7
+    seed: Seed = 7
     """Seed of the whole world."""
     instruction: str = "The item has the following attributes: "
     """The line that every prompt starts with."""

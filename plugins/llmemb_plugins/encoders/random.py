@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from llmemb_bench.config import Config
+from llmemb_bench.config import Config, Seed
 from llmemb_bench.contracts import Encoder
 from llmemb_bench.data.recdata import Items
 from llmemb_bench.seeds import generator
@@ -19,7 +19,7 @@ class RandomConfig(Config):
 
     dim: Annotated[int, Field(ge=1)] = 384
     """Width (ours: MiniLM's)."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the draw."""
 
 
