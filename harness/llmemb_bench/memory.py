@@ -33,8 +33,9 @@ def memory() -> int:
 def require(size: float, what: str, setting: str) -> None:
     """Refuse what cannot fit before it is allocated: `size` bytes of `what`, because of a setting (dotted key)."""
     if size > memory():
+        needed = amount(size) if size < math.inf else "more than 64 bits can count"
         raise DataError(
-            f"{what} would take {amount(size)} of memory; this machine has {amount(memory())}",
+            f"{what} would take {needed} of memory; this machine has {amount(memory())}",
             where=setting,
             fix=f"a smaller {setting.rpartition('.')[2]}",
         )

@@ -56,6 +56,8 @@ class Cooccurrence(Method):
         width = self.n_items + 1
         for apart in range(1, self.config.window + 1):
             same = users[:-apart] == users[apart:]
+            if not same.any():
+                break  # no user has so many events
             earlier, later = items[:-apart][same], items[apart:][same]
             found = sparse.csr_array((np.ones(len(later)), (earlier, later)), shape=(width, width))
             self.pairs = self.pairs + found + found.T
