@@ -30,7 +30,7 @@ def memory() -> int:
     return min(sizes)
 
 
-def require(size: float, what: str, setting: str) -> None:
+def require(size: int | float, what: str, setting: str) -> None:
     """Refuse what cannot fit before it is allocated: `size` bytes of `what`, because of a setting (dotted key)."""
     if size > memory():
         needed = amount(size) if size < math.inf else "more than 64 bits can count"
@@ -41,7 +41,7 @@ def require(size: float, what: str, setting: str) -> None:
         )
 
 
-def amount(size: float) -> str:
+def amount(size: int | float) -> str:
     """`1.5 GB`"""
     units = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
     power = min(int(math.log(max(size, 1), 1000)), len(units) - 1)

@@ -28,7 +28,7 @@ def refuse_huge_weights(build: Callable[[], nn.Module], settings: Mapping[str, C
         with torch.device("meta"):
             module = build()
         weights = [weight for weight in (*module.parameters(), *module.buffers()) if weight.is_meta]
-        size: float = sum(weight.numel() * weight.element_size() for weight in weights)
+        size: int | float = sum(weight.numel() * weight.element_size() for weight in weights)
     except Exception as error:
         if not (is_out_of_memory(error) or "overflow" in f"{type(error).__name__} {error}".lower()):
             return  # it computes with its weights as it is built: there is nothing to count
