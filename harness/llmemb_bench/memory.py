@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 from llmemb_bench.errors import DataError
 
@@ -21,13 +23,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory() -> int:
-    """Bytes that this machine has, or that its container may use."""
+    """Bytes that this machine has, or that its container may use; those of its GPUs where they have more."""
     sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for limit in map(Path, CGROUPS):
         words = limit.read_text().strip() if limit.is_file() else ""
         if words.isdigit():
             sizes.append(int(words))
-    return min(sizes)
+    torch: Any = sys.modules.get("torch")  # whoever computes has it; the others shall not import it
+    gpus = range(torch.cuda.device_count()) if torch is not None else ()
+    return max(min(sizes), sum(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus))
 
 
 def require(size: int | float, what: str, setting: str) -> None:

@@ -53,7 +53,7 @@ from llmemb_bench.training.loop import EVENTS, train
 from llmemb_bench.training.monitor import Monitor
 from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.training.settings import TrainConfig
-from llmemb_bench.training.size import refuse_huge_batch, refuse_huge_weights
+from llmemb_bench.training.size import refuse_huge_draws, refuse_huge_weights
 from llmemb_bench.training.start import start_weights
 from llmemb_bench.world import world
 
@@ -200,7 +200,7 @@ class Trainer:
             raise TypeError("a trained method needs an objective")
         config = wanted.train or TrainConfig()
         objective = build(Objective, wanted.objective).to(world().device)
-        refuse_huge_batch(self.split, method.backbone, objective, config)
+        refuse_huge_draws(self.split, method.backbone, objective, config)
         batches = TrainingBatches(self.split, method.backbone, objective, config)
         monitor = Monitor(method, self.split, self.evaluate, config, self.seed)
         with torch_seed(self.seed, "training"):

@@ -163,7 +163,6 @@ def test_the_refusal_names_the_setting_and_its_line(run, monkeypatch):
     text = SPEC.replace("{use: sasrec, dim: 8, max_len: 10}", "\n    use: sasrec\n    dim: 8\n    max_len: 100000")
     parts = ("spec.yaml:10: recommender.backbone.max_len: training the weights would take 1", "has 1.0 MB")
     one_line(run(text=text), *parts, "-> a smaller max_len", code=1)
-    one_line(run("--set", "recommender.train.batch_size=1000000000", "--set", "dataset={use: synthetic}"), code=1)
 
 
 def test_sizes_that_the_data_bound_need_no_bound_of_their_own(run):

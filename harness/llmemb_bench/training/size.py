@@ -16,8 +16,6 @@ from llmemb_bench.training.settings import TrainConfig
 
 COPIES = 4
 """Of a weight in training: itself, its gradient and Adam's two means."""
-NUMBERS_A_POSITION = 16
-"""Vectors that the gradient needs of each position of a batch, at the least."""
 BYTES_A_NEGATIVE = 40
 """An id twice, a logarithm, a score and its gradient."""
 
@@ -36,15 +34,12 @@ def refuse_huge_weights(build: Callable[[], nn.Module], settings: Mapping[str, C
     require(COPIES * size, "training the weights", largest(settings))
 
 
-def refuse_huge_batch(split: Split, backbone: Backbone, objective: Objective, config: TrainConfig) -> None:
-    """What the histories and the negatives of one part of a batch take at the least."""
+def refuse_huge_draws(split: Split, backbone: Backbone, objective: Objective, config: TrainConfig) -> None:
+    """The negatives of a step, which are drawn together; all else of a batch goes through the model in parts."""
     longest = min(int(split.n_train.max()), backbone.config.max_len)
-    histories = -(-min(config.batch_size, split.data.n_users) // config.accumulate)
-    positions = min(int(np.minimum(split.n_train, longest).sum()), histories * longest)
-    size = 4 * NUMBERS_A_POSITION * backbone.config.dim * positions
-    require(size, f"a step of {positions:,} events", "recommender.train.batch_size")
+    targets = min(int(np.minimum(split.n_train, longest).sum()), config.batch_size * longest)
     count, shared = objective.sampling.count, objective.sampling.shared
-    drawn = BYTES_A_NEGATIVE * count * (1 if shared else positions) + (count * positions if shared else 0)
+    drawn = BYTES_A_NEGATIVE * count * (1 if shared else targets) + (count * targets if shared else 0)
     require(drawn, f"{count:,} negatives of a step", largest({"recommender.objective": objective.config}))
 
 

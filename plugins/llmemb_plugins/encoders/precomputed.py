@@ -85,11 +85,11 @@ def _read(path: Path, ids: Path | None) -> tuple[list[str], Float[np.ndarray, "r
 
 def _read_array(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
-        # As a map: NumPy allocates what the header claims before it reads, but maps no more than there is.
         with path.open("rb") as file:  # version, then the header's length, which NumPy reads at once
             start = file.read(12)
         if start[6:7] > b"\x01" and int.from_bytes(start[8:], "little") > path.stat().st_size:
             raise DataError("has a header longer than the file", where=str(path), fix="is the file whole?")
+        # As a map: NumPy allocates what the header claims before it reads, but maps no more than there is.
         with np.errstate(over="raise"):
             array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
