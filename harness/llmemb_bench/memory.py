@@ -31,7 +31,8 @@ def memory() -> int:
             sizes.append(int(words))
     torch: Any = sys.modules.get("torch")  # whoever computes has it; the others shall not import it
     gpus = range(torch.cuda.device_count()) if torch is not None else ()
-    return max(min(sizes), sum(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus))
+    on_gpus = [int(torch.cuda.get_device_properties(gpu).total_memory) for gpu in gpus]
+    return max(min(sizes), sum(on_gpus))
 
 
 def require(size: int | float, what: str, setting: str) -> None:

@@ -73,6 +73,7 @@ def one_line(ran, *parts: str, code: int) -> None:
         ('"a\\nb\\e[31m": 1', "unknown key 'a\\nb\\x1b[31m'"),
         (f"matrix: {{recommender.train.epochs: [{WIDE}], evaluate.scores_mb: [{WIDE}]}}", "make 1,000,000 cells"),
         ("seeds: [" + ",".join(map(str, range(3_000))) + "]", "make 3,000 cells; a spec may have 2,000"),
+        ("matrix: {recommender.method: []}", "'matrix.recommender.method' "),
         ("matrix: 5", "spec.yaml:11: 'matrix' should be a valid dictionary"),
         ("x: " + "y" * 100_000, "is larger than 100,000 bytes"),
         ("seeds: [9223372036854775808]", "the number 9223372036854775808 is too large"),

@@ -129,7 +129,7 @@ def text_part(path: Path, sets: Sequence[str] = ()) -> TextPart:
 def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
     """One document for each combination of the matrix, and what the matrix chose for it."""
     matrix = document.value.get("matrix", {})
-    if not isinstance(matrix, dict) or not all(isinstance(values, list) for values in matrix.values()):
+    if not isinstance(matrix, dict) or not all(isinstance(values, list) and values for values in matrix.values()):
         yield {}, document  # wrong: the frame says so
         return
     _check_matrix_keys(matrix, document)
