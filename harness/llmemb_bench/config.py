@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from llmemb_bench.errors import MissingError
+from llmemb_bench.errors import MissingError, SpecError
 
 T = TypeVar("T")
 
@@ -36,6 +36,15 @@ def distinct(values: list[T]) -> list[T]:
     if twice is not None:
         raise ValueError(f"should name each one once, {twice.use if isinstance(twice, Choice) else twice} stands twice")
     return values
+
+
+SHELL_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+"""`$HOME` and `${HOME}`"""
+
+
+def expanded(path: str | Path) -> Path:
+    """A path as a user writes it: `~` and `~user` are home folders, as in a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where a shell leaves `~nobody`
 
 
 class Config(BaseModel):
@@ -75,11 +84,23 @@ class SpecPath:
     def resolve(self) -> Path:
         """The absolute path; a variable that is not set is an error that names it (exit code 4)."""
         try:
-            path = (self.folder / re.sub(r"\$\{env:(\w+)\}", _variable, self.text)).expanduser().resolve()
-            path.is_file()
+            path = (self.folder / expanded(re.sub(r"\$\{env:(\w+)\}", _variable, self.text))).resolve()
+            is_there = path.exists()
         except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a NUL, a name that is too long
             raise MissingError(f"'{self.text}' cannot be a path: {error}", fix="check the name") from error
+        if not is_there:
+            self._refuse_shell_variable()
         return path
+
+    def _refuse_shell_variable(self) -> None:
+        """A file may well have a dollar in its name; where there is none, a variable of the shell is meant."""
+        named = SHELL_VARIABLE.search(self.text)
+        if named:
+            meant = SHELL_VARIABLE.sub(r"${env:\1\2}", self.text)
+            raise SpecError(
+                f"'{self.text}' is no path of this machine, and {named[0]} is not how a spec names a variable",
+                fix=f'"{meant}"',
+            )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -151,10 +172,12 @@ class Choice:
         raise ValueError(f"should name one of the {cls.kind}: {{use: NAME, ...}} or NAME")
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A seed that the store's 64 bits hold."""
 Protocol = Annotated[
     str,
     Field(
-        pattern=r"^(full|sampled-[1-9][0-9]*)$",
+        pattern=r"^(full|sampled-[1-9][0-9]{0,8})$",
         json_schema_extra={WORDS: "full or sampled-N (N items beside the target, for example sampled-100)"},
     ),
 ]

@@ -10,6 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+LONGEST = 2_000
+"""Characters of a part of an error."""
+
+
+def told(error: BaseException) -> str:
+    """`ZeroDivisionError: division by zero`: a foreign exception's type and the first line of what it says."""
+    try:
+        message = str(error).strip().partition("\n")[0]
+    except Exception:  # it may fail to say anything
+        message = ""
+    name = type(error).__name__
+    return f"{name}: {_cut(message)}" if message else name
+
 
 class Exit(IntEnum):
     """Exit codes of the command line."""
@@ -39,9 +52,14 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
-        way_out = f" -> {self.fix}" if self.fix else ""
-        return f"{place}{self.finding}{way_out}"
+        place = f"{_cut(self.where)}: " if self.where else ""
+        way_out = f" -> {_cut(self.fix)}" if self.fix else ""
+        return f"{place}{_cut(self.finding)}{way_out}"
+
+
+def _cut(words: str) -> str:
+    """What a file holds may be quoted in an error, and be of any length."""
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}..."
 
 
 class BenchError(Exception):

@@ -42,7 +42,7 @@ from llmemb_bench.evaluation.ranking import Ranks, rank
 from llmemb_bench.seeds import generator, torch_seed
 from llmemb_bench.spec.check import build, configure
 from llmemb_bench.spec.frame import Embeddings, Evaluate, Recommender
-from llmemb_bench.spec.resolve import paths_in
+from llmemb_bench.spec.resolve import paths_in, settings_of
 from llmemb_bench.store.folders import write_json
 from llmemb_bench.text.adapter import tune_and_save
 from llmemb_bench.text.encoding import build_encoder, encode
@@ -53,6 +53,7 @@ from llmemb_bench.training.loop import EVENTS, train
 from llmemb_bench.training.monitor import Monitor
 from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.training.size import refuse_huge_draws, refuse_huge_weights
 from llmemb_bench.training.start import start_weights
 from llmemb_bench.world import world
 
@@ -144,14 +145,20 @@ class Trainer:
         upstream = [self.split.key, needs_text.key if needs_text else "", teacher[1] if teacher else ""]
         settings = {"recommender": wanted, "monitored": self._monitored, "seed": self.seed}
         key = stage_key("recommender", RECOMMENDER, settings, upstream)
-        with torch_seed(self.seed, "initial weights"):
+
+        def built() -> Method:
             parts = Parts(
                 n_items=self.split.data.n_items,
                 backbone=build(Backbone, wanted.backbone) if wanted.backbone else None,
                 text=needs_text.vectors.table if needs_text else None,
                 teacher=teacher[0] if teacher else None,
             )
-            method = method_type(config, parts)
+            return method_type(config, parts)
+
+        of_backbone = {"recommender.backbone": settings_of(wanted.backbone)} if wanted.backbone else {}
+        refuse_huge_weights(built, {"recommender.method": config, **of_backbone})
+        with torch_seed(self.seed, "initial weights"):
+            method = built()
             if isinstance(method, VectorMethod):
                 start_weights(method, (wanted.train or TrainConfig()).start)
         method.fit_counts(self.split)
@@ -194,6 +201,7 @@ class Trainer:
             raise TypeError("a trained method needs an objective")
         config = wanted.train or TrainConfig()
         objective = build(Objective, wanted.objective).to(world().device)
+        refuse_huge_draws(self.split, method.backbone, objective, config)
         batches = TrainingBatches(self.split, method.backbone, objective, config)
         monitor = Monitor(method, self.split, self.evaluate, config, self.seed)
         with torch_seed(self.seed, "training"):

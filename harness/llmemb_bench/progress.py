@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+
+from llmemb_bench.terminal import console, shown
 
 Mode = Literal["rich", "plain", "none"]
 SECONDS_BETWEEN_LINES = 5.0
 
 _mode: Mode = "none"
-_console = Console(stderr=True)
+_console = console(err=True)
 
 
 def show(mode: Mode | None) -> None:
@@ -36,25 +37,25 @@ def show(mode: Mode | None) -> None:
 def say(line: str) -> None:
     """One line about what happens now."""
     if _mode == "rich":
-        _console.print(line, highlight=False, markup=False)
+        _console.print(shown(line), highlight=False)
     elif _mode == "plain":
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(shown(line) + "\n")
         sys.stderr.flush()
 
 
 def alert(line: str) -> None:
     """A line that must be read, whatever the mode."""
     if _mode == "rich":
-        _console.print(line, highlight=False, markup=False, style="red", soft_wrap=True)
+        _console.print(shown(line), highlight=False, style="red", soft_wrap=True)
     else:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(shown(line) + "\n")
 
 
 class Work:
     """A counted piece of work under way."""
 
     def __init__(self, name: str, total: int, unit: str) -> None:
-        self.name, self.total, self.unit = name, total, unit
+        self.name, self.total, self.unit = shown(name), total, unit
         self.done, self.note = 0, ""
         self.start = time.monotonic()
 
@@ -92,7 +93,7 @@ class _BarWork(Work):
     def __init__(self, name: str, total: int, unit: str, bars: Bars) -> None:
         super().__init__(name, total, unit)
         self._bars = bars
-        self._task = bars.add_task(name, total=total, rate="", note="")
+        self._task = bars.add_task(self.name, total=total, rate="", note="")
 
     def advance(self, by: int = 1, note: str = "") -> None:
         super().advance(by, note)
@@ -132,12 +133,12 @@ def track(name: str, total: int, unit: str) -> Iterator[Work]:
         yield _PlainWork(name, total, unit)
     else:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Bars(*columns, console=_console, transient=True) as bars:
             yield _BarWork(name, total, unit, bars)

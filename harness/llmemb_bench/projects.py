@@ -55,18 +55,18 @@ def way_in(package: Path) -> str:
     """What to do so that specs find the plugins of a package folder."""
     project = project_of(package)
     if project is None:
-        return f"write {shown(package.parent / FILE)} as CONTRIBUTING.md has it, then: {install(package.parent)}"
+        return f"write {short(package.parent / FILE)} as CONTRIBUTING.md has it, then: {install(package.parent)}"
     if package.name in packages_of(project):
         return install(project)
-    return f"{shown(project / FILE)} must say\n{indented(entry_point(package.name))}\nthen: {install(project)}"
+    return f"{short(project / FILE)} must say\n{indented(entry_point(package.name))}\nthen: {install(project)}"
 
 
 def install(project: Path) -> str:
     """The command that makes a project's plugins known, as they lie there."""
-    return f"pip install -e {shown(project)}"
+    return f"pip install -e {short(project)}"
 
 
-def shown(path: Path) -> str:
+def short(path: Path) -> str:
     """A path as it is short to type from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -20,8 +20,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError
-from llmemb_bench.projects import GROUP, shown, way_in
+from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
+from llmemb_bench.projects import GROUP, short, way_in
 
 if TYPE_CHECKING:
     from llmemb_bench.contracts import Plugin
@@ -64,8 +64,8 @@ class Entry:
         """First line of the file's docstring, read from the source."""
         try:
             documentation = ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8")))
-        except (SyntaxError, ValueError) as error:
-            return f"(cannot be read: {error})"
+        except (SyntaxError, ValueError, RecursionError, MemoryError, OSError) as error:
+            return f"(cannot be read: {told(error)})"
         return (documentation or "(no docstring)").splitlines()[0]
 
     @property
@@ -80,12 +80,8 @@ class Entry:
             module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
             raise _missing_package(error, self) from error
-        except Exception as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
-            raise BenchError(
-                f"{self.kind} plugin '{self.name}' cannot be imported: {type(error).__name__}: {error}",
-                where=str(self.path),
-                fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
-            ) from error
+        except (Exception, SystemExit) as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
+            raise self._broken("cannot be imported", error) from error
         contracts = importlib.import_module("llmemb_bench.contracts")
         contract = getattr(contracts, contracts.CONTRACTS[self.kind])
         found = [
@@ -99,7 +95,19 @@ class Entry:
                 where=str(self.path),
                 fix="keep one plugin a file; the file's name is the plugin's",
             )
-        return cast("type[Plugin]", found[0])
+        plugin = cast("type[Plugin]", found[0])
+        try:
+            plugin.config_type()
+        except Exception as error:
+            raise self._broken("has no usable settings", error) from error
+        return plugin
+
+    def _broken(self, finding: str, error: BaseException) -> BenchError:
+        return BenchError(
+            f"{self.kind} plugin '{self.name}' {finding}: {told(error)}",
+            where=str(self.path),
+            fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
+        )
 
 
 def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
@@ -218,7 +226,7 @@ def unknown(name: str, kind: str | None = None) -> SpecError:
     """What to say where no plugin has a name: one that lies here uninstalled, one of another kind, or a similar one."""
     finding = f"no {kind} plugin is called '{name}'" if kind else f"no plugin is called '{name}'"
     if (path := _uninstalled(name, kind)) is not None:
-        return SpecError(f"{finding}: {shown(path)} is in no installed package", fix=way_in(path.parent.parent))
+        return SpecError(f"{finding}: {short(path)} is in no installed package", fix=way_in(path.parent.parent))
     others = [entry.kind for entry in entries() if entry.name == name]
     if others:
         return SpecError(finding, fix=f"'{name}' is one of the {others[0]}")

@@ -18,6 +18,7 @@ from llmemb_bench.contracts import Dataset, VectorMethod
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.stages import described, prepared
 from llmemb_bench.data.statistics import warnings
+from llmemb_bench.defects import as_failure
 from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.buckets import bucket_facts
 from llmemb_bench.evaluation.measure import check_size, measure, metrics_of, protocol_of
@@ -71,9 +72,10 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
         start = time.monotonic()
         try:
             fresh, folder = run_cell(cell, results)
-        except BenchError as error:
+        except (Exception, SystemExit) as raised:  # a plugin is foreign code: whatever it raises ends its cell alone
             if world().size > 1:
                 raise  # the others wait in the middle of this cell; who started them all ends them
+            error = cell.located(as_failure(raised))
             outcome.failed += 1
             outcome.error = outcome.error or error
             for line in map(str, error.problems):

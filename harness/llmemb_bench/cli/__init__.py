@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from llmemb_bench.cli.app import app
-from llmemb_bench.disk import refusal
 from llmemb_bench.errors import BenchError, Exit
 from llmemb_bench.signals import Terminated, interruptible, terminable
+from llmemb_bench.terminal import say
 
 
 def main() -> None:
@@ -26,19 +27,18 @@ def main() -> None:
         sys.stderr.write("terminated; run the same command again and it does only what is missing\n")
         _end(int(Exit.TERMINATED))
     except Exception as error:
-        refused = refusal(error)
-        if refused is None:
-            raise
-        _fail(refused)
+        from llmemb_bench.defects import as_failure
+
+        _fail(as_failure(error))
 
 
-def _fail(error: BenchError) -> None:
+def _fail(error: BenchError) -> NoReturn:
     for problem in error.problems:
-        sys.stderr.write(f"error: {problem}\n")
+        say(f"error: {problem}", err=True)
     _end(int(error.exit_code))
 
 
-def _end(code: int) -> None:
+def _end(code: int) -> NoReturn:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from llmemb_bench.world import end
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from llmemb_bench import __version__, progress
 from llmemb_bench.cli.data import data
@@ -29,8 +28,10 @@ from llmemb_bench.cli.options import (
 )
 from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
+from llmemb_bench.config import expanded
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.registry import KINDS, OURS, Entry, entries, kind_of, unknown, unreachable
+from llmemb_bench.terminal import console, say, shown
 
 app = typer.Typer(
     name="llmemb-bench",
@@ -62,7 +63,9 @@ def top(
 
 @app.command()
 def run(
-    spec: Annotated[Path, typer.Argument(help="A YAML spec, for example specs/quickstart.yaml.")],
+    spec: Annotated[
+        Path, typer.Argument(help="A YAML spec, for example specs/quickstart.yaml.", parser=expanded, metavar="SPEC")
+    ],
     results: Results = DEFAULT_RESULTS,
     seed: Seeds = None,
     set_: Sets = None,
@@ -83,7 +86,7 @@ def run(
         if outcome.done:
             _print_report(results, [cells[0].spec.name], [])
         kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
-        typer.echo(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
+        say(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
     if outcome.error is not None:
         raise typer.Exit(int(Exit.SOME_FAILED if outcome.done else outcome.error.exit_code))
 
@@ -96,7 +99,7 @@ app.command()(export)
 
 @app.command()
 def validate(
-    specs: Annotated[list[Path], typer.Argument(help="YAML specs.", metavar="SPEC...")],
+    specs: Annotated[list[Path], typer.Argument(help="YAML specs.", parser=expanded, metavar="SPEC...")],
     set_: Sets = None,
 ) -> None:
     """Check specs; needs neither data nor weights nor a GPU."""
@@ -106,7 +109,7 @@ def validate(
     for spec in specs:
         try:
             cells = load_cells(spec, set_ or [])
-            typer.echo(f"{spec}: valid, {len(cells)} cells")
+            say(f"{spec}: valid, {len(cells)} cells")
         except SpecError as error:
             problems += error.problems
     if problems:
@@ -139,9 +142,9 @@ def _print_report(results: Path, experiments: list[str], seeds: list[int]) -> No
     from llmemb_bench.report.rows import read_rows
     from llmemb_bench.report.tables import NARROWEST, print_tables
 
-    is_said = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
-    width = max(Console().width, NARROWEST) if is_said else 180
-    print_tables(read_rows(results, experiments, seeds), Console(width=width))
+    seen = console(None if os.environ.get("COLUMNS", "").isdecimal() else 180)
+    seen.width = max(seen.width, NARROWEST)
+    print_tables(read_rows(results, experiments, seeds), seen)
 
 
 def _listed(kind: str | None) -> list[Entry]:
@@ -161,8 +164,9 @@ def list_(
     errors = {entry: _import_error(entry) if check else "" for entry in listed}
     for entry, error in errors.items():
         origin = "" if entry.origin == OURS else entry.origin
-        table.add_row(entry.kind, entry.name, origin, f"[red]BROKEN[/] {error}" if error else entry.summary)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        what = Text.assemble(("BROKEN", "red"), f" {shown(error)}") if error else entry.summary
+        table.add_row(entry.kind, entry.name, origin, what)
+    console(200).print(table)
     if check:
         _tell_checked(listed, sum(bool(error) for error in errors.values()))
 
@@ -171,10 +175,10 @@ def _tell_checked(listed: list[Entry], broken: int) -> None:
     """What --check did, and what it did not."""
     problems = unreachable()
     for problem in problems:
-        typer.echo(f"BROKEN {problem}")
+        say(f"BROKEN {problem}")
     origins = sorted({entry.origin for entry in listed})
     found = f"{broken} broken" if broken else "none broken"
-    typer.echo(
+    say(
         f"checked: {len(listed)} plugins of {', '.join(origins) or 'no package'} imported, one class of the kind in "
         f"each file: {found}; their contracts: llmemb-bench test"
     )
@@ -205,9 +209,8 @@ def show(
     """Show a plugin's settings: type, default, meaning and origin."""
     from llmemb_bench.report.settings import print_plugin
 
-    console = Console(width=None if sys.stdout.isatty() else 160)
     for entry in _named(name):
-        print_plugin(entry, console)
+        print_plugin(entry, console(160))
 
 
 @app.command()
@@ -216,22 +219,27 @@ def new(
     name: Annotated[str, typer.Argument(help="The plugin's name in specs and the file's stem.")],
     into: Annotated[
         Path | None,
-        typer.Option(help="Folder of the plugin package; absent: the one that the pyproject.toml here names."),
+        typer.Option(
+            help="Folder of the plugin package; absent: the one that the pyproject.toml here names.",
+            parser=expanded,
+            metavar="PATH",
+        ),
     ] = None,
 ) -> None:
     """Write a working skeleton of a plugin that passes its contract checks."""
-    from llmemb_bench.projects import indented, project_of, shown, way_in, write_project
+    from llmemb_bench.projects import indented, project_of, short, way_in, write_project
     from llmemb_bench.scaffold import new_plugin
 
     path = new_plugin(kind, name, into)
     package = path.parent.parent
-    typer.echo(f"wrote {shown(path)}")
+    say(f"wrote {short(path)}")
     if project_of(package) is None:
         project = write_project(package)
-        typer.echo(f"wrote {shown(project)}:\n{indented(project.read_text(encoding='utf-8'))}")
+        say(f"wrote {short(project)}:")
+        typer.echo(indented(project.read_text(encoding="utf-8")))
     if package.resolve() not in {entry.path.parent.parent.resolve() for entry in entries()}:
         typer.echo(f"first, once, let specs find it: {way_in(package)}")
-    typer.echo(f"next: edit it, then: llmemb-bench test {path.parent.name}/{name}")
+    say(f"next: edit it, then: llmemb-bench test {path.parent.name}/{name}")
 
 
 @app.command("test")
@@ -249,12 +257,12 @@ def test_(
     for entry in chosen:
         results = run_checks(entry.kind, entry.name)
         counts = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
-        typer.echo(
+        say(
             f"{entry.kind}/{entry.name}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         )
         for result in results:
             if result.status != "passed":
-                typer.echo(f"    {result.status}: {result.check}: {result.reason}")
+                say(f"    {result.status}: {result.check}: {result.reason}")
         failed += counts["failed"] > 0
     if failed:
         raise typer.Exit(int(Exit.FAILED))
@@ -262,7 +270,10 @@ def test_(
 
 @app.command()
 def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write to this file instead of stdout.", parser=expanded, metavar="PATH"),
+    ] = None,
 ) -> None:
     """Write the JSON Schema of specs, installed plugins included, for editors."""
     from llmemb_bench.spec.schema import spec_schema
@@ -273,4 +284,4 @@ def schema(
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text + "\n", encoding="utf-8")
-        typer.echo(f"wrote {output}; first line of a spec: # yaml-language-server: $schema={output}")
+        say(f"wrote {output}; first line of a spec: # yaml-language-server: $schema={output}")

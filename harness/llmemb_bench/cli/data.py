@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from llmemb_bench import progress
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Sets
 from llmemb_bench.errors import Exit, MissingError
+from llmemb_bench.terminal import console, say
 
 if TYPE_CHECKING:
     from llmemb_bench.spec.check import DataPart
@@ -26,11 +25,13 @@ Name = Annotated[
 
 
 def _named(name: str, sets: list[str] | None) -> DataPart:
+    from llmemb_bench.config import expanded
     from llmemb_bench.spec.check import DataPart, part_of
     from llmemb_bench.spec.source import Document, override, read
 
-    if Path(name).suffix in (".yaml", ".yml"):
-        document = read(Path(name))
+    path = expanded(name)
+    if path.suffix in (".yaml", ".yml"):
+        document = read(path)
         for assignment in sets or []:
             override(document, assignment)
     else:
@@ -63,11 +64,11 @@ def fetch(
         raise MissingError(f"'{choice.use}' has nothing that may be downloaded for you", fix=plugin.obtain)
     target = folder.resolve()
     for line in (*(download.url for download in downloads), f"terms: {plugin.licence}", f"into: {target}"):
-        typer.echo(line, err=True)
+        say(line, err=True)
     if not yes and not (sys.stdin.isatty() and typer.confirm("Do you accept the terms and download?", err=True)):
         raise MissingError("nothing was downloaded", fix="read the terms, then add --yes")
     for path in fetching.fetch(downloads, target):
-        typer.echo(path)
+        say(path)
 
 
 @data.command()
@@ -84,9 +85,9 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
     folder = prepared_folder(choice, Shelf(results / ".cache"))
     verdicts += verify_prepared(folder) if folder.exists() else []
     for verdict in verdicts:
-        typer.echo(f"{'ok ' if verdict.fine else 'BAD'} {verdict.path}: {verdict.finding}")
+        say(f"{'ok ' if verdict.fine else 'BAD'} {verdict.path}: {verdict.finding}")
     if not folder.exists():
-        typer.echo(f"not prepared yet in {results}", err=True)
+        say(f"not prepared yet in {results}", err=True)
     if not all(verdict.fine for verdict in verdicts):
         raise typer.Exit(int(Exit.MISMATCH))
 
@@ -102,7 +103,7 @@ def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, p
     shelf = Shelf(results / ".cache")
     made = prepared(choice, shelf)
     size = f"{made.n_users:,} users, {made.n_items:,} items, {len(made.items):,} events"
-    typer.echo(f"{size} in {prepared_folder(choice, shelf)}")
+    say(f"{size} in {prepared_folder(choice, shelf)}")
 
 
 @data.command()
@@ -139,7 +140,7 @@ def describe(
         typer.echo(json.dumps(told, indent=1, allow_nan=False))
     else:
         title = " ".join(filter(None, [choice.use, type(dataset).variant(dataset.config), part.split.label]))
-        print_facts(title, facts, known, Console(width=None if sys.stdout.isatty() else 140))
+        print_facts(title, facts, known, console(140))
     for line in warnings(dataset, made):
         progress.alert(f"warning: {line}")
     if different := differences(facts, known):

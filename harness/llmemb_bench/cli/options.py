@@ -13,11 +13,28 @@ from typing import Annotated, Literal
 
 import typer
 
+from llmemb_bench.config import expanded
+from llmemb_bench.defects import keep_logs_in
 from llmemb_bench.errors import Exit, MissingError, SpecError
 from llmemb_bench.permissions import allow_remote_code
 from llmemb_bench.signals import interruptible
 
-Results = Annotated[Path, typer.Option(help="Folder of runs, cache and store.", envvar="LLMEMB_BENCH_RESULTS")]
+
+def _noted(results: Path) -> Path:
+    keep_logs_in(results)
+    return results
+
+
+Results = Annotated[
+    Path,
+    typer.Option(
+        help="Folder of runs, cache and store.",
+        envvar="LLMEMB_BENCH_RESULTS",
+        parser=expanded,
+        metavar="PATH",
+        callback=_noted,
+    ),
+]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Only this seed; repeatable.")]
 Sets = Annotated[
     list[str] | None,
@@ -36,7 +53,9 @@ RemoteCode = Annotated[
 ACCELERATE = "--accelerate-config"
 AccelerateConfig = Annotated[
     Path | None,
-    typer.Option(ACCELERATE, help="Run on all processes of this `accelerate config` file."),
+    typer.Option(
+        ACCELERATE, help="Run on all processes of this `accelerate config` file.", parser=expanded, metavar="PATH"
+    ),
 ]
 
 DEFAULT_RESULTS = Path("results")

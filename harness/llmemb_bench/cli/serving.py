@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from llmemb_bench import progress
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, RemoteCode, Results, begin
+from llmemb_bench.config import expanded
 from llmemb_bench.errors import SpecError
+from llmemb_bench.terminal import as_json, console, say
 
 Run = Annotated[
     str,
@@ -20,7 +19,11 @@ Run = Annotated[
 ]
 SpecFolder = Annotated[
     Path | None,
-    typer.Option(help="Folder that relative paths of the run's spec start from, if the files have moved."),
+    typer.Option(
+        help="Folder that relative paths of the run's spec start from, if the files have moved.",
+        parser=expanded,
+        metavar="PATH",
+    ),
 ]
 
 
@@ -60,14 +63,19 @@ def recommend(
             events = serving.history_of_items(data, history or [])
         found = serving.recommend(loaded, events, top, user)
         if format_ == "json":
-            typer.echo(json.dumps(serving.as_json(found), indent=1, ensure_ascii=False, allow_nan=False))
+            typer.echo(as_json(serving.as_json(found)))
         else:
-            serving.print_recommended(found, Console(width=None if sys.stdout.isatty() else 160))
+            serving.print_recommended(found, console(160))
 
 
 def export(
     run: Run,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; an older export is replaced.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder to write; an older export is replaced.", parser=expanded, metavar="PATH"
+        ),
+    ],
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="Best items of each user to write.")] = 100,
     results: Results = DEFAULT_RESULTS,
     spec_folder: SpecFolder = None,
@@ -87,8 +95,6 @@ def export(
         written = serving.export(load_run(folder, results, spec_folder), output, top)
         size = f"{written.users:,} users x {min(top, written.items):,} best of {written.items:,} items"
         if written.dim is None:
-            typer.echo(f"{size} in {output}; this method has no vectors, so there are lists only")
+            say(f"{size} in {output}; this method has no vectors, so there are lists only")
         else:
-            typer.echo(
-                f"{size}, and {written.dim:,} dimensions of both in {output}; how to use: {output}/manifest.json"
-            )
+            say(f"{size}, and {written.dim:,} dimensions of both in {output}; how to use: {output}/manifest.json")

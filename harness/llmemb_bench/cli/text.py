@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from llmemb_bench import progress
 from llmemb_bench.cli.options import (
@@ -20,15 +17,27 @@ from llmemb_bench.cli.options import (
     Sets,
     begin,
 )
+from llmemb_bench.config import expanded
+from llmemb_bench.terminal import as_json, console, say
 
 
 def embed(
-    spec: Annotated[Path, typer.Argument(help="A YAML spec; only its dataset and embeddings are read.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write: item, text, vector.")],
+    spec: Annotated[
+        Path,
+        typer.Argument(help="A YAML spec; only its dataset and embeddings are read.", parser=expanded, metavar="SPEC"),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Parquet file to write: item, text, vector.", parser=expanded, metavar="PATH"
+        ),
+    ],
     untuned: Annotated[
         bool, typer.Option(help="After SCFT, write the vectors of the encoder before it too (for `neighbours`).")
     ] = True,
-    adapter: Annotated[Path | None, typer.Option(help="Folder to copy the tuned weights to.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder to copy the tuned weights to.", parser=expanded, metavar="PATH")
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     set_: Sets = None,
     progress_: ProgressMode = None,
@@ -48,22 +57,20 @@ def embed(
 
         shape = write(part, Shelf(results / ".cache"), output, untuned=untuned, adapter=adapter)
         if shape is not None:
-            typer.echo(
-                f"{shape[0]:,} items x {shape[1]:,} dimensions in {output}; see: llmemb-bench neighbours {output} ITEM"
-            )
+            say(f"{shape[0]:,} items x {shape[1]:,} dimensions in {output}; see: llmemb-bench neighbours {output} ITEM")
 
 
 def neighbours(
-    vectors: Annotated[Path, typer.Argument(help="A file that `embed` wrote.", metavar="VECTORS")],
+    vectors: Annotated[Path, typer.Argument(help="A file that `embed` wrote.", parser=expanded, metavar="VECTORS")],
     items: Annotated[list[str], typer.Argument(help="Item ids, or words of one item's text.", metavar="ITEM...")],
     top: Annotated[int, typer.Option(min=1, help="Neighbours to show.")] = 5,
     format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON list.")] = "rich",
 ) -> None:
     """Show the nearest items of an item with their texts, before and after SCFT."""
-    from llmemb_bench.text.neighbours import as_json, neighbourhoods, print_neighbourhoods
+    from llmemb_bench.text import neighbours as near
 
-    found = neighbourhoods(vectors, items, top)
+    found = near.neighbourhoods(vectors, items, top)
     if format_ == "json":
-        typer.echo(json.dumps(as_json(found), indent=1, ensure_ascii=False))
+        typer.echo(as_json(near.as_json(found)))
     else:
-        print_neighbourhoods(found, Console(width=None if sys.stdout.isatty() else 160))
+        near.print_neighbourhoods(found, console(160))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.plugin import Plugin as Plugin
     from llmemb_bench.contracts.recommender import Backbone as Backbone
     from llmemb_bench.contracts.recommender import BackboneConfig as BackboneConfig
+    from llmemb_bench.contracts.recommender import Depth as Depth
     from llmemb_bench.contracts.recommender import Method as Method
     from llmemb_bench.contracts.recommender import Objective as Objective
     from llmemb_bench.contracts.recommender import Parts as Parts
@@ -59,6 +60,7 @@ _FILES = {
     "recommender": (
         "Backbone",
         "BackboneConfig",
+        "Depth",
         "Method",
         "Objective",
         "Parts",

@@ -44,7 +44,7 @@ class DatasetConfig(Config):
     """What stands between attributes (paper's); inside a value it becomes a full stop."""
     attributes: Annotated[list[str], AfterValidator(distinct)] | None = None
     """Attributes that go into the text, in this order; when absent all but those that tell an item's popularity."""
-    attribute_chars: Annotated[int, Field(ge=1)] | None = 4096
+    attribute_chars: Count | None = 4096
     """Longest attribute value in characters; longer ones are cut and counted (LLM-ESR's cap of a prompt)."""
     min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Keep events rated at least this high; absent: all (the paper keeps every rating above 0)."""

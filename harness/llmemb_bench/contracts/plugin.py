@@ -32,5 +32,7 @@ class Plugin(ABC):
 def _annotated_config(owner: type) -> type[Config]:
     from typing import get_type_hints
 
-    found: type[Config] = get_type_hints(owner)["config"]
+    found = get_type_hints(owner)["config"]
+    if not (isinstance(found, type) and issubclass(found, Config)):
+        raise TypeError(f"{owner.__name__} annotates `config` with {found}, which is no subclass of Config")
     return found

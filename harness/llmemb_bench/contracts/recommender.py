@@ -24,12 +24,18 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.ids import PAD, mask_id
 
 ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
+WIDEST = 1 << 16
+"""Numbers of a vector: the largest language models have a quarter of it."""
+
+
+Depth = Annotated[int, Field(ge=1, le=256)]
+"""Blocks or layers one behind another; deeper than any recommender that was ever trained."""
 
 
 class BackboneConfig(Config):
     """Settings that every backbone has."""
 
-    dim: Annotated[int, Field(ge=1)] = 64
+    dim: Annotated[int, Field(ge=1, le=WIDEST)] = 64
     """Width of item vectors and states."""
     max_len: Annotated[int, Field(ge=1)] = 50
     """Longest history that the model sees, in events; the latest are kept."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from llmemb_bench.data.padding import SeenItems
 from llmemb_bench.data.split import Split, Stage
 from llmemb_bench.errors import SpecError
+from llmemb_bench.memory import require
 
 
 def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: Stage = "test") -> NDArray[np.int32]:
@@ -22,6 +23,7 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: S
     owners = np.repeat(np.arange(data.n_users), split.lengths)
     seen = SeenItems(owners[known], data.items[known], data.n_items)
     _check_enough(split, seen, count, stage)
+    require(32 * len(users) * count, f"sampled-{count} for {len(users):,} users", _setting(stage))
     drawn = np.zeros((len(users), count), dtype=np.int32)
     open_rows = np.arange(len(users))
     while len(open_rows):
@@ -42,9 +44,13 @@ def _check_enough(split: Split, seen: SeenItems, count: int, stage: Stage) -> No
         raise SpecError(
             f"sampled-{count} needs {count} items outside a user's events; user '{user}' leaves {left.min()} "
             f"of {split.data.n_items}",
-            where="evaluate.protocols" if stage == "test" else "recommender.train.monitor_protocol",
+            where=_setting(stage),
             fix="protocols: [full]" if stage == "test" else "monitor_protocol: full",
         )
+
+
+def _setting(stage: Stage) -> str:
+    return "evaluate.protocols" if stage == "test" else "recommender.train.monitor_protocol"
 
 
 def _later_doubles(block: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from llmemb_bench.config import Choice, SpecPath
 from llmemb_bench.registry import Entry
@@ -20,8 +21,8 @@ from llmemb_bench.spec.words import described
 def print_plugin(entry: Entry, console: Console) -> None:
     """Name, first line, documentation, and one row a setting."""
     plugin = entry.load()
-    console.print(f"[bold]{entry.kind}/{entry.name}[/]  {escape(entry.summary)}", highlight=False)
-    console.print(inspect.cleandoc(plugin.__doc__ or ""), highlight=False, markup=False)
+    console.print(Text(f"{entry.kind}/{entry.name}", style="bold"), entry.summary, highlight=False)
+    console.print(inspect.cleandoc(plugin.__doc__ or ""), highlight=False)
     table = Table()
     for heading in ("setting", "type", "default", "meaning and origin"):
         table.add_column(heading, overflow="fold")

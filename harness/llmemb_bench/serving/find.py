@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmemb_bench.config import expanded
 from llmemb_bench.errors import MissingError, SpecError
 from llmemb_bench.registry import suggestion
 from llmemb_bench.store.schema import MANIFEST
@@ -14,8 +15,8 @@ SHOWN = 8
 
 def find_run(wanted: str, results: Path) -> Path:
     """A run folder by its path, or by a part of `EXPERIMENT/FOLDER` that only one in `results` has."""
-    if (Path(wanted) / MANIFEST).is_file():
-        return Path(wanted)
+    if (expanded(wanted) / MANIFEST).is_file():
+        return expanded(wanted)
     known = {
         f"{path.parent.parent.name}/{path.parent.name}": path.parent
         for path in sorted((results / "runs").glob("*/[!.]*/" + MANIFEST))

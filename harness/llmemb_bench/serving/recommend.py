@@ -20,6 +20,7 @@ from llmemb_bench.errors import Problem, SpecError
 from llmemb_bench.evaluation.buckets import head_items, item_counts
 from llmemb_bench.serving.load import LoadedRun
 from llmemb_bench.serving.scoring import Histories, best_of
+from llmemb_bench.terminal import shown
 
 IDS_COMPARED = 20_000
 IDS_SHOWN = 5
@@ -141,27 +142,27 @@ def as_json(found: Recommended) -> dict[str, Any]:
 
 def print_recommended(found: Recommended, console: Console) -> None:
     """The latest of the history, then the best items."""
-    console.print(found.label, style="bold", markup=False, highlight=False)
-    whose = f"user {found.user}" if found.user is not None else "the history given"
+    console.print(found.label, style="bold", highlight=False)
+    whose = f"user {shown(found.user)}" if found.user is not None else "the history given"
     unread = len(found.history) - found.read
     notes = f"; the model reads the latest {found.read}" if unread else ""
-    console.print(f"{whose}, {len(found.history)} events{notes}", markup=False, highlight=False)
+    console.print(f"{whose}, {len(found.history)} events{notes}", highlight=False)
     earlier = len(found.history) - EVENTS_SHOWN
     history = _table("", "ITEM", "TITLE")
     if earlier > 0:
         history.add_row("", "...", f"{earlier} earlier")
     for event in found.history[-EVENTS_SHOWN:]:
-        history.add_row("", event.item, _short(event.title))
-    console.print(history, markup=False, highlight=False)
+        history.add_row("", shown(event.item), _short(event.title))
+    console.print(history, highlight=False)
     console.print()
     if not found.items:
-        console.print("nothing is left to recommend: every item is in the history", markup=False)
+        console.print("nothing is left to recommend: every item is in the history")
         return
     items = _table("RANK", "ITEM", "BUCKET", "TRAINING EVENTS", "SCORE", "TITLE")
     for item in found.items:
         cells = (item.bucket, f"{item.training_events:,}", f"{item.score:.4f}", _short(item.title))
-        items.add_row(str(item.rank), item.item, *cells)
-    console.print(items, markup=False, highlight=False)
+        items.add_row(str(item.rank), shown(item.item), *cells)
+    console.print(items, highlight=False)
 
 
 def _table(*headings: str) -> Table:
@@ -173,4 +174,4 @@ def _table(*headings: str) -> Table:
 
 
 def _short(text: str, length: int = 80) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return shown(text if len(text) <= length else text[: length - 1] + "…")

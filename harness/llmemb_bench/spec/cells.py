@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from llmemb_bench.contracts import Dataset, Encoder, Method
-from llmemb_bench.errors import Problem, SpecError
+from llmemb_bench.errors import BenchError, Problem, SpecError
 from llmemb_bench.registry import suggestion
 from llmemb_bench.spec.check import TextPart, check, configure, part_of
 from llmemb_bench.spec.frame import Embeddings, Spec
@@ -20,6 +21,8 @@ from llmemb_bench.spec.resolve import digest, resolve
 from llmemb_bench.spec.source import Document, assign, override, read, relocate
 from llmemb_bench.training.settings import TrainConfig
 
+MOST_CELLS = 2_000
+"""Cells of one spec: each is a run with a folder of its own."""
 NONE = "none"
 """The label of a part that a cell does not have."""
 
@@ -50,6 +53,18 @@ class Cell:
     """Without the parts that the method does not use."""
     labels: Labels
     seed: int
+    document: Document = field(default_factory=lambda: Document({}), compare=False, repr=False)
+    """What it was read from."""
+
+    def located(self, error: BenchError) -> BenchError:
+        """The same failure; where it names a setting, with the line that the setting stands on."""
+        error.problems = tuple(self._located(problem) for problem in error.problems)
+        return error
+
+    def _located(self, problem: Problem) -> Problem:
+        keys = tuple(problem.where.split("."))
+        line = self.document.place(keys) if keys[0] in Spec.model_fields else ""
+        return replace(problem, where=f"{line}: {problem.where}") if line else problem
 
     @property
     def configuration(self) -> str:
@@ -82,9 +97,11 @@ def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) 
         if spec is None or found:
             continue
         used = _without_unused(spec)
-        for seed in spec.seeds:
-            cell = Cell(used, _labels(used, assignment_of_cell, document), seed)
-            cells.setdefault((cell.configuration, seed), cell)
+        labels = _labels(used, assignment_of_cell, document)
+        of_seeds = [Cell(used, labels, seed, raw) for seed in spec.seeds]
+        configuration = of_seeds[0].configuration
+        for cell in of_seeds:
+            cells.setdefault((configuration, cell.seed), cell)
     if problems:
         raise SpecError.of(problems)
     return list(cells.values())
@@ -95,7 +112,8 @@ def text_part(path: Path, sets: Sequence[str] = ()) -> TextPart:
     document = read(path)
     for assignment in sets:
         override(document, assignment)
-    for key in document.value.get("matrix") or {}:
+    varied = document.value.get("matrix")
+    for key in varied if isinstance(varied, Mapping) else ():
         if str(key).partition(".")[0] in TextPart.model_fields:
             raise SpecError(
                 f"the matrix varies '{key}': which of them is meant?",
@@ -110,11 +128,12 @@ def text_part(path: Path, sets: Sequence[str] = ()) -> TextPart:
 
 def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
     """One document for each combination of the matrix, and what the matrix chose for it."""
-    matrix = document.value.get("matrix")
+    matrix = document.value.get("matrix", {})
     if not isinstance(matrix, dict) or not all(isinstance(values, list) and values for values in matrix.values()):
-        yield {}, document  # absent, or wrong: the frame says so
+        yield {}, document  # wrong: the frame says so
         return
     _check_matrix_keys(matrix, document)
+    _refuse_huge(matrix, document)
     for combination in itertools.product(*(enumerate(values) for values in matrix.values())):
         chosen = dict(zip(matrix, combination, strict=True))
         raw = Document(copy.deepcopy(document.value), dict(document.places))
@@ -126,6 +145,20 @@ def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
                 if loc[:3] == source:
                     raw.places[(*keys, *loc[3:])] = where
         yield {path: value for path, (_, value) in chosen.items()}, raw
+
+
+def _refuse_huge(matrix: Mapping[str, Sequence[Any]], document: Document) -> None:
+    """Before they are built: nobody trains so many recommenders, and checking them all would take minutes."""
+    seeds = document.value.get("seeds")
+    n_seeds = len(seeds) if isinstance(seeds, list) else 1
+    count = math.prod(len(values) for values in matrix.values()) * n_seeds
+    if count > MOST_CELLS:
+        sizes = " x ".join(str(len(values)) for values in matrix.values()) or "1"
+        raise SpecError(
+            f"{sizes} values and {n_seeds} seeds make {count:,} cells; a spec may have {MOST_CELLS:,}",
+            where=document.place(("matrix",) if matrix else ("seeds",)),
+            fix="take fewer values, or several specs",
+        )
 
 
 def _check_matrix_keys(matrix: dict[str, Any], document: Document) -> None:

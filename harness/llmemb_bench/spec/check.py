@@ -22,7 +22,7 @@ from llmemb_bench.config import (
 )
 from llmemb_bench.contracts import Plugin
 from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError
+from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
 from llmemb_bench.registry import find, suggestion
 from llmemb_bench.spec.frame import Embeddings, Evaluate, Spec
 from llmemb_bench.spec.source import Document, Loc
@@ -135,6 +135,10 @@ def _check_choice(choice: Choice, document: Document, loc: Loc) -> Iterator[Prob
         config = config_type.model_validate(dict(choice.settings))
     except ValidationError as error:
         yield from _problems(error, config_type, dict(choice.settings), document, loc)
+        return
+    except Exception as error:  # of a plugin's own validator
+        finding = f"the {choice.kind} plugin '{choice.use}' cannot check its settings: {told(error)}"
+        yield Problem(document.place(loc), finding, "mend the plugin")
         return
     yield from _check_choices(config, document, loc)
 

@@ -17,6 +17,7 @@ from llmemb_bench.config import (
     MetricChoice,
     ObjectiveChoice,
     Protocol,
+    Seed,
     distinct,
 )
 from llmemb_bench.data.settings import SplitConfig
@@ -95,7 +96,7 @@ class Spec(Config):
     """Version of this format."""
     name: Name
     """Name of the experiment: its rows in reports, its folder under results."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(distinct)] = [42]
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(distinct)] = [42]
     """Seeds of stage 2; each gives a run (paper: 42, 43, 44)."""
     dataset: DatasetChoice
     """Which dataset."""

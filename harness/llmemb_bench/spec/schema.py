@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from llmemb_bench.errors import BenchError
+from llmemb_bench.errors import BenchError, told
 from llmemb_bench.registry import KINDS, Entry, entries
 from llmemb_bench.spec.frame import Spec
+from llmemb_bench.terminal import say
 
 
 def spec_schema() -> dict[str, Any]:
@@ -41,8 +41,8 @@ def _with_references(value: Any) -> Any:
 def _plugin(entry: Entry, definitions: dict[str, Any]) -> dict[str, Any] | None:
     try:
         schema = entry.load().config_type().model_json_schema()
-    except BenchError as error:
-        sys.stderr.write(f"left out: {error}\n")
+    except Exception as error:  # a plugin is foreign code
+        say(f"left out: {error if isinstance(error, BenchError) else f'{entry.path}: {told(error)}'}", err=True)
         return None
     definitions.update(schema.pop("$defs", {}))
     return {

@@ -5,6 +5,7 @@ YAML 1.2 (so `1e-4` is a number and `no` a string), doubled keys refused, no tag
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +13,29 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
-from llmemb_bench.config import SpecText
+from llmemb_bench.config import SpecText, expanded
 from llmemb_bench.errors import Problem, SpecError
 
 Loc = tuple[str | int, ...]
 """The way to a value: keys and list positions from the top."""
 
-LONGEST_SPEC = 1_000_000  # bytes; a spec is written by hand
-MOST_VALUES = 100_000  # aliases can multiply: refuse to unfold more than this
+LONGEST_SPEC = 100_000  # bytes; a spec is written by hand, and more would take seconds to read
+LONGEST_UNFOLDED = 10 * LONGEST_SPEC  # characters; aliases can multiply long texts too
+MOST_VALUES = 20_000  # aliases can multiply: refuse to unfold more than this
+DEEPEST = 50  # levels; the deepest setting of ours lies ten below the top
+MOST_BASES = 20  # files that extend one another
+LARGEST_NUMBER = 2**63 - 1  # what DuckDB, NumPy and torch count with
+PLAIN = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
+)
+"""Tags of plain values; any other builds an object."""
+
+
+VARIABLE = re.compile(r"[^\s,\[\]{}\"']*\$\{[^}]*\}[^\s,\[\]{}\"']*")
+"""A path with a variable, on a line that is no YAML because of it."""
 
 
 @dataclass
@@ -44,15 +58,18 @@ def read(path: Path) -> Document:
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> Document:
-    if path.resolve() in seen:
+    text, here = _text_of(path), path.resolve()
+    if here in seen:
         raise SpecError("extends itself", where=str(path), fix="break the circle of 'extends:'")
-    document = parse(_text_of(path), str(path), path.parent)
+    if len(seen) == MOST_BASES:
+        raise SpecError(f"is extended by {MOST_BASES} files one after another", where=str(path), fix="merge some")
+    document = parse(text, str(path), path.parent)
     if "extends" not in document.value:
         return document
     base_name = document.value.pop("extends")
     if not isinstance(base_name, str):
         raise SpecError("should name one file", where=document.place(("extends",)), fix="extends: base.yaml")
-    base = _read(path.parent / base_name, (*seen, path.resolve()))
+    base = _read(path.parent / expanded(base_name), (*seen, here))
     base.value.pop("name", None)
     value = _merge(base.value, document.value)
     return Document(value, base.places | document.places)
@@ -60,38 +77,58 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Document:
 
 def _text_of(path: Path) -> str:
     try:
-        if path.stat().st_size > LONGEST_SPEC:
+        with path.open("rb") as file:  # at most so much: it may be a device that never ends
+            read = file.read(LONGEST_SPEC + 1)
+        if len(read) > LONGEST_SPEC:
             raise SpecError(f"is larger than {LONGEST_SPEC:,} bytes; is it a spec?", where=str(path))
-        return path.read_text(encoding="utf-8")
+        return read.decode("utf-8-sig")
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}", where=str(path), fix="llmemb-bench run specs/NAME.yaml"
         ) from error
     except UnicodeDecodeError as error:
-        raise SpecError(f"is not UTF-8 text: {error.reason}", where=str(path)) from error
+        line = read[: error.start].count(b"\n") + 1
+        raise SpecError(f"is not UTF-8 text: {error.reason}", where=f"{path}:{line}", fix="save it as UTF-8") from error
+    except ValueError as error:
+        raise SpecError(f"cannot be a file's name: {error}", where=str(path)) from error
 
 
 def parse(text: str, name: str, folder: Path) -> Document:
     """One YAML document whose top is a mapping; every fault in it is reported at once."""
     yaml = YAML(typ="safe", pure=True)
+    reader = _Reader(yaml, name, folder)
     try:
         node = yaml.compose(text)
-        reader = _Reader(yaml, name, folder)
         value = reader.build(node, ()) if node is not None else None
     except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise _not_yaml(error, text, name) from error
+    except ReaderError as error:
+        line = text[: error.position].count("\n") + 1
         raise SpecError(
-            f"is not YAML: {error.problem or error.context}",
-            where=f"{name}:{line}",
-            fix="check the indentation",
+            f"holds the character {chr(error.character)!r}, which no YAML may", where=f"{name}:{line}", fix="remove it"
         ) from error
     except (YAMLError, ValueError) as error:
         raise SpecError(f"is not YAML: {error}", where=name) from error
+    except RecursionError as error:
+        raise SpecError(f"is nested more than {DEEPEST} levels deep", where=name) from error
     if reader.problems:
         raise SpecError.of(reader.problems)
     if not isinstance(value, dict):
         raise SpecError("should be a mapping of keys to values", where=name, fix="start with 'version: 1'")
     return Document(value, reader.places)
+
+
+def _not_yaml(error: MarkedYAMLError, text: str, name: str) -> SpecError:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line if mark else 0
+    written = [*text.splitlines(), ""][min(line, text.count("\n"))]
+    fix = "check the indentation"
+    if "${" in written:
+        fix = f'quote what holds ${{...}}, for example "{(VARIABLE.search(written) or ["${env:NAME}/file"])[0]}"'
+    elif "\t" in written:
+        fix = "write spaces in place of tabs"
+    finding = f"is not YAML: {error.problem or error.context}"
+    return SpecError(finding, where=f"{name}:{line + 1}", fix=fix)
 
 
 class _Reader:
@@ -101,35 +138,70 @@ class _Reader:
         self.yaml, self.name, self.folder = yaml, name, folder
         self.places: dict[Loc, str] = {}
         self.problems: list[Problem] = []
+        self.length = 0
 
     def build(self, node: Node, loc: Loc) -> Any:
-        if len(self.places) > MOST_VALUES:
-            raise ValueError(f"holds more than {MOST_VALUES:,} values")
-        tag = str(node.tag)
-        if not tag.startswith("tag:yaml.org,2002:") or "python" in tag:
-            raise ValueError(f"line {node.start_mark.line + 1}: the tag '{tag}' builds an object; write plain values")
-        self.places.setdefault(loc, f"{self.name}:{node.start_mark.line + 1}")
+        where = self._where(node)
+        if len(self.places) > MOST_VALUES or self.length > LONGEST_UNFOLDED:
+            size = f"{MOST_VALUES:,} values or {LONGEST_UNFOLDED:,} characters"
+            raise SpecError(f"holds more than {size}", where=where, fix="use fewer aliases")
+        if len(loc) > DEEPEST:
+            raise SpecError(
+                f"is nested more than {DEEPEST} levels deep",
+                where=where,
+                fix="write it flat; an alias may not stand in what it names",
+            )
+        if str(node.tag) not in PLAIN:
+            raise SpecError(f"the tag '{node.tag}' builds an object", where=where, fix="write plain values")
+        self.places.setdefault(loc, where)
         if isinstance(node, MappingNode):
             return self._mapping(node, loc)
         if isinstance(node, SequenceNode):
             return [self.build(child, (*loc, place)) for place, child in enumerate(node.value)]
         return self._scalar(node)
 
+    def _where(self, node: Node) -> str:
+        return f"{self.name}:{node.start_mark.line + 1}"
+
     def _scalar(self, node: Node) -> Any:
-        value = self.yaml.constructor.construct_object(node)
+        text = str(node.value)
+        self.length += len(text)
+        try:
+            value = self.yaml.constructor.construct_object(node)
+        except MarkedYAMLError:
+            raise
+        except Exception:  # the library's own way to say that a text is no number or no date
+            value = None
+            self._refuse(node, f"'{_short(text)}' is no {str(node.tag).rpartition(':')[2]}", "quote it")
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            self._refuse(node, f"the number {_short(text)} is too large", f"at most {LARGEST_NUMBER}")
+            return 0
+        if isinstance(value, str) and any("\ud800" <= one <= "\udfff" for one in value):
+            self._refuse(node, "holds half of a character (a lone surrogate)", "write the character itself")
         return SpecText(value, self.folder) if isinstance(value, str) else value
 
     def _mapping(self, node: MappingNode, loc: Loc) -> dict[str, Any]:
         built: dict[str, Any] = {}
         for key_node, child in node.value:
-            key, where = str(key_node.value), f"{self.name}:{key_node.start_mark.line + 1}"
+            if not isinstance(key_node, ScalarNode):
+                self._refuse(key_node, "a key should be a word", "key: value")
+                continue
+            key = str(key_node.value)
             if key in built:
                 first = self.places[(*loc, key)]
-                self.problems.append(Problem(where, f"the key '{key}' stands twice (first at {first})", "keep one"))
+                self._refuse(key_node, f"the key '{_short(key)}' stands twice (first at {first})", "keep one")
                 continue
-            self.places[(*loc, key)] = where
+            self.length += len(key)
+            self.places[(*loc, key)] = self._where(key_node)
             built[key] = self.build(child, (*loc, key))
         return built
+
+    def _refuse(self, node: Node, finding: str, fix: str) -> None:
+        self.problems.append(Problem(self._where(node), finding, fix))
+
+
+def _short(text: str, length: int = 40) -> str:
+    return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"
 
 
 def _merge(base: Any, over: Any) -> Any:
@@ -143,11 +215,14 @@ def _merge(base: Any, over: Any) -> Any:
 
 def override(document: Document, assignment: str) -> None:
     """Apply one `--set a.b=c`; the value is YAML, relative paths start from the working folder."""
-    where = f"--set {assignment}"
+    where = f"--set {_short(assignment, 100)}"
     dotted, equals, text = assignment.partition("=")
     if not (dotted and equals):
         raise SpecError("should read KEY=VALUE", where=where, fix="--set recommender.train.epochs=5")
-    value = parse(f"value: {text}", where, Path.cwd()).value.get("value")
+    given = parse(f"value: {text}", where, Path.cwd()).value
+    if given.keys() != {"value"}:
+        raise SpecError("should set one key", where=where, fix="one --set for each key")
+    value = given["value"]
     keys = ["matrix", dotted.removeprefix("matrix.")] if dotted.startswith("matrix.") else dotted.split(".")
     varied = document.value.get("matrix") or {}
     for path in varied if isinstance(varied, Mapping) else ():
@@ -158,7 +233,7 @@ def override(document: Document, assignment: str) -> None:
 
 
 def relocate(document: Document, loc: Loc, where: str) -> None:
-    """A value that the command line gave stands there, and no longer in the file."""
+    """Say that a value, and all in it, stands elsewhere."""
     for inner in [known for known in document.places if known[: len(loc)] == loc]:
         del document.places[inner]
     document.places[loc] = where

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Plugin
-from llmemb_bench.errors import BenchError
+from llmemb_bench.errors import BenchError, told
 from llmemb_bench.registry import Entry, find
 from llmemb_bench.testing import dataset, objective, recommender, text
 from llmemb_bench.testing.case import Broken, Case, Skipped, require
@@ -63,14 +63,14 @@ def _run(check: Check, entry: Entry, plugin: type[Plugin], folder: Path) -> Resu
         return Result(name, "skipped", str(skipped))
     except (Broken, BenchError) as error:
         return Result(name, "failed", str(error))
-    except Exception as error:  # whatever a plugin raises is its result
+    except (Exception, SystemExit) as error:  # whatever a plugin raises is its result
         return Result(name, "failed", _told(error, entry))
     return Result(name, "passed")
 
 
-def _told(error: Exception, entry: Entry) -> str:
+def _told(error: BaseException, entry: Entry) -> str:
     """What a plugin raised, and the line of its file that was on the way."""
-    words = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].removesuffix(": ")
+    words = told(error)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(entry.path)]
     return f"it raises {words} -> look at {entry.path}:{lines[-1]}" if lines else f"it raises {words}"
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.memory import require
 
 SUFFIX = ".parquet"
 ROWS_A_BLOCK = 20_000
@@ -71,16 +72,29 @@ def read_vectors(path: Path, column: str = "vector") -> tuple[list[str], Table]:
     """Item ids and the vectors of a column, row by row; a broken file is a DataError."""
     with duckdb.connect() as db:
         try:
+            width = _width(db, path, column)
             ids = db.execute("select item::varchar from read_parquet(?)", [str(path)]).fetchall()
-            widths = db.execute(
-                f"select distinct len({column}::float[]) from read_parquet(?) limit 3", [str(path)]
-            ).fetchall()
-            if len(widths) != 1 or not widths[0][0]:
-                raise DataError(f"has vectors of {len(widths)} different lengths", where=str(path))
             flat = db.execute(f"select unnest({column}::float[]) as x from read_parquet(?)", [str(path)]).fetchnumpy()
         except duckdb.Error as error:
             raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
-    return [item for (item,) in ids], np.ma.filled(flat["x"], np.nan).astype(np.float32).reshape(len(ids), -1)
+    return [item for (item,) in ids], np.ma.filled(flat["x"], np.nan).astype(np.float32).reshape(len(ids), width)
+
+
+def _width(db: duckdb.DuckDBPyConnection, path: Path, column: str) -> int:
+    """The one length of all vectors of a file that fits into memory; DataError where there is none."""
+    length = f"len({column}::float[])"
+    query = f"select count(*), min({length}), max({length}), count({column}) from read_parquet(?)"
+    rows, shortest, longest, filled = db.execute(query, [str(path)]).fetchall()[0]
+    if rows == 0:
+        raise DataError("holds no vectors", where=str(path))
+    if filled < rows:
+        raise DataError(f"lacks the vectors of {rows - filled:,} of {rows:,} rows", where=str(path))
+    if shortest != longest:
+        raise DataError(f"has vectors of {shortest} and of {longest} numbers", where=str(path))
+    if longest == 0:
+        raise DataError("has vectors of no numbers", where=str(path))
+    require(rows * (100 + 12 * longest), f"{rows:,} vectors of {longest:,} numbers", str(path))
+    return int(longest)
 
 
 def read_texts(path: Path) -> tuple[list[str], list[str], bool]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmemb_bench.errors import SpecError
+from llmemb_bench.terminal import shown
 from llmemb_bench.text.files import read_texts, read_vectors
 from llmemb_bench.text.geometry import unit
 
@@ -100,18 +101,18 @@ def as_json(found: Sequence[Neighbourhood]) -> list[dict[str, Any]]:
 def print_neighbourhoods(found: Sequence[Neighbourhood], console: Console) -> None:
     """One table an item and column; new neighbours carry a plus."""
     for neighbourhood in found:
-        console.print(f"{neighbourhood.item}  {_short(neighbourhood.text)}", style="bold", markup=False)
+        console.print(f"{shown(neighbourhood.item)}  {_short(neighbourhood.text)}", style="bold")
         for label, nearest in neighbourhood.nearest.items():
             table = Table(title=label, title_justify="left", box=None, pad_edge=False)
             for heading in ("", "COSINE", "ITEM", "TEXT"):
                 table.add_column(heading, no_wrap=True, justify="right" if heading == "COSINE" else "left")
             for near in nearest:
-                table.add_row("+" if near.is_new else "", f"{near.cosine:.3f}", near.item, _short(near.text))
-            console.print(table, markup=False)
+                table.add_row("+" if near.is_new else "", f"{near.cosine:.3f}", shown(near.item), _short(near.text))
+            console.print(table)
         console.print()
 
 
 def _short(text: str, length: int = 100) -> str:
     """An item's text in one line, without the instruction that all texts share."""
     line = " ".join(text.partition("\n")[2].split()) or " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
+    return shown(line if len(line) <= length else line[: length - 1] + "…")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llmemb_bench.config import MACHINE, AugmentationChoice, Config, LossChoice
+from llmemb_bench.config import MACHINE, AugmentationChoice, Config, LossChoice, Seed
 
 
 class HeldOutConfig(Config):
@@ -50,7 +50,7 @@ class ScftConfig(Config):
     """AdamW's decay (code: llm/ds.config leaves it to the trainer, whose default is 0)."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Longest gradient (paper: 1.0)."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of stage 1: one tuned encoder serves every seed of stage 2, as in the paper."""
     held_out: HeldOutConfig = HeldOutConfig()
     """Measurement on items that tuning does not see."""

@@ -43,7 +43,9 @@ def backward(
     items of the batch, so every process takes it as a whole and an equal share of its gradient.
     """
     here, device, positions = world(), batch.rows.device, sum(group.numel() for group in batch.inputs)
-    parts = here.size * max(config.accumulate, -(-positions // (here.size * POSITIONS_A_PART[device.type])))
+    parts = here.size * max(
+        min(config.accumulate, len(batch.users)), -(-positions // (here.size * POSITIONS_A_PART[device.type]))
+    )
     own = [batch.part(number, parts) for number in range(parts)][here.rank :: here.size] if parts > 1 else [batch]
     coarse = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
     with coarse:

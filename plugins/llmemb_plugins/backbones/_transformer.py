@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone, BackboneConfig, Depth
 from llmemb_plugins.backbones._dropout import Dropout, dropout
 
 EPSILON = {"pre_norm": 1e-5, "published": 1e-8}
@@ -37,7 +37,7 @@ class AttentionConfig(BackboneConfig):
 class BlocksConfig(AttentionConfig):
     """Settings of backbones whose block and padding can be the published ones."""
 
-    blocks: Annotated[int, Field(ge=1)] = 2
+    blocks: Depth = 2
     """Attention blocks (paper: 2)."""
     block: Literal["pre_norm", "published"] = "pre_norm"
     """`published` is the block of LLMEmb's code and of the PyTorch port of SASRec behind it: of the attention only

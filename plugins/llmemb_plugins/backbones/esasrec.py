@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llmemb_bench.contracts import Depth
 from llmemb_plugins.backbones._dropout import Dropout
 from llmemb_plugins.backbones._transformer import AttentionConfig, Block, Sight, Stack
 
@@ -16,7 +17,7 @@ from llmemb_plugins.backbones._transformer import AttentionConfig, Block, Sight,
 class ESasRecConfig(AttentionConfig):
     """Settings of `esasrec`."""
 
-    blocks: Annotated[int, Field(ge=1)] = 2
+    blocks: Depth = 2
     """LiGR blocks (the authors' benchmark: 2 on MovieLens, 1 on Amazon)."""
     heads: Annotated[int, Field(ge=1)] = 1
     """Attention heads; must divide `dim` (the authors' benchmark, leave-one-out: 1)."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone, BackboneConfig, Depth
 from llmemb_plugins.backbones._dropout import Dropout
 
 
 class FmlpConfig(BackboneConfig):
     """Settings of `fmlp`."""
 
-    blocks: Annotated[int, Field(ge=1)] = 2
+    blocks: Depth = 2
     """Blocks of a filter and a feed-forward net (paper: 2)."""
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from jaxtyping import Bool, Float
-from pydantic import Field
 from torch import Tensor, nn
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone, BackboneConfig, Depth
 from llmemb_plugins.backbones._dropout import Dropout
 
 
 class Gru4RecConfig(BackboneConfig):
     """Settings of `gru4rec`."""
 
-    layers: Annotated[int, Field(ge=1)] = 1
+    layers: Depth = 1
     """Recurrent layers (paper: 1)."""
     targets: Literal["all", "last"] = "all"
     """Predict the next event at every position like the other backbones; `last` trains on the last event only, which is

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone
+from llmemb_bench.contracts import Backbone, Depth
 from llmemb_plugins.backbones._dropout import Dropout, dropout
 from llmemb_plugins.backbones._transformer import AttentionConfig
 
@@ -18,7 +18,7 @@ from llmemb_plugins.backbones._transformer import AttentionConfig
 class HstuConfig(AttentionConfig):
     """Settings of `hstu`."""
 
-    blocks: Annotated[int, Field(ge=1)] = 2
+    blocks: Depth = 2
     """HSTU blocks (authors' code for MovieLens-1M: 2; its `large` setting: 8)."""
     heads: Annotated[int, Field(ge=1)] = 1
     """Attention heads; must divide `dim` (authors' code for MovieLens-1M: 1; its `large` setting: 2)."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone, BackboneConfig, Depth
 from llmemb_plugins.backbones._dropout import Dropout
 from llmemb_plugins.backbones._scan import scan
 
@@ -19,7 +19,7 @@ from llmemb_plugins.backbones._scan import scan
 class LruRecConfig(BackboneConfig):
     """Settings of `lrurec`."""
 
-    blocks: Annotated[int, Field(ge=1)] = 2
+    blocks: Depth = 2
     """Blocks of a recurrent unit and a feed-forward net (paper: 2)."""
     slowest: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Largest modulus of an eigenvalue at the start: how much of a memory one event leaves (authors' code: 0.99)."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Backbone, BackboneConfig
+from llmemb_bench.contracts import Backbone, BackboneConfig, Depth
 from llmemb_plugins.backbones._dropout import Dropout
 from llmemb_plugins.backbones._scan import solve
 
@@ -24,7 +24,7 @@ _SHORTEST = 4
 class Mamba4RecConfig(BackboneConfig):
     """Settings of `mamba4rec`."""
 
-    layers: Annotated[int, Field(ge=1)] = 1
+    layers: Depth = 1
     """Mamba layers (authors' code: 1). A single layer has no residual around its Mamba block, more have."""
     states: Annotated[int, Field(ge=1)] = 32
     """Numbers that each channel remembers (paper: 32)."""

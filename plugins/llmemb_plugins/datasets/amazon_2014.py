@@ -40,7 +40,7 @@ class Amazon2014Config(FilesConfig):
     """File name of the items, if not the official one."""
     instruction: str = "The beauty item has the following attributes: "
     """The line that every prompt starts with (paper's, for Beauty)."""
-    attribute_chars: int | None = 100
+    attribute_chars: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 100
     """Longest attribute value (paper: 100)."""
 
 

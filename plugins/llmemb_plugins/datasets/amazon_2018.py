@@ -38,7 +38,7 @@ class Amazon2018Config(FilesConfig):
     """Read CATEGORY_5.json.gz instead of the full CATEGORY.json.gz."""
     instruction: str = "The fashion item has the following attributes: "
     """The line that every prompt starts with (paper's, for Fashion)."""
-    attribute_chars: int | None = 100
+    attribute_chars: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 100
     """Longest attribute value (paper: 100)."""
 
 

@@ -37,7 +37,7 @@ class Amazon2023Config(FilesConfig):
     """Category as the files are named, for example All_Beauty."""
     instruction: str = "The item has the following attributes: "
     """The line that every prompt starts with (ours; the paper has no data of 2023)."""
-    attribute_chars: int | None = 100
+    attribute_chars: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 100
     """Longest attribute value (as the paper has it for the earlier releases)."""
 
 

@@ -12,7 +12,9 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmemb_bench.config import Seed
 from llmemb_bench.contracts import Dataset, DatasetConfig
+from llmemb_bench.memory import require
 from llmemb_bench.seeds import generator
 
 TOPICS = {
@@ -68,17 +70,17 @@ COLOURS = ("red", "blue", "green", "black", "white", "yellow")
 class SyntheticConfig(DatasetConfig):
     """Settings of `synthetic`; all numbers are ours."""
 
-    users: Annotated[int, Field(ge=1)] = 2000
-    """Users; each has at least five events."""
-    catalogue: Annotated[int, Field(ge=80)] = 2400
+    users: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    """Users; each has at least five events. They are drawn one by one: more than a million would take hours."""
+    catalogue: Annotated[int, Field(ge=80, le=1_000_000)] = 2400
     """Items; some may never occur."""
-    mean_length: Annotated[float, Field(ge=5)] = 9.0
+    mean_length: Annotated[float, Field(ge=5, le=10_000)] = 9.0
     """Mean events a user."""
     signal: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Probability that an event follows the user's taste, which the texts carry; the others follow popularity."""
-    zipf: Annotated[float, Field(ge=0)] = 1.0
+    zipf: Annotated[float, Field(ge=0, le=50)] = 1.0
     """Exponent of item popularity: weight of the item at rank r is r^-zipf."""
-    seed: Annotated[int, Field(ge=0)] = 7
+    seed: Seed = 7
     """Seed of the whole world."""
     instruction: str = "The item has the following attributes: "
     """The line that every prompt starts with."""
@@ -107,6 +109,9 @@ class Synthetic(Dataset):
         return []
 
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
+        n_users, catalogue = self.config.users, self.config.catalogue
+        require(48 * n_users * self.config.mean_length, f"the events of {n_users:,} users", "dataset.users")
+        require(1_000 * catalogue, f"the texts of {catalogue:,} items", "dataset.catalogue")
         users, items = _events(self.config)
         drawn = {"user": users, "item": items}  # noqa: F841  # read by the query
         db.execute("create table drawn_event as select * from drawn")

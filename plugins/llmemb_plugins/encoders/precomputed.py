@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import Encoder
 from llmemb_bench.data.raw import lines
 from llmemb_bench.data.recdata import Items
-from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.errors import BenchError, DataError, MissingError, SpecError, told
 from llmemb_bench.text.files import read_vectors
 
 
@@ -69,14 +69,18 @@ def _read(path: Path, ids: Path | None) -> tuple[list[str], Float[np.ndarray, "r
             return read_vectors(path)
         vectors = _read_array(path)
         names = _names(ids) if ids else []
-    except (ValueError, TypeError, EOFError, OSError, SafetensorError) as error:
-        raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
+    except BenchError:
+        raise
+    except Exception as error:  # a header that lies is found out in many ways
+        raise DataError(f"cannot be read: {told(error)}", where=str(path), fix="is the file whole?") from error
     if ids is None:
         raise SpecError(f"{path.name} carries no item ids", where="embeddings.encoder", fix="ids: IDS.txt")
     if vectors.dtype.kind not in "fiu":
         raise DataError(f"holds {vectors.dtype}, should hold numbers", where=str(path))
     if vectors.ndim != 2 or len(names) != len(vectors):
         raise DataError(f"has shape {list(vectors.shape)}, but {ids.name} has {len(names)} ids", where=str(path))
+    if vectors.shape[1] == 0:
+        raise DataError("holds vectors of no numbers", where=str(path))
     return names, vectors
 
 
@@ -91,13 +95,22 @@ def _names(ids: Path) -> list[str]:
 def _read_array(path: Path) -> np.ndarray:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        array: np.ndarray = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # version, then the header's length, which NumPy reads at once
+            start = file.read(12)
+        if start[6:7] > b"\x01" and int.from_bytes(start[8:], "little") > path.stat().st_size:
+            raise DataError("has a header longer than the file", where=str(path), fix="is the file whole?")
+        # As a map: NumPy allocates what the header claims before it reads, but maps no more than there is.
+        with np.errstate(over="raise"):
+            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
     if suffix == ".safetensors":
         tensors = load_file(path)
         if len(tensors) != 1:
             raise DataError(f"holds {len(tensors)} tensors, should hold one", where=str(path))
-        floats: np.ndarray = next(iter(tensors.values())).float().numpy()
+        tensor = next(iter(tensors.values()))
+        if tensor.is_complex() or tensor.dtype == torch.bool:
+            raise DataError(f"holds {tensor.dtype}, should hold numbers", where=str(path))
+        floats: np.ndarray = tensor.float().numpy()
         return floats
     raise SpecError(f"'{path.suffix}' is no known format", where=str(path), fix="use .npy, .parquet or .safetensors")
 

@@ -8,18 +8,19 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from llmemb_bench.config import Config
+from llmemb_bench.config import Config, Seed
 from llmemb_bench.contracts import Encoder
 from llmemb_bench.data.recdata import Items
+from llmemb_bench.memory import require
 from llmemb_bench.seeds import generator
 
 
 class RandomConfig(Config):
     """Settings of `random`."""
 
-    dim: Annotated[int, Field(ge=1)] = 384
-    """Width (ours: MiniLM's)."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    dim: Annotated[int, Field(ge=1, le=65_536)] = 384
+    """Width (ours: MiniLM's); at most four times that of the largest language models."""
+    seed: Seed = 42
     """Seed of the draw."""
 
 
@@ -33,6 +34,7 @@ class Random(Encoder):
         self.config = config
 
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
+        require(20 * len(items) * self.config.dim, f"{len(items):,} vectors", "embeddings.encoder.dim")
         rows = [
             generator(self.config.seed, "random vector", item).standard_normal(self.config.dim) for item in items.ids
         ]

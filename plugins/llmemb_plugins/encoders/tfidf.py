@@ -18,7 +18,7 @@ from llmemb_bench.data.recdata import Items
 class TfidfConfig(Config):
     """Settings of `tfidf`."""
 
-    dim: Annotated[int, Field(ge=1)] = 384
+    dim: Annotated[int, Field(ge=1, le=65_536)] = 384
     """Width after the SVD, at most what the words span (ours: MiniLM's)."""
 
 

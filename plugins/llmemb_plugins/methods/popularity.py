@@ -22,13 +22,13 @@ class Popularity(Method):
 
     def __init__(self, config: PopularityConfig, parts: Parts) -> None:
         super().__init__(config, parts)
-        self.counts = torch.zeros(parts.n_items + 1)
+        self.counts = torch.zeros(parts.n_items + 1, dtype=torch.float64)
 
     def fit_counts(self, split: Split) -> None:
-        self.counts = torch.from_numpy(split.popularity).float()
+        self.counts = torch.from_numpy(split.popularity).double()  # float32 counts to 2^24 only
 
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        return torch.ones(len(histories), 1)
+        return torch.ones(len(histories), 1, dtype=torch.float64)
 
     def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
         return states * self.counts[items]

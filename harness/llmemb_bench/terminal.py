@@ -1,0 +1,66 @@
+"""Words on a terminal: what could move its cursor, recolour it or turn its lines round is shown escaped.
+
+Ids, titles, names and paths come from files that others wrote. Files and JSON keep them as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that a reader cannot see: C0 and C1, bidirectional marks, zero-width ones, halves of
+surrogate pairs, separators of lines and paragraphs."""
+NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def shown(text: object, keep: str = "") -> str:
+    """One line of text, unseen characters as `\\x1b` or `\\u202e`, but for those to `keep`."""
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(_escaped(one) if one not in keep and unicodedata.category(one) in UNSEEN else one for one in line)
+
+
+def _escaped(one: str) -> str:
+    code = ord(one)
+    short = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return NAMED.get(one) or (short if code < 0x10000 else f"\\U{code:08x}")
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """One line to stdout or stderr."""
+    typer.echo(shown(text), err=err)
+
+
+def as_json(value: Any) -> str:
+    """JSON that people can read too: letters of all languages as they are, unseen characters in JSON's own escapes."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"[^\n\x20-\x7e]", _in_json, text)
+
+
+def _in_json(match: re.Match[str]) -> str:
+    one = match[0]
+    if unicodedata.category(one) not in UNSEEN:
+        return one
+    code = one.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{code[place : place + 4]}" for place in range(0, len(code), 4))
+
+
+class _Seen(Console):
+    """A console that takes no text for markup and escapes what is unseen, in tables and titles too."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(shown(text, keep="\n"), **options)
+
+
+def console(width: int | None = None, *, err: bool = False) -> Console:
+    """Where tables go; `width` where they do not go to a terminal."""
+    made = _Seen(stderr=err, markup=False, emoji=False)
+    return made if made.is_terminal or width is None else _Seen(stderr=err, markup=False, emoji=False, width=width)
