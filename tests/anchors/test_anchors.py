@@ -9,18 +9,18 @@ import pytest
 from conftest import ROOT
 
 FLOORS: dict[str, dict[tuple[str, str, str], float]] = {
-    "beauty5_ids": {("full", "overall", "hr@10"): 0.0875, ("full", "overall", "ndcg@10"): 0.0537},
-    "toys_ids": {("full", "overall", "hr@10"): 0.0960, ("full", "overall", "ndcg@10"): 0.0600},
+    "beauty5_ids": {("full", "overall", "hr@10"): 0.0866, ("full", "overall", "ndcg@10"): 0.0527},
+    "toys_ids": {("full", "overall", "hr@10"): 0.0967, ("full", "overall", "ndcg@10"): 0.0602},
     "yelp_ids": {
-        ("sampled-100", "overall", "hr@10"): 0.605,
-        ("sampled-100", "overall", "ndcg@10"): 0.371,
-        ("sampled-100", "head", "hr@10"): 0.751,
-        ("sampled-100", "tail", "hr@10"): 0.100,
+        ("sampled-100", "overall", "hr@10"): 0.598,
+        ("sampled-100", "overall", "ndcg@10"): 0.362,
+        ("sampled-100", "head", "hr@10"): 0.742,
+        ("sampled-100", "tail", "hr@10"): 0.102,
     },
     "beauty_ids": {
-        ("sampled-100", "overall", "hr@10"): 0.420,
+        ("sampled-100", "overall", "hr@10"): 0.421,
         ("sampled-100", "overall", "ndcg@10"): 0.285,
-        ("sampled-100", "tail", "hr@10"): 0.040,
+        ("sampled-100", "tail", "hr@10"): 0.038,
     },
 }
 """Spec to (protocol, bucket, metric) of `id_only` with seed 42: 3 % below what one run reached, a tenth on the tail."""
