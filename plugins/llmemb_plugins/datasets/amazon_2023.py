@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
+from pydantic import Field
 
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, FilesConfig
