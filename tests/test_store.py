@@ -346,3 +346,20 @@ def test_a_run_folder_whose_spec_is_none_is_left_out_and_said(text, tmp_path, ca
     enter(tmp_path, run)
     assert overall(tmp_path)[0][3] == [1]
     assert "(spec.resolved.yaml is not what a run writes) -> run its spec again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["seed = 7", "method = 'sasrec', dataset = 'amazon'", "warnings = []", "series = ''"])
+def test_a_row_of_a_run_that_is_not_what_was_entered_is_made_again(change, tmp_path):
+    enter(tmp_path, write_run(tmp_path, seed=3, warnings=["odd"]))
+    before = overall(tmp_path)
+    with duckdb.connect(str(tmp_path / DATABASE)) as db:
+        db.execute(f"update runs set {change}")
+    assert overall(tmp_path) == before
+
+
+def test_a_manifest_that_nests_without_end_is_damage_of_its_run_alone(tmp_path, capsys):
+    enter(tmp_path, write_run(tmp_path, seed=1))
+    run = write_run(tmp_path, seed=2)
+    (run / "manifest.json").write_text("[" * 100_000)
+    assert overall(tmp_path)[0][3] == [1]
+    assert f"{run.name}: left out" in capsys.readouterr().err

@@ -58,7 +58,10 @@ def way_in(package: Path) -> str:
         return f"write {short(package.parent / FILE)} as CONTRIBUTING.md has it, then: {install(package.parent)}"
     if package.name in packages_of(project):
         return install(project)
-    return f"{short(project / FILE)} must say\n{indented(entry_point(package.name))}\nthen: {install(project)}"
+    entered = f'{package.name} = "{package.name}"'
+    return (
+        f'in {short(project / FILE)}, under [project.entry-points."{GROUP}"], add {entered}, then: {install(project)}'
+    )
 
 
 def install(project: Path) -> str:
@@ -74,7 +77,7 @@ def short(path: Path) -> str:
 
 def entry_point(package: str) -> str:
     """The two lines of a `pyproject.toml` that name a plugin package."""
-    return f'[project.entry-points."{GROUP}"]\nmine = "{package}"'
+    return f'[project.entry-points."{GROUP}"]\n{package} = "{package}"'
 
 
 def indented(text: str) -> str:

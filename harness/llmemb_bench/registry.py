@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
 from llmemb_bench.projects import GROUP, short, way_in
+from llmemb_bench.signals import Terminated
 
 if TYPE_CHECKING:
     from llmemb_bench.contracts import Plugin
@@ -80,7 +81,9 @@ class Entry:
             module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
             raise _missing_package(error, self) from error
-        except (Exception, SystemExit) as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
+        except (KeyboardInterrupt, Terminated):
+            raise
+        except BaseException as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
             raise self._broken("cannot be imported", error) from error
         contracts = importlib.import_module("llmemb_bench.contracts")
         contract = getattr(contracts, contracts.CONTRACTS[self.kind])

@@ -25,7 +25,7 @@ from llmemb_bench.evaluation.measure import check_size, measure, metrics_of, pro
 from llmemb_bench.pipeline import WEIGHTS, Evaluation, TextVectors, Trainer, text_vectors
 from llmemb_bench.report.cell import main_numbers
 from llmemb_bench.seal import fault
-from llmemb_bench.signals import interruptible
+from llmemb_bench.signals import Terminated, interruptible
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.frame import Spec
@@ -72,16 +72,18 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
         start = time.monotonic()
         try:
             fresh, folder = run_cell(cell, results)
-        except (Exception, SystemExit) as raised:  # a plugin is foreign code: whatever it raises ends its cell alone
+        except (KeyboardInterrupt, Terminated):
+            raise
+        except BaseException as raised:  # a plugin is foreign code: whatever it raises ends its cell alone
             if world().size > 1:
                 raise  # the others wait in the middle of this cell; who started them all ends them
             error = cell.located(as_failure(raised))
             outcome.failed += 1
             outcome.error = outcome.error or error
-            for line in map(str, error.problems):
-                if line not in told:  # cells share stages, and so their failures
-                    progress.alert(f"error: {line}")
-                told.add(line)
+            fresh_lines = [line for line in map(str, error.problems) if line not in told]
+            for line in fresh_lines or ["as before, for the same reason"]:  # cells share stages, and so their failures
+                progress.alert(f"error: {line}")
+            told.update(fresh_lines)
         else:
             outcome.done += 1
             outcome.kept += not fresh

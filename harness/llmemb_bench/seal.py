@@ -41,7 +41,7 @@ def fault(folder: Path, only: Sequence[str] = ()) -> str:
         return f"has no {SEAL} (an earlier version wrote none)"
     recorded = _recorded(folder)
     if not recorded:
-        return f"{SEAL} is damaged"
+        return f"{SEAL} is damaged, or of another version"
     for name in only or recorded:
         found = _of_file(folder, name, *recorded[name]) if name in recorded else f"{name} is not in {SEAL}"
         if found:
@@ -52,9 +52,10 @@ def fault(folder: Path, only: Sequence[str] = ()) -> str:
 def _recorded(folder: Path) -> dict[str, tuple[int, str]] | None:
     """Name to size and SHA-256; None where the seal is absent or damaged."""
     try:
-        files = json.loads((folder / SEAL).read_text(encoding="utf-8"))["files"]
+        read = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        files = read["files"] if read["schema"] == FORM else {}
         return {str(name): (int(file["size"]), str(file["sha256"])) for name, file in files.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

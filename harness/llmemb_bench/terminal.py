@@ -6,6 +6,7 @@ Ids, titles, names and paths come from files that others wrote. Files and JSON k
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from typing import Any
@@ -61,6 +62,8 @@ class _Seen(Console):
 
 
 def console(width: int | None = None, *, err: bool = False) -> Console:
-    """Where tables go; `width` where they do not go to a terminal."""
+    """Where tables go; `width` where they do not go to a terminal and COLUMNS says none."""
     made = _Seen(stderr=err, markup=False, emoji=False)
-    return made if made.is_terminal or width is None else _Seen(stderr=err, markup=False, emoji=False, width=width)
+    if width is not None and not made.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
+        made.width = width
+    return made

@@ -227,7 +227,7 @@ PLUGINS = {
     ),
     "methods/of_silence": (
         "from llmemb_bench.config import Config\nfrom llmemb_bench.contracts import Method\n"
-        "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\n",
+        "class Mute(BaseException):\n    def __str__(self):\n        raise RuntimeError\n",
         "Method",
         "Config",
         f"    def fit_counts(self, split):\n        raise Mute\n{REST}",

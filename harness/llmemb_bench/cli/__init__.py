@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 from llmemb_bench.cli.app import app
@@ -14,6 +15,9 @@ from llmemb_bench.terminal import say
 
 def main() -> None:
     """Console script: an expected failure is a line or two on stderr and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal or pipe that is not UTF-8 shows escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         with terminable(), interruptible():
             app(standalone_mode=True)
@@ -26,7 +30,7 @@ def main() -> None:
     except Terminated:
         sys.stderr.write("terminated; run the same command again and it does only what is missing\n")
         _end(int(Exit.TERMINATED))
-    except Exception as error:
+    except BaseException as error:
         from llmemb_bench.defects import as_failure
 
         _fail(as_failure(error))

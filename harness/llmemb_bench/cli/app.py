@@ -6,7 +6,6 @@ stdout holds the result only; progress and messages go to stderr.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,7 +85,9 @@ def run(
         if outcome.done:
             _print_report(results, [cells[0].spec.name], [])
         kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
-        say(f"{outcome.done} of {len(cells)} cells done{kept}; see: llmemb-bench report --results {results}")
+        failed = f", {outcome.failed} failed" if outcome.failed else ""
+        see = f"; see: llmemb-bench report --results {results}" if outcome.done else ""
+        say(f"{outcome.done} of {len(cells)} cells done{kept}{failed}{see}")
     if outcome.error is not None:
         raise typer.Exit(int(Exit.SOME_FAILED if outcome.done else outcome.error.exit_code))
 
@@ -142,7 +143,7 @@ def _print_report(results: Path, experiments: list[str], seeds: list[int]) -> No
     from llmemb_bench.report.rows import read_rows
     from llmemb_bench.report.tables import NARROWEST, print_tables
 
-    seen = console(None if os.environ.get("COLUMNS", "").isdecimal() else 180)
+    seen = console(180)
     seen.width = max(seen.width, NARROWEST)
     print_tables(read_rows(results, experiments, seeds), seen)
 

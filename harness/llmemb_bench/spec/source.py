@@ -127,6 +127,8 @@ def _not_yaml(error: MarkedYAMLError, text: str, name: str) -> SpecError:
         fix = f'quote what holds ${{...}}, for example "{(VARIABLE.search(written) or ["${env:NAME}/file"])[0]}"'
     elif "\t" in written:
         fix = "write spaces in place of tabs"
+    elif written.startswith("---"):
+        fix = "keep one document: what follows '---' is another"
     finding = f"is not YAML: {error.problem or error.context}"
     return SpecError(finding, where=f"{name}:{line + 1}", fix=fix)
 

@@ -50,7 +50,7 @@ _RUNS = {
 }
 """Of a run without training, all that is said of training is null; a teacher's budget holds its own teacher's too.
 `settings` is the resolved spec as JSON, for reports to say what differs; `stamp` hashes the files that a run was
-entered from, `content` its rows of `metrics`."""
+entered from, `content` its own row and its rows of `metrics`."""
 _METRICS = {
     **dict.fromkeys(("folder", "protocol", "bucket", "metric"), "varchar"),
     "value": "double",
@@ -223,16 +223,19 @@ def _make_tables(db: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _known(db: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Name to stamp of each run; the stamp is empty where rows of its metrics are not those that were entered."""
-    rows = db.execute("select * from runs").fetchall()
-    place = {name: number for number, name in enumerate(_RUNS)}
+    """Name to stamp of each run; the stamp is empty where its rows are not those that were entered."""
+    rows = [dict(zip(_RUNS, row, strict=True)) for row in db.execute("select * from runs").fetchall()]
     content = dict(db.execute(_CONTENT).fetchall())
     return {
-        row[place["folder"]]: row[place["stamp"]]
-        if row[place["content"]] == content.get(row[place["folder"]], "")
-        else ""
+        row["folder"]: row["stamp"] if row["content"] == _content(row, content.get(row["folder"], "")) else ""
         for row in rows
     }
+
+
+def _content(row: dict[str, Any], of_metrics: str) -> str:
+    """Hash of a row of `runs`, but for this hash, and of its rows of `metrics`."""
+    told = json.dumps([row[name] for name in _RUNS if name != "content"])
+    return hashlib.sha256((told + of_metrics).encode()).hexdigest()
 
 
 @dataclass
@@ -308,9 +311,12 @@ def _replace(db: duckdb.DuckDBPyConnection, name: str, run: Path, stamp: str) ->
     lists = ", ".join(f"unnest(?::{kind}[])" for kind in list(_METRICS.values())[1:])
     columns = [[row[column] for row in measured["metrics"]] for column in list(_METRICS)[1:]]
     db.execute(f"insert into metrics select ?, {lists}", [name, *columns])
-    content = db.execute(f"select content from ({_CONTENT}) where folder = ?", [name]).fetchone()
-    about["content"] = content[0] if content else ""
-    db.execute(f"insert into runs values ({', '.join('?' * len(_RUNS))})", [about[column] for column in _RUNS])
+    found = db.execute(f"select content from ({_CONTENT}) where folder = ?", [name]).fetchone()
+    marks = ", ".join("?" * len(_RUNS))
+    db.execute(f"insert into runs values ({marks})", [about.get(column) for column in _RUNS])
+    entered = db.execute("select * from runs where folder = ?", [name]).fetchone() or ()
+    content = _content(dict(zip(_RUNS, entered, strict=True)), found[0] if found else "")
+    db.execute("update runs set content = ? where folder = ?", [content, name])
 
 
 def _warnings(manifest: dict[str, Any], record: dict[str, Any] | None, settings: dict[str, Any]) -> list[str]:

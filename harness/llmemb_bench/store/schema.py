@@ -20,7 +20,7 @@ def manifest_of(run: Path) -> dict[str, Any]:
     """The manifest of a run folder; empty where there is none to read."""
     try:
         return dict(json.loads((run / MANIFEST).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
 
 

@@ -52,6 +52,8 @@ def _states(backbone: Backbone, x: Tensor, real: Tensor) -> Tensor:
     """With one seed a call, so that what dropout draws is the same for inputs of one shape."""
     with torch_seed(3):
         states: Tensor = backbone(x, real)
+    told = f"forward() returns a {type(states).__name__}, should return one tensor"
+    require(isinstance(states, Tensor), told, "an nn.GRU returns (states, last): take the first")
     return states
 
 

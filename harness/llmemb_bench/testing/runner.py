@@ -13,6 +13,7 @@ from llmemb_bench.config import Config
 from llmemb_bench.contracts import Plugin
 from llmemb_bench.errors import BenchError, told
 from llmemb_bench.registry import Entry, find
+from llmemb_bench.signals import Terminated
 from llmemb_bench.testing import dataset, objective, recommender, text
 from llmemb_bench.testing.case import Broken, Case, Skipped, require
 
@@ -63,7 +64,9 @@ def _run(check: Check, entry: Entry, plugin: type[Plugin], folder: Path) -> Resu
         return Result(name, "skipped", str(skipped))
     except (Broken, BenchError) as error:
         return Result(name, "failed", str(error))
-    except (Exception, SystemExit) as error:  # whatever a plugin raises is its result
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:  # whatever a plugin raises is its result
         return Result(name, "failed", _told(error, entry))
     return Result(name, "passed")
 

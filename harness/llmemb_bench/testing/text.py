@@ -29,6 +29,8 @@ def _of(items: Items, rows: Sequence[int]) -> Items:
 def an_item_has_one_finite_float32_vector(case: Case[Encoder]) -> None:
     items = small_items()
     vectors, again = _built(case).encode(items), _built(case).encode(items)
+    told = f"encode() returns a {type(vectors).__name__}, should return a NumPy array"
+    require(isinstance(vectors, np.ndarray), told, ".numpy()")
     require(vectors.dtype == np.float32, f"vectors are {vectors.dtype}, should be float32", "astype(np.float32)")
     found = list(vectors.shape)
     require(len(found) == 2 and found[0] == len(items), f"{len(items)} items have vectors of shape {found}")

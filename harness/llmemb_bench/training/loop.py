@@ -205,10 +205,9 @@ class _Training:
         if counted is None or score > (1 + ABOVE_POPULARITY) * counted.value:
             return {}
         way_out = "; train: {betas: [0.9, 0.98]} may help" if self.config.betas[1] > FAST_DECAY else ""
-        say(
-            f"epoch {self.state.epoch}: validation {score:.4f}, not above counting popularity ({counted.value:.4f})"
-            f"{way_out}"
-        )
+        above = "hardly" if score > counted.value else "not"
+        told = f"validation {score:.4f}, {above} above counting popularity ({counted.value:.4f})"
+        say(f"epoch {self.state.epoch}: {told}{way_out}")
         return {"popularity": counted.value}
 
     def _is_over(self) -> bool:
