@@ -120,6 +120,7 @@ def test_the_report_warns_of_runs_that_an_earlier_version_made(run, cli, tmp_pat
         about = json.loads(manifest.read_text())
         del about["series"]
         manifest.write_text(json.dumps(about | {"schema": 4}))
+        (manifest.parent / "seal.json").unlink()
     with duckdb.connect(str(results / DATABASE)) as db:
         for column in ("series", "settings"):
             db.execute(f"alter table runs drop column {column}")

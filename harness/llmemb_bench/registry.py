@@ -20,6 +20,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from llmemb_bench import progress
 from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
 from llmemb_bench.projects import GROUP, short, way_in
 from llmemb_bench.signals import Terminated
@@ -150,7 +151,10 @@ def roots_of(package: str) -> list[Path]:
 
 
 def _scan(package: str, origin: str) -> Iterator[Entry]:
-    for root in roots_of(package):
+    roots = roots_of(package)
+    if not roots:
+        progress.alert(f"warning: the plugins of {origin} are left out: '{package}' cannot be found")
+    for root in roots:
         for kind in KINDS:
             for path in sorted((root / kind).glob("[!_]*.py")):
                 yield Entry(kind, path.stem, f"{package}.{kind}.{path.stem}", origin, path)

@@ -88,7 +88,7 @@ def test_describe_counts_the_tail_and_what_of_it_training_never_saw(cli, tmp_pat
 
 
 def test_attributes_that_tell_popularity_come_with_a_warning(cli, hats):
-    assert "rank" not in cli("data", "describe", *hats).out
+    assert "items with rank" not in cli("data", "describe", *hats).out
     ran = cli("data", "describe", *hats, "--set", "attributes=[title, rank]")
     assert "items with rank" in ran.out
     assert "warning: the texts hold rank: popularity over the whole period" in ran.err

@@ -211,7 +211,11 @@ HOSTILE = {
     "own code without the option": ("embeddings.encoder.trust_remote_code=true", 2, "add --trust-remote-code"),
     "nothing to tune": ("embeddings.encoder.lora=null", 2, "all weights of the encoder are frozen"),
     "too many tokens": ("embeddings.encoder.max_tokens=999", 2, "the model takes 256 tokens at most"),
-    "a learning rate beyond all reason": ("embeddings.scft.learning_rate=1e38", 2, "less than or equal to 1"),
+    "a learning rate beyond all reason": (
+        "embeddings.scft.learning_rate=1e38",
+        2,
+        "1 or less and above 0",
+    ),
     "more warm-up than steps": ("embeddings.scft.warmup=3", 2, "should have fewer steps of warmup than steps"),
     "vectors that are no file": ("embeddings.encoder={use: precomputed, vectors: no.npy}", 2, "has no weights to tune"),
 }

@@ -98,7 +98,7 @@ IN_THE_SPEC = {
     ),
     "column that is not there": (
         ("  items: items.csv", "  items: items.csv\n  user: usr"),
-        "events.csv: no column 'usr' -> did you mean 'user'?",
+        "events.csv:1: no column 'usr' -> did you mean 'user'?",
         1,
     ),
     "attribute that is not there": (
@@ -308,7 +308,7 @@ def test_a_missing_extra_says_how_to_install_it(run, tmp_path, events_csv, monke
 def test_results_that_cannot_be_written(cli, tmp_path, events_csv):
     (tmp_path / "taken").write_text("a file")
     ran = cli("run", write_spec(tmp_path), "--results", tmp_path / "taken", "--progress", "none")
-    check(ran, "cannot write to", 4)
+    check(ran, "cannot be used: Not a directory -> choose another folder with --results DIR", 4)
 
 
 def test_some_failed_cells_leave_the_others_in_the_store(run, cli, tmp_path, events_csv):

@@ -62,7 +62,7 @@ class DatasetConfig(Config):
     broken_rows: Literal["refuse", "drop"] = "refuse"
     """An event without user, item or usable time: an error, or dropped and counted."""
     missing: list[str] = []
-    """Further words that stand for a missing value in the items' attributes, beside NaN, None, null, N/A, -, {} and
+    """Further words that stand for a missing value in the items' attributes, beside NaN, null, N/A, -, {} and
     their like, written as in the data."""
     textless: Literal["refuse", "keep"] = "refuse"
     """An item without any attribute: an error, or encoded as the bare instruction."""

@@ -95,9 +95,13 @@ class TransformerEncoder(TextEncoder):
         self._draws = replace_dropout(self.model, _tuning.NAME)
         if world().sharded:
             shard(self.model, _layers(self.model), device)
-        elif not config.four_bit:
-            self.to(self.device)
-        self.text_dim = self._tried().shape[-1]
+            self.text_dim = (
+                model.config.get_text_config().hidden_size
+            )  # a trial would leave the outermost weights whole
+        else:
+            if not config.four_bit:
+                self.to(self.device)
+            self.text_dim = self._tried().shape[-1]
         if config.adapter:
             self.load_adapter(config.adapter.resolve())
 
