@@ -377,3 +377,49 @@ def test_the_spec_that_needs_their_texts_is_refused_with_the_same_words(tmp_path
     assert "no id of the items is an item of the events" in ended.err
     assert "'10', '11'" in ended.err
     assert "'10.0', '11.0', '12.0'" in ended.err
+
+
+# --- the order of the file ---
+
+
+def test_the_plan_of_events_holds_no_join_which_would_lose_the_order_of_the_file(tmp_path):
+    (tmp_path / "e.csv").write_text(EVENTS)
+    plugin = find("datasets", "table").load()
+    table = plugin(plugin.config_type().model_validate({"events": str(tmp_path / "e.csv")}))
+    with duckdb.connect() as db:
+        plans = [relation.explain() for relation in table.events(db)]
+    assert plans and not any("join" in plan.lower() for plan in plans)
+
+
+def test_events_of_one_time_stay_in_the_order_of_the_files(tmp_path):
+    for part in range(3):
+        rows = "".join(f"u,i{3 * part + row},5\n" for row in range(3))
+        (tmp_path / f"e{part}.csv").write_text("user,item,time\n" + rows)
+    for _ in range(5):
+        data = read(tmp_path, events=str(tmp_path / "e*.csv"))
+        assert pairs(data) == [("u", f"i{at}") for at in range(9)]
+
+
+def test_of_an_item_described_twice_the_first_row_counts_in_a_long_file_too(tmp_path):
+    (tmp_path / "e.csv").write_text("user,item,time\n" + "".join(f"u,i{at},1\n" for at in range(2_000)))
+    (tmp_path / "i.csv").write_text("item,title\n" + "".join(f"i{at % 100},row{at // 100}\n" for at in range(300)))
+    data = read(tmp_path, events=str(tmp_path / "e.csv"), items=str(tmp_path / "i.csv"))
+    found = dict(zip(data.catalogue.ids, data.catalogue.attributes, strict=True))
+    assert {found[f"i{at}"] for at in range(100)} == {(("title", "row0"),)}
+    assert data.tally["items_described_twice"] == 200
+
+
+NO_IDS = ["nan", "NaN", "-nan", "None", "none", "null", "(null)", "NA", "N/A", "#N/A", "<NA>", "NaT", r"\N"]
+
+
+@pytest.mark.parametrize("column", ["user", "item"])
+@pytest.mark.parametrize("word", NO_IDS)
+def test_a_word_that_programs_write_for_a_missing_id_is_none(word, column, tmp_path):
+    row = f"{word},d,4\n" if column == "user" else f"u,{word},4\n"
+    with pytest.raises(DataError, match=f"1 of 4 events have no usable {column}, the first is event 4"):
+        with_events(tmp_path, EVENTS + row)
+
+
+@pytest.mark.parametrize("word", ["-", "0", "Nana", "nan1", "N", "NaN "])
+def test_other_short_ids_are_ids(word, tmp_path):
+    assert pairs(with_events(tmp_path, f"user,item,time\n{word},a,1\n")) == [(word, "a")]

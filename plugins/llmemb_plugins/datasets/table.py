@@ -32,7 +32,10 @@ SAMPLE = 20_480
 """Lines of events that are looked at for the names of keys; of items all, since any may hold another attribute."""
 JSON = {".jsonl": "newline_delimited", ".ndjson": "newline_delimited", ".json": "auto"}
 FORMATS = (*DELIMITERS, ".parquet", *JSON)
-NO_ID = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT")
+NO_ID = (
+    *("nan", "NaN", "NAN", "-nan", "-NaN", "None", "none", "null", "Null", "NULL", "(null)"),
+    *("NA", "N/A", "n/a", "#N/A", "<NA>", "NaT", r"\N"),
+)
 """What programs write for an id that is missing; a user of that name would be everybody who has none."""
 ATOMIC = {"user": "user_id", "item": "item_id", "time": "timestamp"}
 """Columns of RecBole's typed files where the settings say nothing else."""
@@ -244,4 +247,6 @@ def _suffix(path: SpecPath) -> str:
 
 def _id(value: str) -> str:
     """SQL of an id; null where a program wrote that it has none."""
-    return f"case when {value}::varchar not in {NO_ID} then {value}::varchar end"
+    # `not in` a longer list becomes a hash join, which does not keep the order of the file.
+    is_id = " and ".join(f"{value}::varchar <> '{word}'" for word in NO_ID)
+    return f"case when {is_id} then {value}::varchar end"
