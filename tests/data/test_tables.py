@@ -409,6 +409,30 @@ def test_of_an_item_described_twice_the_first_row_counts_in_a_long_file_too(tmp_
     assert data.tally["items_described_twice"] == 200
 
 
+@pytest.mark.parametrize(
+    ("second", "line", "finding", "fix"),
+    [
+        ("\n\nuser,item,time\nv,b,2\n", 3, "has its header in line 3, the first part ({0}) in line 1", "blank lines"),
+        ("user;item;time\nv;b;2\n", 1, "has ';' between its values, the first part ({0}) ','", "same delimiter"),
+        ("user,item\nv,b\n", 1, "has the columns user, item, the first part ({0}) user, item, time", "same columns"),
+    ],
+)
+def test_parts_that_are_written_differently_are_refused_with_both_names(second, line, finding, fix, tmp_path):
+    (tmp_path / "e0.csv").write_text("user,item,time\nu,a,1\n")
+    (tmp_path / "e1.csv").write_text(second)
+    with pytest.raises(DataError) as raised:
+        read(tmp_path, events=str(tmp_path / "e*.csv"))
+    [problem] = raised.value.problems
+    assert (problem.where, problem.finding) == (f"{tmp_path}/e1.csv:{line}", finding.format(tmp_path / "e0.csv"))
+    assert fix in problem.fix
+
+
+def test_parts_with_as_many_blank_lines_before_the_header_are_read_whole(tmp_path):
+    for part in range(2):
+        (tmp_path / f"e{part}.csv").write_text(f"\n\nuser,item,time\nu,i{2 * part},1\nu,i{2 * part + 1},1\n")
+    assert pairs(read(tmp_path, events=str(tmp_path / "e*.csv"))) == [("u", f"i{at}") for at in range(4)]
+
+
 NO_IDS = ["nan", "NaN", "-nan", "None", "none", "null", "(null)", "NA", "N/A", "#N/A", "<NA>", "NaT", r"\N"]
 
 
