@@ -198,6 +198,29 @@ def test_quotes_are_what_a_setting_says(tmp_path):
             texts(tmp_path, EVENTS, **bad)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"quote": "\u00e9"}, "should be one visible ASCII character, or empty"),
+        ({"quote": "\u201c"}, "should be one visible ASCII character, or empty"),
+        ({"quote": "\n"}, "should be one visible ASCII character, or empty"),
+        ({"quote": "\t"}, "should be one visible ASCII character, or empty"),
+        ({"quote": " "}, "should be one visible ASCII character, or empty"),
+        ({"delimiter": '"'}, "should have a delimiter that is not the quote"),
+        ({"delimiter": "|", "quote": "|"}, "should have a delimiter that is not the quote"),
+    ],
+)
+def test_a_quote_is_one_ascii_character_and_no_delimiter(given, said, tmp_path):
+    with pytest.raises(ValidationError, match=said):
+        with_events(tmp_path, EVENTS, **given)
+
+
+def test_the_quote_is_never_guessed_to_be_the_delimiter(tmp_path):
+    content = "user,item,time\n|u|,|a,b|,1\n"
+    assert pairs(with_events(tmp_path, content, quote="|")) == [("u", "a,b")]
+    assert pairs(with_events(tmp_path, "|user|,|item|,|time|\n|u|,|a|,1\n", quote="|")) == [("u", "a")]
+
+
 # --- endings ---
 
 
@@ -388,7 +411,8 @@ def test_the_plan_of_events_holds_no_join_which_would_lose_the_order_of_the_file
     table = plugin(plugin.config_type().model_validate({"events": str(tmp_path / "e.csv")}))
     with duckdb.connect() as db:
         plans = [relation.explain() for relation in table.events(db)]
-    assert plans and not any("join" in plan.lower() for plan in plans)
+    assert plans
+    assert not any("join" in plan.lower() for plan in plans)
 
 
 def test_events_of_one_time_stay_in_the_order_of_the_files(tmp_path):

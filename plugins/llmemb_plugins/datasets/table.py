@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import Dataset, DatasetConfig, Described
@@ -52,6 +52,12 @@ def _known(encoding: str) -> str:
     return found.name
 
 
+def _one_ascii(quote: str) -> str:
+    if quote and not "!" <= quote <= "~":
+        raise ValueError("should be one visible ASCII character, or empty")
+    return quote
+
+
 class TableConfig(DatasetConfig):
     """Settings of `table`."""
 
@@ -80,13 +86,19 @@ class TableConfig(DatasetConfig):
     names some."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What stands between the values of a text table; when absent a comma, semicolon, bar or tab, by its first line."""
-    quote: Annotated[str, Field(max_length=1)] = '"'
+    quote: Annotated[str, Field(max_length=1), AfterValidator(_one_ascii)] = '"'
     """What stands around a value that holds the delimiter, written twice inside; empty: nothing does."""
     encoding: Annotated[str, AfterValidator(_known)] = "utf-8"
     """Encoding of text tables and JSON: any that Python knows; a byte-order mark is no part of the text."""
     remote: bool = False
     """Allow https:// and s3://, by DuckDB's httpfs: fetched once over https, its signature checked by DuckDB at each
     use; a file that changed under its URL is not noticed."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> TableConfig:
+        if self.delimiter == self.quote:
+            raise ValueError(f"should have a delimiter that is not the quote: both are {self.quote!r}")
+        return self
 
 
 class Table(Dataset):
@@ -195,7 +207,8 @@ class Table(Dataset):
         return [path.text] if _is_url(path) else [*self._parts(path)]
 
     def _form(self, suffix: str) -> Form:
-        return Form(self.config.delimiter or DELIMITERS[suffix], self.config.quote, self.config.encoding)
+        guesses = DELIMITERS[suffix].replace(self.config.quote, "")
+        return Form(self.config.delimiter or guesses, self.config.quote, self.config.encoding)
 
     def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[Path | str], sample: int) -> Source:
         suffix = _suffix(path)
