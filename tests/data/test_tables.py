@@ -198,6 +198,29 @@ def test_quotes_are_what_a_setting_says(tmp_path):
             texts(tmp_path, EVENTS, **bad)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"quote": "\u00e9"}, "should be one visible ASCII character, or empty"),
+        ({"quote": "\u201c"}, "should be one visible ASCII character, or empty"),
+        ({"quote": "\n"}, "should be one visible ASCII character, or empty"),
+        ({"quote": "\t"}, "should be one visible ASCII character, or empty"),
+        ({"quote": " "}, "should be one visible ASCII character, or empty"),
+        ({"delimiter": '"'}, "should have a delimiter that is not the quote"),
+        ({"delimiter": "|", "quote": "|"}, "should have a delimiter that is not the quote"),
+    ],
+)
+def test_a_quote_is_one_ascii_character_and_no_delimiter(given, said, tmp_path):
+    with pytest.raises(ValidationError, match=said):
+        with_events(tmp_path, EVENTS, **given)
+
+
+def test_the_quote_is_never_guessed_to_be_the_delimiter(tmp_path):
+    content = "user,item,time\n|u|,|a,b|,1\n"
+    assert pairs(with_events(tmp_path, content, quote="|")) == [("u", "a,b")]
+    assert pairs(with_events(tmp_path, "|user|,|item|,|time|\n|u|,|a|,1\n", quote="|")) == [("u", "a")]
+
+
 # --- endings ---
 
 
@@ -377,3 +400,74 @@ def test_the_spec_that_needs_their_texts_is_refused_with_the_same_words(tmp_path
     assert "no id of the items is an item of the events" in ended.err
     assert "'10', '11'" in ended.err
     assert "'10.0', '11.0', '12.0'" in ended.err
+
+
+# --- the order of the file ---
+
+
+def test_the_plan_of_events_holds_no_join_which_would_lose_the_order_of_the_file(tmp_path):
+    (tmp_path / "e.csv").write_text(EVENTS)
+    plugin = find("datasets", "table").load()
+    table = plugin(plugin.config_type().model_validate({"events": str(tmp_path / "e.csv")}))
+    with duckdb.connect() as db:
+        plans = [relation.explain() for relation in table.events(db)]
+    assert plans
+    assert not any("join" in plan.lower() for plan in plans)
+
+
+def test_events_of_one_time_stay_in_the_order_of_the_files(tmp_path):
+    for part in range(3):
+        rows = "".join(f"u,i{3 * part + row},5\n" for row in range(3))
+        (tmp_path / f"e{part}.csv").write_text("user,item,time\n" + rows)
+    for _ in range(5):
+        data = read(tmp_path, events=str(tmp_path / "e*.csv"))
+        assert pairs(data) == [("u", f"i{at}") for at in range(9)]
+
+
+def test_of_an_item_described_twice_the_first_row_counts_in_a_long_file_too(tmp_path):
+    (tmp_path / "e.csv").write_text("user,item,time\n" + "".join(f"u,i{at},1\n" for at in range(2_000)))
+    (tmp_path / "i.csv").write_text("item,title\n" + "".join(f"i{at % 100},row{at // 100}\n" for at in range(300)))
+    data = read(tmp_path, events=str(tmp_path / "e.csv"), items=str(tmp_path / "i.csv"))
+    found = dict(zip(data.catalogue.ids, data.catalogue.attributes, strict=True))
+    assert {found[f"i{at}"] for at in range(100)} == {(("title", "row0"),)}
+    assert data.tally["items_described_twice"] == 200
+
+
+@pytest.mark.parametrize(
+    ("second", "line", "finding", "fix"),
+    [
+        ("\n\nuser,item,time\nv,b,2\n", 3, "has its header in line 3, the first part ({0}) in line 1", "blank lines"),
+        ("user;item;time\nv;b;2\n", 1, "has ';' between its values, the first part ({0}) ','", "same delimiter"),
+        ("user,item\nv,b\n", 1, "has the columns user, item, the first part ({0}) user, item, time", "same columns"),
+    ],
+)
+def test_parts_that_are_written_differently_are_refused_with_both_names(second, line, finding, fix, tmp_path):
+    (tmp_path / "e0.csv").write_text("user,item,time\nu,a,1\n")
+    (tmp_path / "e1.csv").write_text(second)
+    with pytest.raises(DataError) as raised:
+        read(tmp_path, events=str(tmp_path / "e*.csv"))
+    [problem] = raised.value.problems
+    assert (problem.where, problem.finding) == (f"{tmp_path}/e1.csv:{line}", finding.format(tmp_path / "e0.csv"))
+    assert fix in problem.fix
+
+
+def test_parts_with_as_many_blank_lines_before_the_header_are_read_whole(tmp_path):
+    for part in range(2):
+        (tmp_path / f"e{part}.csv").write_text(f"\n\nuser,item,time\nu,i{2 * part},1\nu,i{2 * part + 1},1\n")
+    assert pairs(read(tmp_path, events=str(tmp_path / "e*.csv"))) == [("u", f"i{at}") for at in range(4)]
+
+
+NO_IDS = ["nan", "NaN", "-nan", "None", "none", "null", "(null)", "NA", "N/A", "#N/A", "<NA>", "NaT", r"\N"]
+
+
+@pytest.mark.parametrize("column", ["user", "item"])
+@pytest.mark.parametrize("word", NO_IDS)
+def test_a_word_that_programs_write_for_a_missing_id_is_none(word, column, tmp_path):
+    row = f"{word},d,4\n" if column == "user" else f"u,{word},4\n"
+    with pytest.raises(DataError, match=f"1 of 4 events have no usable {column}, the first is event 4"):
+        with_events(tmp_path, EVENTS + row)
+
+
+@pytest.mark.parametrize("word", ["-", "0", "Nana", "nan1", "N", "NaN "])
+def test_other_short_ids_are_ids(word, tmp_path):
+    assert pairs(with_events(tmp_path, f"user,item,time\n{word},a,1\n")) == [(word, "a")]

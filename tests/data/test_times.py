@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tempfile
 import time
@@ -84,6 +85,11 @@ WRITTEN = [
     ("2020-01-01T00:30:00", 0),
     ("2020-01-01 00:30:00.5", 0.5),
     ("2020/01/01 00:30:00", 0),
+    ("2020-01-01 00:30:00 utc", 0),
+    ("2020-01-01 02:30:00 GMT+2", 0),
+    ("2019-12-31 19:30:00 Etc/GMT+5", 0),
+    ("2019-12-31 18:30:00 America/North_Dakota/New_Salem", 0),
+    ("2019-12-31 19:30:00 America/Port-au-Prince", 0),
 ]
 
 
@@ -92,6 +98,35 @@ def test_every_way_to_write_an_instant_means_the_same_one(written, seconds, tmp_
     data = of_times(tmp_path, [written])
     assert data.times.tolist() == [int((HALF_PAST.timestamp() + seconds) * 1e6)]
     assert data.time_unit == "us"
+
+
+@pytest.mark.parametrize("zone", ["BST", "bst", "CST", "IST", "EST", "PST8PDT", "CET", "CEST", "MSK", "FUTC"])
+@pytest.mark.parametrize("before", [[], ["2020-01-01T00:30:00Z"]])
+def test_a_zone_in_letters_means_many_and_is_refused_with_its_line(zone, before, tmp_path):
+    written = f"2020-01-01 00:30:00 {zone}"
+    with pytest.raises(DataError) as raised:
+        of_times(tmp_path, [*before, written])
+    [problem] = raised.value.problems
+    assert problem.where == f"{tmp_path}/e.csv:{len(before) + 2}"
+    assert f"(column 'time' holds '{written}')" in problem.finding
+    assert "write an offset such as +01:00" in problem.fix
+
+
+@pytest.mark.parametrize("empty", ["", " ", "NaT"])
+@pytest.mark.parametrize(
+    ("written", "clock"), [("2020-01-01T00:30:00Z", "UTC, by the offsets"), ("1577838600000", "numbers in ms")]
+)
+def test_any_number_of_events_without_a_time_hides_no_time(empty, written, clock, tmp_path):
+    data = of_times(tmp_path, [empty] * 1_000 + [written], broken_rows="drop")
+    assert (moments(data), data.tally["events_without_time"]) == ([HALF_PAST], 1_000)
+    assert data.clock.startswith(clock)
+
+
+def test_a_file_without_any_time_is_read_like_the_next(tmp_path):
+    for name, written in (("e0", ""), ("e1", "2020-01-01T00:30:00Z")):
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(f"user,item,time\nu,i0,{written}\n".encode(), mtime=0))
+    data = read(tmp_path, "table", events=str(tmp_path / "e*.csv.gz"), broken_rows="drop")
+    assert (moments(data), data.tally["events_without_time"]) == ([HALF_PAST], 1)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])

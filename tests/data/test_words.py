@@ -26,6 +26,7 @@ def texts(folder: Path, items: Path, **given: Any) -> list[dict[str, str]]:
 
 
 NOTHING = ["NaN", "nan", "None", "none", "null", "NULL", "", "   ", "\t", "\u2014", "\u2013", "-", "--", "N/A", "n/a"]
+NOTHING += ["-nan", "-NaN", "-NAN", r"\N", "(null)", "(NULL)", "#VALUE!", "\u2012"]
 NOTHING += [
     "#N/A",
     "NA",
@@ -78,6 +79,11 @@ def test_missing_values_of_every_format_enter_no_prompt(form, tmp_path):
     assert texts(tmp_path, path) == [{"title": "Hat"}, {}, {}]
 
 
+def test_half_a_character_in_a_nested_cell_is_a_question_mark(tmp_path):
+    (tmp_path / "i.csv").write_text('item,tags\na,"[""x\\ud800y""]"\nb,"{\'k\\udc00\': 1}"\n')
+    assert texts(tmp_path, tmp_path / "i.csv") == [{"tags": "x?y"}, {"tags": "k?: 1"}, {}]
+
+
 def test_a_setting_adds_words_for_missing(tmp_path):
     (tmp_path / "i.csv").write_text("item,title,brand\na,Hat,unknown\nb,Sock,Nike\nc,TBD,unknown brand\n")
     found = texts(tmp_path, tmp_path / "i.csv", missing=["unknown", "TBD"])
@@ -121,6 +127,9 @@ def test_entities_are_decoded_wholly_and_never_invented(raw, expected):
         ),
         ("['a', 'b; c']", "a, b. c"),
         ('["caf&eacute;"]', "caf\u00e9"),
+        (r'["x\ud800y"]', "x?y"),
+        (r'[["\udfff"], {"k\ud800": "v\udc00"}]', "?, k?: v?"),
+        (r'["\ud83d\ude00"]', "\U0001f600"),
         ("[REC]", "[REC]"),
         ("[Live] A song", "[Live] A song"),
         ("{not json}", "{not json}"),

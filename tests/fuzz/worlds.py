@@ -162,7 +162,7 @@ def tables(draw: st.DrawFn) -> RawTable:
     data = text.encode(draw(st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "latin-1"])), "replace")
     data = _cut(draw, data)
     is_packed = draw(st.integers(0, 5)) == 0
-    return RawTable(f"raw.{kind}" + ".gz" * is_packed, _cut(draw, gzip.compress(data)) if is_packed else data)
+    return RawTable(f"raw.{kind}" + ".gz" * is_packed, _cut(draw, gzip.compress(data, mtime=0)) if is_packed else data)
 
 
 def _separated(draw: st.DrawFn, separator: str) -> str:

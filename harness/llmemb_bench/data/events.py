@@ -186,11 +186,18 @@ def _way_out(name: str, clock: Clock) -> str:
         case "rating":
             return "these data have no (or not every) rating: remove dataset.min_rating, or set broken_rows: drop"
         case "time":
-            right = f"a number in {clock.source}" if clock.source else "a time like 2020-01-31T23:59:59+01:00"
-            return f"should be {right}: missing, misnamed, in another unit? or set dataset.broken_rows: drop"
+            return _way_out_of_time(clock)
         case "fold":
             return "write train, validation or test, or set dataset.broken_rows: drop"
     return "is the column missing or misnamed? mend the rows, or set dataset.broken_rows: drop (they are counted)"
+
+
+def _way_out_of_time(clock: Clock) -> str:
+    drop = "or set dataset.broken_rows: drop"
+    if clock.source is not None:
+        return f"should be a number in {clock.source}: missing, misnamed, in another unit? {drop}"
+    right = "a time like 2020-01-31T23:59:59+01:00: missing, misnamed, in another unit?"
+    return f"should be {right} where a zone stands in letters (BST), write an offset such as +01:00; {drop}"
 
 
 def _code(db: DuckDBPyConnection, parts: int) -> None:

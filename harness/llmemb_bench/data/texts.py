@@ -86,13 +86,14 @@ def _describe(
     most = RAW_CHARACTERS * longest
     chosen = [(columns[name], types[columns[name]]) for name in names]
     texts = ", ".join(_raw(column, kind, most, f"a{place}") for place, (column, kind) in enumerate(chosen))
-    relation.select(f"item::varchar as item, {texts}").create_view("given_item")
+    # Numbered before the join, which does not keep the order of the file.
+    relation.select(f"row_number() over () as place, item::varchar as item, {texts}").create_view("given_item")
     db.execute(
         "create table product as select number, a.* exclude item from given_item a join item_name on item = name"
     )
     db.execute(
-        "create table described as select * from product "
-        "where rowid in (select min(rowid) from product group by number) order by number"
+        "create table described as select * exclude place from product "
+        "where place in (select min(place) from product group by number) order by number"
     )
     [(all_rows, kept)] = db.execute(
         "select (select count(*) from product), (select count(*) from described)"

@@ -7,7 +7,7 @@ offset is taken as UTC.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from duckdb import DuckDBPyRelation
@@ -18,13 +18,15 @@ from llmemb_bench.data.split import TICKS
 LATEST = 4_102_444_800  # 2100-01-01 in seconds: a later event is a wrong unit, not a date
 WHOLE_NUMBERS = frozenset({"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT"})
 SAMPLE = 1_000
-"""Events that are looked at for the form and the unit of the times."""
+"""Events with a time that are looked at for the form and the unit of the times."""
 TELLING = 100_000_000
 """A smaller number tells no unit; a time in seconds is as large from 1973 on, in milliseconds a thousand times so."""
 UNITS: tuple[TimeUnit, ...] = ("s", "ms", "us", "ns")
 
 _OFFSET = r":\d\d([.,]\d+)?\s*([+−-]\d|[A-Za-z])"
 """Regular expression of an offset behind a time of day; the `-05` of a date is none."""
+_PLAIN_END = r"(?i)([^a-z\s]|\dz|\b(utc|gmt)|/[a-z_-]+)\s*$"
+"""Regular expression of a time whose zone is no abbreviation: ICU takes BST for Dhaka's, and CST is any of three."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def clocks(relations: Sequence[DuckDBPyRelation], unit: TimeUnit | None) -> tupl
     """How to read the column `time` of each relation, and whether the unit of its numbers was recognised by their size,
     as it is where `unit` is None."""
     looks = [_look(relation, unit) for relation in relations]
+    if any(look.moments for look in looks):  # a file whose texts tell nothing is read like the others
+        looks = [replace(look, moments=look.moments or _is_mute(look)) for look in looks]
     largest = max((look.largest for look in looks if look.largest is not None), default=Decimal(0))
     by_size = next((fitting for fitting in UNITS if largest < 1_000 * TELLING * TICKS[fitting]), UNITS[-1])
     return [_clock(look, unit or by_size) for look in looks], unit is None and largest >= TELLING
@@ -72,9 +76,17 @@ def _look(relation: DuckDBPyRelation, unit: TimeUnit | None) -> _Look:
     if kind is None or kind.startswith(("TIMESTAMP", "DATE")) or (kind != "VARCHAR" and unit is not None):
         return _Look(kind)
     number = 'try_cast("time" as decimal(38, 6))'
-    is_moment = f"bool_or({number} is null and {moment('time')} is not null)" if kind == "VARCHAR" else "false"
-    [(moments, largest)] = relation.limit(SAMPLE).aggregate(f"{is_moment}, max({number})").fetchall()
+    day = 'try_cast(left(trim("time"), 10) as date)'  # whatever follows it
+    is_moment = f"({number} is null and coalesce({_instant('time')}, {day}) is not null)"
+    if kind != "VARCHAR":
+        is_moment = "false"
+    telling = relation.filter(f"{number} is not null or {is_moment}").limit(SAMPLE)
+    [(moments, largest)] = telling.aggregate(f"bool_or({is_moment}), max({number})").fetchall()
     return _Look(kind, bool(moments), largest)
+
+
+def _is_mute(look: _Look) -> bool:
+    return look.kind == "VARCHAR" and look.largest is None
 
 
 def _clock(look: _Look, unit: TimeUnit) -> Clock:
@@ -99,7 +111,15 @@ def _clock(look: _Look, unit: TimeUnit) -> Clock:
 def moment(column: str) -> str:
     """SQL of the instant that a text column names, in UTC where it names no offset; null where it is no time.
 
-    Beside DuckDB's forms: a blank before the offset, a small z, a comma before the fraction, a minus that is a minus.
+    A zone is an offset, Z, UTC, GMT or a place such as Europe/Berlin; an abbreviation means many and so is none.
+    """
+    return f"case when regexp_matches(\"{column}\", '{_PLAIN_END}') then {_instant(column)} end"
+
+
+def _instant(column: str) -> str:
+    """SQL of what DuckDB takes a text for, with any zone.
+
+    Beside its own forms: a blank before the offset, a small z, a comma before the fraction, a minus that is a minus.
     """
     mended = rf"""regexp_replace(translate(trim("{column}"), 'z,−', 'Z.-'), '\s+([+-]\d)', '\1')"""
     return f'coalesce(try_cast("{column}" as timestamptz), try_cast({mended} as timestamptz))'

@@ -16,7 +16,8 @@ from llmemb_bench.data.literals import rewritten
 MISSING = frozenset(
     {
         *("", "nan", "NaN", "NAN", "None", "none", "NONE", "null", "Null", "NULL", "nil", "NaT", "<NA>", "NA"),
-        *("N/A", "n/a", "N/a", "#N/A", "n.a.", "N.A.", "-", "--", "—", "–", "{}", "[]", "()"),
+        *("N/A", "n/a", "N/a", "#N/A", "n.a.", "N.A.", "-", "--", "—", "–", "\u2012", "{}", "[]", "()"),
+        *("-nan", "-NaN", "-NAN", "(null)", "(NULL)", "#VALUE!", r"\N"),
     }
 )
 """What people and programs write where there is no value; `dataset.missing` adds to it."""
@@ -38,7 +39,8 @@ def words(raw: str, missing: Collection[str] = MISSING) -> str:
         return clean(", ".join(words(part, missing) if part[0] in _NESTED else part for part in parts), missing)
     if raw[:1] in _NESTED:
         try:
-            return _flat(_parsed(raw), missing)
+            # JSON may name half a character (`\ud800`), which no file can hold.
+            return _flat(_parsed(raw), missing).encode("utf-8", "replace").decode()
         except (ValueError, OverflowError, RecursionError):
             pass  # a text that begins with a bracket
     return clean(raw, missing)

@@ -40,22 +40,33 @@ class Header:
 
 
 def header(db: DuckDBPyConnection, files: Sequence[Path | str], form: Form) -> Header:
-    """The column names that all these tables have in their first line.
+    """The first line of all these tables: the same columns, delimiter and place, as DuckDB reads them with one setting.
 
     DuckDB's own detection takes the line that looks most like a header and drops what stands before it.
     """
     found: Header | None = None
     for file in files:
         here = _header(db, file, form)
-        if found is not None and found.names != here.names:
-            raise DataError(
-                f"has the columns {', '.join(here.names)}, the part before it {', '.join(found.names)}",
-                where=f"{file}:{here.line}",
-                fix="give all parts the same columns in the same order",
-            )
         found = found or here
+        if difference := _difference(found, here, files[0]):
+            finding, fix = difference
+            raise DataError(finding, where=f"{file}:{here.line}", fix=fix)
     assert found is not None
     return found
+
+
+def _difference(first: Header, here: Header, file: Path | str) -> tuple[str, str] | None:
+    """What keeps a part from being read like the first one, which is `file`, and the way out."""
+    if here.delimiter != first.delimiter:
+        finding = f"has {here.delimiter!r} between its values, the first part ({file}) {first.delimiter!r}"
+        return finding, "write all parts with the same delimiter"
+    if here.names != first.names:
+        finding = f"has the columns {', '.join(here.names)}, the first part ({file}) {', '.join(first.names)}"
+        return finding, "give all parts the same columns in the same order"
+    if here.line != first.line:
+        finding = f"has its header in line {here.line}, the first part ({file}) in line {first.line}"
+        return finding, "remove the blank lines before the header"
+    return None
 
 
 def _header(db: DuckDBPyConnection, file: Path | str, form: Form) -> Header:

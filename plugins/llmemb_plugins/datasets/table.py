@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import Dataset, DatasetConfig, Described
@@ -32,7 +32,10 @@ SAMPLE = 20_480
 """Lines of events that are looked at for the names of keys; of items all, since any may hold another attribute."""
 JSON = {".jsonl": "newline_delimited", ".ndjson": "newline_delimited", ".json": "auto"}
 FORMATS = (*DELIMITERS, ".parquet", *JSON)
-NO_ID = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT")
+NO_ID = (
+    *("nan", "NaN", "NAN", "-nan", "-NaN", "None", "none", "null", "Null", "NULL", "(null)"),
+    *("NA", "N/A", "n/a", "#N/A", "<NA>", "NaT", r"\N"),
+)
 """What programs write for an id that is missing; a user of that name would be everybody who has none."""
 ATOMIC = {"user": "user_id", "item": "item_id", "time": "timestamp"}
 """Columns of RecBole's typed files where the settings say nothing else."""
@@ -47,6 +50,12 @@ def _known(encoding: str) -> str:
     except (LookupError, TypeError, ValueError) as error:
         raise ValueError("should be an encoding that Python knows: utf-8, utf-16, latin-1, cp1252, ...") from error
     return found.name
+
+
+def _one_ascii(quote: str) -> str:
+    if quote and not "!" <= quote <= "~":
+        raise ValueError("should be one visible ASCII character, or empty")
+    return quote
 
 
 class TableConfig(DatasetConfig):
@@ -77,13 +86,19 @@ class TableConfig(DatasetConfig):
     names some."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What stands between the values of a text table; when absent a comma, semicolon, bar or tab, by its first line."""
-    quote: Annotated[str, Field(max_length=1)] = '"'
+    quote: Annotated[str, Field(max_length=1), AfterValidator(_one_ascii)] = '"'
     """What stands around a value that holds the delimiter, written twice inside; empty: nothing does."""
     encoding: Annotated[str, AfterValidator(_known)] = "utf-8"
     """Encoding of text tables and JSON: any that Python knows; a byte-order mark is no part of the text."""
     remote: bool = False
     """Allow https:// and s3://, by DuckDB's httpfs: fetched once over https, its signature checked by DuckDB at each
     use; a file that changed under its URL is not noticed."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> TableConfig:
+        if self.delimiter == self.quote:
+            raise ValueError(f"should have a delimiter that is not the quote: both are {self.quote!r}")
+        return self
 
 
 class Table(Dataset):
@@ -192,7 +207,8 @@ class Table(Dataset):
         return [path.text] if _is_url(path) else [*self._parts(path)]
 
     def _form(self, suffix: str) -> Form:
-        return Form(self.config.delimiter or DELIMITERS[suffix], self.config.quote, self.config.encoding)
+        guesses = DELIMITERS[suffix].replace(self.config.quote, "")
+        return Form(self.config.delimiter or guesses, self.config.quote, self.config.encoding)
 
     def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[Path | str], sample: int) -> Source:
         suffix = _suffix(path)
@@ -244,4 +260,6 @@ def _suffix(path: SpecPath) -> str:
 
 def _id(value: str) -> str:
     """SQL of an id; null where a program wrote that it has none."""
-    return f"case when {value}::varchar not in {NO_ID} then {value}::varchar end"
+    # `not in` a longer list becomes a hash join, which does not keep the order of the file.
+    is_id = " and ".join(f"{value}::varchar <> '{word}'" for word in NO_ID)
+    return f"case when {is_id} then {value}::varchar end"
