@@ -51,6 +51,21 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where a shell leaves `~nobody`
 
 
+UNFILLED = re.compile(r"(?:^|[\\/])(?:\$[A-Za-z_({]|%[A-Za-z_]\w*%)")
+"""A part of a path that begins with a variable or a command of a shell."""
+
+
+def typed(path: str | Path) -> Path:
+    """A path of the command line; an empty one, or one that its shell did not fill in, is an error."""
+    if not str(path):
+        raise SpecError("a path on the command line is empty", fix="name one; is a variable in it not set?")
+    filled = expanded(path)
+    if UNFILLED.search(str(path)) and not os.path.lexists(filled):
+        fix = f'"{path}" in double quotes, or the path itself'
+        raise SpecError(f"'{path}' is no path of this machine: the shell did not expand it", fix=fix)
+    return filled
+
+
 class Config(BaseModel):
     """Base of all settings; the string under a field is its documentation (`llmemb-bench show`)."""
 
