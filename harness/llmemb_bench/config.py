@@ -38,13 +38,32 @@ def distinct(values: list[T]) -> list[T]:
     return values
 
 
-SHELL_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
-"""`$HOME` and `${HOME}`"""
+SHELL_VARIABLE = re.compile(r"\$(?:env:)?([A-Za-z_]\w*)|\$\{([A-Za-z_]\w*)\}|%([A-Za-z_]\w*)%")
+"""`$HOME`, `${HOME}`, PowerShell's `$env:HOME` and `%HOME%`"""
+OWN_VARIABLE = re.compile(r"\$\{env:(\w+)\}")
+SHELL = re.compile(r"\$[({]|`")
+"""What else only a shell reads, where no variable of a spec stands."""
+OF_WINDOWS = re.compile(r"([A-Za-z]):[\\/]|\\\\")
 
 
 def expanded(path: str | Path) -> Path:
     """A path as a user writes it: `~` and `~user` are home folders, as in a shell."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where a shell leaves `~nobody`
+
+
+UNFILLED = re.compile(r"(?:^|[\\/])(?:\$[A-Za-z_({]|%[A-Za-z_]\w*%)")
+"""A part of a path that begins with a variable or a command of a shell."""
+
+
+def typed(path: str | Path) -> Path:
+    """A path of the command line; an empty one, or one that its shell did not fill in, is an error."""
+    if not str(path):
+        raise SpecError("a path on the command line is empty", fix="name one; is a variable in it not set?")
+    filled = expanded(path)
+    if UNFILLED.search(str(path)) and not os.path.lexists(filled):
+        fix = f'"{path}" in double quotes, or the path itself'
+        raise SpecError(f"'{path}' is no path of this machine: the shell did not expand it", fix=fix)
+    return filled
 
 
 class Config(BaseModel):
@@ -83,24 +102,31 @@ class SpecPath:
 
     def resolve(self) -> Path:
         """The absolute path; a variable that is not set is an error that names it (exit code 4)."""
+        return self.filled().resolve()
+
+    def filled(self) -> Path:
+        """The path with its variables and home folder, from where its spec lies."""
         try:
-            path = (self.folder / expanded(re.sub(r"\$\{env:(\w+)\}", _variable, self.text))).resolve()
-            is_there = path.exists()
+            path = self.folder / expanded(OWN_VARIABLE.sub(_variable, self.text))
+            is_there = path.resolve().exists()
         except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a NUL, a name that is too long
             raise MissingError(f"'{self.text}' cannot be a path: {error}", fix="check the name") from error
         if not is_there:
-            self._refuse_shell_variable()
+            self._refuse_foreign()
         return path
 
-    def _refuse_shell_variable(self) -> None:
+    def _refuse_foreign(self) -> None:
         """A file may well have a dollar in its name; where there is none, a variable of the shell is meant."""
-        named = SHELL_VARIABLE.search(self.text)
-        if named:
-            meant = SHELL_VARIABLE.sub(r"${env:\1\2}", self.text)
-            raise SpecError(
-                f"'{self.text}' is no path of this machine, and {named[0]} is not how a spec names a variable",
-                fix=f'"{meant}"',
-            )
+        finding, slashed = f"'{self.text}' is no path of this machine", self.text.replace("\\", "/")
+        if named := SHELL_VARIABLE.search(self.text):
+            meant = SHELL_VARIABLE.sub(r"${env:\1\2\3}", slashed)
+            raise SpecError(f"{finding}, and {named[0]} is not how a spec names a variable", fix=f'"{meant}"')
+        if SHELL.search(OWN_VARIABLE.sub("", self.text)):
+            fix = '"${env:NAME}/..." for a variable of the environment, or the path itself'
+            raise SpecError(f"{finding}, and a spec is read by no shell", fix=fix)
+        if (drive := OF_WINDOWS.match(self.text)) and os.name != "nt":
+            where = f"/mnt/{drive[1].lower()}{slashed[2:]}, if it is mounted there (WSL)" if drive[1] else "mount it"
+            raise SpecError(f"{finding} but of Windows", fix=where)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -125,17 +151,41 @@ class SpecPath:
         raise ValueError("should be a path in a string")
 
 
+HUB_ID = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
+ADDRESS = re.compile(r"\w[\w+.-]*://(?:(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+))?")
+"""An address, and the hub id in one of the hub's."""
+
+
 class Checkpoint(SpecPath):
     """Weights of a model: a hub id, `package:NAME`, or a path (starting with `.`, `/`, `~` or `${env:NAME}`)."""
 
     @property
     def is_path(self) -> bool:
-        return re.match(r"[./~]|\$\{env:", self.text) is not None
+        """A path of another shell or system counts as one too: `resolve` says what it is."""
+        return re.match(r"[./~$%]|[A-Za-z]:[\\/]|[^/]*\\", self.text) is not None
 
     @property
     def is_hub_id(self) -> bool:
         """Whether it names a model on the hub."""
         return not self.is_path and not self.text.startswith("package:")
+
+    def folder_meant(self) -> str:
+        """A path that means the folder of this name, beside the spec or in the working folder; empty if none is."""
+        if not self.is_hub_id:
+            return ""
+        if (self.folder / self.text).exists():
+            return f"./{self.text}"
+        return str(Path.cwd() / self.text) if Path(self.text).exists() else ""
+
+    @classmethod
+    def _of(cls, value: object) -> SpecPath:
+        made = super()._of(value)
+        if address := ADDRESS.match(made.text):
+            fix = f"{address[1]} and a revision" if address[1] else "download it, and name that folder: ./FOLDER"
+            raise ValueError(f"should be no address but {'a hub id: ' if address[1] else 'a path: '}{fix}")
+        if cls(made.text).is_hub_id and not HUB_ID.fullmatch(made.text):
+            raise ValueError("should be a hub id (AUTHOR/NAME), package:NAME, or a path that starts with ./, / or ~")
+        return made
 
 
 def _variable(match: re.Match[str]) -> str:

@@ -92,10 +92,15 @@ def test_options_know_the_home_folder(home, cli, monkeypatch):
         ("$D/$SUB/events.csv", "${env:D}/${env:SUB}/events.csv"),
         ("${HOME}/part-*.csv", "${env:HOME}/part-*.csv"),
         ("data/${D}.csv", "data/${env:D}.csv"),
+        ("$env:D/events.csv", "${env:D}/events.csv"),
+        ("$env:D\\events.csv", "${env:D}/events.csv"),
+        ("%D%/events.csv", "${env:D}/events.csv"),
+        ("%USERPROFILE%\\e\\events.csv", "${env:USERPROFILE}/e/events.csv"),
+        ("${env:D}/$SUB/e.csv", "${env:D}/${env:SUB}/e.csv"),
     ],
 )
 def test_a_variable_of_the_shell_gets_a_hint(path, meant, home, cli):
-    ran = cli("run", "spec.yaml", "--set", f"dataset.events={path}", "--progress", "none")
+    ran = cli("run", "spec.yaml", "--set", f"dataset.events='{path}'", "--progress", "none")
     assert (ran.code, f'-> "{meant}"' in last_line(ran)) == (2, True)
 
 
@@ -140,3 +145,76 @@ def test_what_is_no_file_is_one_line(path, home, cli):
     (home.parent / "work" / "spec.yaml").write_text(text)
     ran = cli("run", "spec.yaml", "--progress", "none")
     assert (ran.code in (2, 4), ran.err.count("\n")) == (True, 1)
+
+
+@pytest.mark.parametrize("path", ["${env:D/e.csv", "${D:-x}/e.csv", "$(pwd)/e.csv", "`pwd`/e.csv", "${ENV:D}/e.csv"])
+def test_what_only_a_shell_reads_gets_one_hint(path, home, cli):
+    ran = cli("run", "spec.yaml", "--set", f"dataset.events='{path}'", "--progress", "none")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert 'a spec is read by no shell -> "${env:NAME}/..." for a variable' in ran.err
+
+
+@pytest.mark.parametrize("path", ["C:\\data\\e.csv", "c:/data/e.csv"])
+def test_a_path_of_windows_is_told_as_one(path, home, cli):
+    ran = cli("run", "spec.yaml", "--set", f"dataset.events='{path}'", "--progress", "none")
+    assert ran.code == 2
+    assert "but of Windows -> /mnt/c/data/e.csv, if it is mounted there" in last_line(ran)
+
+
+def test_a_variable_of_windows_without_quotes_is_no_yaml(home, cli):
+    ran = cli("run", "spec.yaml", "--set", "dataset.events=%D%/events.csv")
+    assert ran.code == 2
+    assert last_line(ran).endswith('-> "${env:D}/..." in place of %D%')
+
+
+def extending(home, cli, name: str):
+    (home / "s.yaml").write_text(SPEC)
+    (home.parent / "work" / "child.yaml").write_text(f"name: child\nextends: '{name}'\n")
+    return cli("validate", "child.yaml")
+
+
+def test_extends_knows_a_variable(home, cli):
+    assert extending(home, cli, "${env:D}/s.yaml").code == 0
+    assert extending(home, cli, "../home/${env:S}.yaml").code == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("$D/s.yaml", 2, "child.yaml:2: '$D/s.yaml' is no path of this machine, and $D is not how a spec names"),
+        ("${D}/s.yaml", 2, '-> "${env:D}/s.yaml"'),
+        ("$env:D/s.yaml", 2, '-> "${env:D}/s.yaml"'),
+        ("%D%\\s.yaml", 2, '-> "${env:D}/s.yaml"'),
+        ("$(pwd)/s.yaml", 2, "child.yaml:2: '$(pwd)/s.yaml' is no path of this machine, and a spec is read by no"),
+        ("${env:NOT_SET_HERE}/s.yaml", 4, "child.yaml:2: the environment variable NOT_SET_HERE is not set"),
+        ("nothing.yaml", 2, "nothing.yaml: cannot be read: No such file"),
+    ],
+)
+def test_what_extends_does_not_find_is_told(name, code, said, home, cli):
+    ran = extending(home, cli, name)
+    assert (ran.code, ran.err.count("\n")) == (code, 1)
+    assert said in ran.err
+
+
+@pytest.mark.parametrize("words", [("report", "--results", ""), ("schema", "-o", ""), ("validate", ""), ("run", "")])
+def test_an_empty_path_is_refused(words, home, cli):
+    ran = cli(*words)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "a path on the command line is empty -> name one" in ran.err
+
+
+@pytest.mark.parametrize(
+    "path", ["$HOME/r", "${HOME}/r", "${env:HOME}/r", "$env:HOME/r", "$(pwd)/r", "a/$D/r", "%D%/r"]
+)
+def test_what_the_shell_did_not_expand_is_told(path, home, cli):
+    for words in (("report", "--results"), ("schema", "-o"), ("validate",)):
+        ran = cli(*words, path)
+        assert (ran.code, ran.err.count("\n")) == (2, 1)
+        assert f"'{path}' is no path of this machine: the shell did not expand it" in ran.err
+    assert not [one for one in (home.parent / "work").iterdir() if one.name != "spec.yaml"]
+
+
+@pytest.mark.parametrize("name", ["cost$usd.json", "100%.json", "$5.json"])
+def test_a_dollar_in_the_name_of_a_file_to_write_is_a_dollar(name, home, cli):
+    assert cli("schema", "-o", name).code == 0
+    assert (home.parent / "work" / name).is_file()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import peft
 import pytest
 import torch
@@ -232,6 +234,78 @@ def test_an_adapter_of_other_settings_says_which_would_fit(theirs, lora, message
 def test_an_adapter_that_no_spec_can_describe_is_to_be_merged(settings, message, base, tmp_path):
     adapter_of(base, tmp_path / "a", **settings)
     assert message in refusal(base, tmp_path / "a")
+
+
+def set_in(folder, **settings) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+@pytest.mark.parametrize("begun", ["pissa", "pissa_niter_4", "olora"])
+def test_an_adapter_that_took_a_part_of_its_base_is_refused(begun, base, tmp_path):
+    adapter_of(base, tmp_path / "a", init_lora_weights=begun)
+    said = refusal(base, tmp_path / "a")
+    assert f"began with init_lora_weights '{begun}', which changed its base -> save it with peft's path_in" in said
+
+
+def test_an_adapter_that_peft_converted_gives_the_tuned_vectors(base, tmp_path):
+    config = peft.LoraConfig(r=2, lora_alpha=8, target_modules=SEVEN, init_lora_weights="pissa")
+    model = peft.get_peft_model(transformers.AutoModel.from_pretrained(base), config)
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(str(tmp_path / "first"), save_embedding_layers=False)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight += 0.1
+    model.save_pretrained(
+        str(tmp_path / "a"),
+        save_embedding_layers=False,
+        path_initial_model_for_weight_conversion=str(tmp_path / "first"),
+    )
+    lora = LORA | {"rank": 4, "alpha": 16}
+    made = encoder("causal_lm", None, checkpoint=str(base), lora=lora, adapter=str(tmp_path / "a"))
+    expected = torch.stack([states_of(model.eval(), ids) for ids in made.tokenize(TEXTS).ids])
+    torch.testing.assert_close(vectors_of(made), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"init_lora_weights": "corda"}, "init_lora_weights 'corda'"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights 'loftq'"),
+        ({"init_lora_weights": "lora_ga"}, "init_lora_weights 'lora_ga'"),
+        ({"init_lora_weights": "of_next_year"}, "init_lora_weights 'of_next_year'"),
+        ({"alora_invocation_tokens": [3, 4]}, "tuned with alora_invocation_tokens, which no spec has -> merge it"),
+        ({"kasa_config": {"beta": 1.0}}, "tuned with kasa_config"),
+        ({"velora_config": {"rank": 1}}, "tuned with velora_config"),
+        ({"monteclora_config": {"n": 2}}, "tuned with monteclora_config"),
+        ({"use_bdlora": {"nblocks": 2}}, "tuned with use_bdlora"),
+        ({"arrow_config": {"top_k": 2}}, "tuned with arrow_config"),
+        ({"use_of_next_year": True, "bias": "all"}, "bias"),
+        ({"lora_alpha": 8.5}, "was tuned with alpha 8.5; the spec has alpha 8 -> merge it into its base"),
+    ],
+)
+def test_a_setting_that_is_not_known_here_is_named(settings, message, base, tmp_path):
+    adapter_of(base, tmp_path / "a")
+    set_in(tmp_path / "a", **settings)
+    assert message in refusal(base, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora_alpha": 8.0, "r": 2.0},
+        {"of_next_year": None, "switched": False, "listed": [], "mapped": {}},
+        {"init_lora_weights": "gaussian", "peft_version": "0.99", "task_type": "CAUSAL_LM"},
+        {"init_lora_weights": False, "modules_to_save": None, "lora_dropout": 0.3, "qalora_group_size": 32},
+    ],
+)
+def test_what_changes_no_vector_is_read(settings, base, tmp_path):
+    model = adapter_of(base, tmp_path / "a")
+    set_in(tmp_path / "a", **settings)
+    made = encoder("causal_lm", None, checkpoint=str(base), lora=LORA, adapter=str(tmp_path / "a"))
+    expected = torch.stack([states_of(model, ids) for ids in made.tokenize(TEXTS).ids])
+    torch.testing.assert_close(vectors_of(made), expected, atol=1e-5, rtol=0)
 
 
 def test_an_adapter_of_another_kind_is_told(base, tmp_path):

@@ -27,7 +27,7 @@ from llmemb_bench.cli.options import (
 )
 from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
-from llmemb_bench.config import expanded
+from llmemb_bench.config import typed
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.registry import KINDS, OURS, Entry, entries, kind_of, unknown, unreachable
 from llmemb_bench.terminal import console, say, shown
@@ -63,7 +63,7 @@ def top(
 @app.command()
 def run(
     spec: Annotated[
-        Path, typer.Argument(help="A YAML spec, for example specs/quickstart.yaml.", parser=expanded, metavar="SPEC")
+        Path, typer.Argument(help="A YAML spec, for example specs/quickstart.yaml.", parser=typed, metavar="SPEC")
     ],
     results: Results = DEFAULT_RESULTS,
     seed: Seeds = None,
@@ -100,7 +100,7 @@ app.command()(export)
 
 @app.command()
 def validate(
-    specs: Annotated[list[Path], typer.Argument(help="YAML specs.", parser=expanded, metavar="SPEC...")],
+    specs: Annotated[list[Path], typer.Argument(help="YAML specs.", parser=typed, metavar="SPEC...")],
     set_: Sets = None,
 ) -> None:
     """Check specs; needs neither data nor weights nor a GPU."""
@@ -222,7 +222,7 @@ def new(
         Path | None,
         typer.Option(
             help="Folder of the plugin package; absent: the one that the pyproject.toml here names.",
-            parser=expanded,
+            parser=typed,
             metavar="PATH",
         ),
     ] = None,
@@ -273,7 +273,7 @@ def test_(
 def schema(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write to this file instead of stdout.", parser=expanded, metavar="PATH"),
+        typer.Option("--output", "-o", help="Write to this file instead of stdout.", parser=typed, metavar="PATH"),
     ] = None,
 ) -> None:
     """Write the JSON Schema of specs, installed plugins included, for editors."""

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmemb_bench.config import expanded
+from llmemb_bench.config import typed
 from llmemb_bench.defects import keep_logs_in
 from llmemb_bench.errors import Exit, MissingError, SpecError
 from llmemb_bench.permissions import allow_remote_code
@@ -30,7 +30,7 @@ Results = Annotated[
     typer.Option(
         help="Folder of runs, cache and store.",
         envvar="LLMEMB_BENCH_RESULTS",
-        parser=expanded,
+        parser=typed,
         metavar="PATH",
         callback=_noted,
     ),
@@ -54,7 +54,7 @@ ACCELERATE = "--accelerate-config"
 AccelerateConfig = Annotated[
     Path | None,
     typer.Option(
-        ACCELERATE, help="Run on all processes of this `accelerate config` file.", parser=expanded, metavar="PATH"
+        ACCELERATE, help="Run on all processes of this `accelerate config` file.", parser=typed, metavar="PATH"
     ),
 ]
 

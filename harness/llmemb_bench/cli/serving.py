@@ -9,7 +9,7 @@ import typer
 
 from llmemb_bench import progress
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, RemoteCode, Results, begin
-from llmemb_bench.config import expanded
+from llmemb_bench.config import typed
 from llmemb_bench.errors import SpecError
 from llmemb_bench.terminal import as_json, console, say
 
@@ -21,7 +21,7 @@ SpecFolder = Annotated[
     Path | None,
     typer.Option(
         help="Folder that relative paths of the run's spec start from, if the files have moved.",
-        parser=expanded,
+        parser=typed,
         metavar="PATH",
     ),
 ]
@@ -73,7 +73,7 @@ def export(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Folder to write; an older export is replaced.", parser=expanded, metavar="PATH"
+            "--output", "-o", help="Folder to write; an older export is replaced.", parser=typed, metavar="PATH"
         ),
     ],
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="Best items of each user to write.")] = 100,

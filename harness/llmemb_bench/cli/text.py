@@ -17,26 +17,24 @@ from llmemb_bench.cli.options import (
     Sets,
     begin,
 )
-from llmemb_bench.config import expanded
+from llmemb_bench.config import typed
 from llmemb_bench.terminal import as_json, console, say
 
 
 def embed(
     spec: Annotated[
         Path,
-        typer.Argument(help="A YAML spec; only its dataset and embeddings are read.", parser=expanded, metavar="SPEC"),
+        typer.Argument(help="A YAML spec; only its dataset and embeddings are read.", parser=typed, metavar="SPEC"),
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", help="Parquet file to write: item, text, vector.", parser=expanded, metavar="PATH"
-        ),
+        typer.Option("--output", "-o", help="Parquet file to write: item, text, vector.", parser=typed, metavar="PATH"),
     ],
     untuned: Annotated[
         bool, typer.Option(help="After SCFT, write the vectors of the encoder before it too (for `neighbours`).")
     ] = True,
     adapter: Annotated[
-        Path | None, typer.Option(help="Folder to copy the tuned weights to.", parser=expanded, metavar="PATH")
+        Path | None, typer.Option(help="Folder to copy the tuned weights to.", parser=typed, metavar="PATH")
     ] = None,
     results: Results = DEFAULT_RESULTS,
     set_: Sets = None,
@@ -61,7 +59,7 @@ def embed(
 
 
 def neighbours(
-    vectors: Annotated[Path, typer.Argument(help="A file that `embed` wrote.", parser=expanded, metavar="VECTORS")],
+    vectors: Annotated[Path, typer.Argument(help="A file that `embed` wrote.", parser=typed, metavar="VECTORS")],
     items: Annotated[list[str], typer.Argument(help="Item ids, or words of one item's text.", metavar="ITEM...")],
     top: Annotated[int, typer.Option(min=1, help="Neighbours to show.")] = 5,
     format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON list.")] = "rich",

@@ -16,8 +16,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from llmemb_bench.config import SpecText, expanded
-from llmemb_bench.errors import Problem, SpecError
+from llmemb_bench.config import SpecPath, SpecText
+from llmemb_bench.errors import BenchError, Problem, SpecError
 
 Loc = tuple[str | int, ...]
 """The way to a value: keys and list positions from the top."""
@@ -69,7 +69,12 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Document:
     base_name = document.value.pop("extends")
     if not isinstance(base_name, str):
         raise SpecError("should name one file", where=document.place(("extends",)), fix="extends: base.yaml")
-    base = _read(path.parent / expanded(base_name), (*seen, here))
+    try:
+        base_path = SpecPath(base_name, path.parent).filled()
+    except BenchError as error:
+        (problem,) = error.problems
+        raise type(error)(problem.finding, where=document.place(("extends",)), fix=problem.fix) from error
+    base = _read(base_path, (*seen, here))
     base.value.pop("name", None)
     value = _merge(base.value, document.value)
     return Document(value, base.places | document.places)
@@ -125,6 +130,8 @@ def _not_yaml(error: MarkedYAMLError, text: str, name: str) -> SpecError:
     fix = "check the indentation"
     if "${" in written:
         fix = f'quote what holds ${{...}}, for example "{(VARIABLE.search(written) or ["${env:NAME}/file"])[0]}"'
+    elif named := re.search(r"%(\w+)%", written):
+        fix = f'"${{env:{named[1]}}}/..." in place of {named[0]}'
     elif "\t" in written:
         fix = "write spaces in place of tabs"
     elif written.startswith("---"):

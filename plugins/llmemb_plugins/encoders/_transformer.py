@@ -62,6 +62,8 @@ class TransformerConfig(Config):
     @model_validator(mode="after")
     def _consistent(self) -> TransformerConfig:
         if self.checkpoint.is_hub_id and self.revision is None:
+            if meant := self.checkpoint.folder_meant():
+                raise ValueError(f"'{self.checkpoint.text}' means one of the hub; for the folder, checkpoint: {meant}")
             raise ValueError("should have a revision beside a hub id: a commit, because branches move (main does)")
         if self.revision is not None and not self.checkpoint.is_hub_id:
             raise ValueError("should have no revision: the checkpoint is no hub id")

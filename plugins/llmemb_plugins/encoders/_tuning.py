@@ -58,6 +58,7 @@ def with_lora(model: Any, lora: LoraSettings) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
     _refuse_targets(model, lora.targets)
+    _refuse_rank(model, lora.rank)
     settings = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,
         r=lora.rank,
@@ -110,6 +111,23 @@ def _refuse_targets(model: Any, targets: Sequence[str] | None) -> None:
             problems.append(Problem(TARGETS, f"'{target}' {finding}", _way_out(target, short_names(layers))))
     if problems:
         raise SpecError.of(problems)
+
+
+def _refuse_rank(model: Any, rank: int) -> None:
+    """A rank beyond the widest layer adds nothing but memory."""
+    layers = set(tunable(model))
+    widest = max(max(_sides(module)) for name, module in model.named_modules() if name in layers)
+    if rank > widest:
+        raise SpecError(
+            f"should be {widest} at most, the width of the widest layer, not {rank}",
+            where="embeddings.encoder.lora.rank",
+            fix="rank: 8, as in the paper",
+        )
+
+
+def _sides(layer: Any) -> tuple[int, ...]:
+    """Inputs and outputs; weights of four bits lie in another shape."""
+    return (layer.in_features, layer.out_features) if isinstance(layer, nn.Linear) else tuple(layer.weight.shape)
 
 
 def _way_out(target: str, names: list[str]) -> str:
