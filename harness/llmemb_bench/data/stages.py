@@ -15,7 +15,7 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import Facts, describe
 from llmemb_bench.spec.check import build
 
-DATA, FACTS = 4, 2
+DATA, FACTS = 5, 2
 """Schema version of each stage's result."""
 
 

@@ -97,9 +97,8 @@ class TransformerEncoder(TextEncoder):
         self._draws = replace_dropout(self.model, _tuning.NAME)
         if world().sharded:
             shard(self.model, _layers(self.model), device)
-            self.text_dim = (
-                model.config.get_text_config().hidden_size
-            )  # a trial would leave the outermost weights whole
+            # Not by a trial, which would leave the outermost weights whole.
+            self.text_dim = model.config.get_text_config().hidden_size
         else:
             if not config.four_bit:
                 self.to(self.device)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmemb_bench.errors import SpecError
+from llmemb_bench.world import world
 from llmemb_plugins.encoders._fit import has_row
 from llmemb_plugins.encoders._tiny import write_llama
 from llmemb_plugins.encoders._transformer import (
@@ -51,7 +52,8 @@ class CausalLm(TransformerEncoder):
         super().__init__(config, device=device)
         if config.ends and not has_row(self.tokenizer.eos_token_id, self.fit.rows):
             raise _without_end(config)
-        self._refuse_bidirectional()
+        if not world().sharded:
+            self._refuse_bidirectional()
 
     def framed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """As published: no beginning and one end (LLMEmb code, llm/data_processor/llama.py); each has its setting."""
