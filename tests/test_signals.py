@@ -20,8 +20,8 @@ from llmemb_bench.disk import refusal, refusals
 from llmemb_bench.errors import Exit, MissingError
 from llmemb_bench.signals import Terminated, interruptible, terminable
 
-LONG = "select count(*) from range(1000000) a, range(100000) b where hash(a.range + b.range) % 7 = 1"
-"""Minutes of work in one call of DuckDB."""
+LONG = "select count(*) from range(1000000) a, range(300) b where hash(a.range + b.range) % 7 = 1"
+"""A second or two in one call of DuckDB: it may see a signal only when it is done."""
 
 
 def soon(number: int) -> None:

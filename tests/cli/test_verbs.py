@@ -14,7 +14,7 @@ def test_new_writes_a_plugin_and_says_how_specs_find_it(cli, tmp_path):
     ran = cli("new", "backbones", "my_net", "--into", tmp_path / "my_plugins")
     assert ran.code == 0
     assert "llmemb-bench test backbones/my_net" in ran.out
-    assert '[project.entry-points."llmemb_bench.plugins"]\n    mine = "my_plugins"' in ran.out
+    assert '[project.entry-points."llmemb_bench.plugins"]\n    my_plugins = "my_plugins"' in ran.out
     again = cli("new", "backbones", "my_net", "--into", tmp_path / "my_plugins")
     assert (again.code, "exists already" in again.err) == (2, True)
 

@@ -30,7 +30,7 @@ CODES = {0, 1, 2, 3, 4, 5}
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 SECONDS = 10
 """Of the processor, that an example may take."""
-EXAMPLES = 12
+EXAMPLES = 4
 QUICK = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )

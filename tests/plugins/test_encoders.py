@@ -382,7 +382,10 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("way", ["refused", "silent", "no such host"])
+@pytest.mark.parametrize(
+    "way",
+    ["refused", pytest.param("silent", marks=pytest.mark.slow), pytest.param("no such host", marks=pytest.mark.slow)],
+)
 def test_a_hub_that_cannot_be_asked_is_found_out_quickly(way, hub, silent, tmp_path, monkeypatch, capsys):
     addresses = {"refused": "http://127.0.0.1:9", "silent": silent, "no such host": "http://no.such.host.invalid"}
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)

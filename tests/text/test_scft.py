@@ -432,7 +432,7 @@ tune_and_save(
 """
 
 
-@pytest.mark.parametrize("patience", [None, 50])
+@pytest.mark.parametrize("patience", [pytest.param(None, marks=pytest.mark.slow), 50])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(patience, tmp_path):
     choice = choice_in(tmp_path / "model")
     scft = {
