@@ -93,7 +93,7 @@ def test_the_cells_that_failed_leave_the_table_to_the_others(run):
     varied = "matrix: {evaluate.protocols: [[full], [sampled-50]]}"
     text = SPEC.partition("matrix")[0].replace("recommender:", "recommender:\n  method: popularity") + varied
     ran = run(text, "--seed", "1")  # of twenty items
-    assert (ran.code, ran.out.splitlines()[-1].partition(";")[0]) == (3, "1 of 2 cells done")
+    assert (ran.code, ran.out.splitlines()[-1].partition(";")[0]) == (3, "1 of 2 cells done, 1 failed")
     assert "│ popularity" in ran.out
     assert len(told(ran.err)) == 1
     ran = run(text.replace("events.csv", "nothing.csv").replace("name: mine", "name: other"))

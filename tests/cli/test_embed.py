@@ -169,7 +169,7 @@ HOSTILE = {
     "no tokenizer": (
         lambda here: [path.unlink() for path in (here / "model").glob("tokenizer*")],
         4,
-        "'./model' cannot be loaded",
+        "'./model' holds no tokenizer",
     ),
     "a package that is not installed": (
         "embeddings.encoder.checkpoint=package:no_such_weights",
