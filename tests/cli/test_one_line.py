@@ -178,18 +178,18 @@ def test_sizes_that_the_data_bound_need_no_bound_of_their_own(run):
     [
         (
             "dataset={use: synthetic, users: 1000000000000}",
-            "'dataset.users' should be a whole number from 1 to",
+            "'dataset.users' should be a whole number from 1 to 1,000,000, got",
         ),
         (
             "dataset={use: synthetic, catalogue: 1000000000}",
-            "'dataset.catalogue' should be a whole number from 80",
+            "'dataset.catalogue' should be a whole number from 80 to 1,000,000, got",
         ),
         ("dataset={use: synthetic, zipf: 1e308}", "'dataset.zipf' should be a number from 0 to 50"),
         ("embeddings.encoder.dim=1000000000", "'embeddings.encoder.dim' should be a whole number from 1 to 65,536"),
         ("recommender.backbone.dim=1000000000", "'recommender.backbone.dim' should be a whole number from 1 to 65,536"),
         (
             "recommender.backbone.blocks=1000000000",
-            "'recommender.backbone.blocks' should be a whole number from",
+            "'recommender.backbone.blocks' should be a whole number from 1 to 256, got",
         ),
         ("recommender.train.learning_rate=.inf", "'recommender.train.learning_rate' should be a finite number"),
         ("recommender.train.learning_rate=.nan", "'recommender.train.learning_rate' should be a finite number"),

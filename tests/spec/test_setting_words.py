@@ -55,13 +55,14 @@ def problem(tmp_path, written: str, instead: str, text: str = SPEC) -> str:
         (
             "[42]",
             "42",
-            "'seeds' should be a list of at least 1 (each: whole number, 0 or more and below ",
+            "should be a list of at least 1 (each: whole number, 0 or more and below 9,223,372,036,854,775,808), got 42 "
+            "-> [42]",
         ),
-        ("[42]", "[-1]", "'seeds.0' should be a whole number, 0 or more and below "),
+        ("[42]", "[-1]", "'seeds.0' should be a whole number, 0 or more and below 9,223,372,036,854,775,808, got -1"),
         (
             "[42]",
             "[4.0]",
-            "'seeds.0' should be a whole number, 0 or more and below ",
+            "'seeds.0' should be a whole number, 0 or more and below 9,223,372,036,854,775,808, got 4.0 -> 4",
         ),
         ("[42]", "null", "got null"),
         ("mine", "my experiment", "-> did you mean 'my-experiment'?"),
