@@ -136,3 +136,13 @@ def test_a_disk_that_takes_no_more_in_the_middle_of_a_run_is_one_line(size, tmp_
     assert (ran.code, "cannot be used: File too large -> " in line) == (4, True), line
     assert not list(tmp_path.rglob("*.part*"))
     assert cli(*words).code == 0
+
+
+def test_a_termination_waits_for_no_call_that_looks_at_no_signal():
+    busy = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
+    code = f"from llmemb_bench.signals import terminable\nwith terminable():\n    print('in', flush=True)\n    {busy}"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(0.2)
+        process.terminate()
+        assert process.wait(timeout=30) == Exit.TERMINATED

@@ -55,8 +55,7 @@ def problem(tmp_path, written: str, instead: str, text: str = SPEC) -> str:
         (
             "[42]",
             "42",
-            "should be a list of at least 1 (each: whole number, 0 or more and below 9,223,372,036,854,775,808), got 42 "
-            "-> [42]",
+            "a list of at least 1 (each: whole number, 0 or more and below 9,223,372,036,854,775,808), got 42 -> [42]",
         ),
         ("[42]", "[-1]", "'seeds.0' should be a whole number, 0 or more and below 9,223,372,036,854,775,808, got -1"),
         (
