@@ -92,7 +92,7 @@ def test_a_validation_at_the_score_of_counting_popularity_is_said(random_split, 
     )
     assert ["popularity" in event for event in end.events] == [True, True, False]
     assert len(lines) == 2
-    assert lines[0].startswith("epoch 1: validation 0.0101, not above counting popularity (0.0100)")
+    assert lines[0].startswith("epoch 1: validation 0.0101, hardly above counting popularity (0.0100)")
     assert "betas: [0.9, 0.98]" in lines[0]
 
 
