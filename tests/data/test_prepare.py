@@ -294,16 +294,27 @@ def test_items_of_amazon_2014_are_python_literals_and_never_evaluated(tmp_path):
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("name", ["amazon_2014", "amazon_2018", "interactions"])
-def test_a_cut_off_gzip_file_is_a_clear_error(name, tmp_path):
+def cut_off(packed: bytes) -> bytes:
+    return packed[:-12]
+
+
+def damaged(packed: bytes) -> bytes:
+    """Every byte of the stream turned over: no reader gets far."""
+    return packed[:10] + bytes(byte ^ 0xFF for byte in packed[10:-8]) + packed[-8:]
+
+
+@pytest.mark.parametrize("damage", [cut_off, damaged])
+@pytest.mark.parametrize("name", ["amazon_2014", "amazon_2018", "interactions", "table"])
+def test_a_broken_gzip_file_is_a_clear_error(name, damage, tmp_path):
     given = find("datasets", name).load().example(tmp_path)
     path = next(iter(sorted(tmp_path.glob("*.gz"))), None)
     if path is None:
-        path = tmp_path / "inter.txt.gz"
-        path.write_bytes(gzip.compress((tmp_path / "inter.txt").read_bytes()))
-        given = {"file": str(path)}
-    path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(DataError, match="cannot be read"):
+        key, plain = next((key, Path(value)) for key, value in given.items() if Path(str(value)).is_file())
+        path = plain.with_name(f"{plain.name}.gz")
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+        given |= {key: str(path)}
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"cannot be read|cannot be unpacked"):
         read(tmp_path, name, **given)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from llmemb_bench.data.raw import UNREADABLE
 from llmemb_bench.errors import DataError
 
 MOST_BYTES = 1 << 40
@@ -39,7 +40,7 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
                         raise _refused(archive, f"holds more than {MOST_FILES:,} files")
                     budget = _copy(archive, read, Path(room) / _inside(archive, name), budget)
                     names.append(name)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except (*UNREADABLE, zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError) as error:
             raise DataError(
                 f"cannot be unpacked: {error}", where=str(archive), fix="delete it and fetch again"
             ) from error

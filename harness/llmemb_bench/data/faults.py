@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from llmemb_bench.contracts import Dataset
-from llmemb_bench.data.raw import UTF8, RowError, opened, packing, rows, undecodable
+from llmemb_bench.data.raw import UNREADABLE, UTF8, RowError, opened, packing, rows, undecodable
 from llmemb_bench.disk import refusal
 from llmemb_bench.errors import BenchError, DataError, MissingError
 
@@ -106,7 +106,7 @@ def _rows(path: Path, said: dict[str, str]) -> Iterator[tuple[int, list[str] | N
             yield from rows(file, delimiter, said.get("quote", "").replace("(empty)", ""), strict=True)
     except RowError as broken:
         yield broken.line, None
-    except (OSError, EOFError):
+    except UNREADABLE:
         pass
 
 
@@ -120,7 +120,7 @@ def _other_end(path: Path) -> int | None:
                 usual = usual or end
                 if end and end != usual:
                     return number
-    except (OSError, EOFError):
+    except UNREADABLE:
         pass
     return None
 
@@ -135,7 +135,7 @@ def _line(path: Path, found: re.Match[str]) -> int:
             for number, line in enumerate(islice(file, first, reported + 1), start=first + 1):
                 if not _is_object(line):
                     return number
-    except (OSError, EOFError):
+    except UNREADABLE:
         pass  # a cut-off archive as well: the reported line is as near as one can tell
     return reported
 

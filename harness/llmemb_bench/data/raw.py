@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import lzma
+import zlib
 from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
@@ -12,6 +14,8 @@ from llmemb_bench.errors import DataError
 
 UTF8 = "utf-8"
 PACKED = {".gz": "gzip", ".zst": "zstd"}
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What Python raises for a file that the disk refuses, and for a packed one that is cut off or damaged."""
 
 
 class RowError(Exception):
@@ -42,7 +46,7 @@ def lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
             yield from enumerate(file, start=1)
     except UnicodeError as error:
         raise undecodable(path, encoding) from error
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", where=str(path), fix="download it again") from error
 
 
@@ -67,7 +71,7 @@ def undecodable(path: Path, encoding: str, line: int = 1) -> DataError:
     try:
         with opened(path, encoding, errors="replace") as file:
             line = next((number for number, text in enumerate(file, start=1) if "\ufffd" in text), line)
-    except (OSError, EOFError, UnicodeError):
+    except (*UNREADABLE, UnicodeError):
         pass  # a cut-off archive as well: the line given is as near as one can tell
     return DataError(
         f"is not in {encoding.upper()}",

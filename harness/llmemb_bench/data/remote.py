@@ -8,7 +8,6 @@ installs it and each time that it loads it.
 from __future__ import annotations
 
 import gzip
-import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +17,7 @@ from duckdb import DuckDBPyConnection
 from llmemb_bench import progress
 from llmemb_bench.contracts import Download
 from llmemb_bench.data.fetch import fetch
+from llmemb_bench.data.raw import UNREADABLE
 from llmemb_bench.errors import DataError
 
 EXTENSIONS = "https://extensions.duckdb.org"
@@ -45,7 +45,7 @@ def _install(db: DuckDBPyConnection, name: str) -> None:
         try:
             with gzip.open(packed) as file:
                 plain.write_bytes(file.read(MOST_BYTES))
-        except (OSError, EOFError, zlib.error) as error:
+        except UNREADABLE as error:
             raise DataError(f"is no gzip file: {error}", where=url, fix="run the command again") from error
         quoted = str(plain).replace("'", "''")
         db.execute(f"install '{quoted}'")

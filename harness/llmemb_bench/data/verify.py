@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.fetch import hash_of, read_sums
+from llmemb_bench.data.raw import UNREADABLE
 from llmemb_bench.data.zstandard import is_whole
 from llmemb_bench.seal import fault, sealed
 
@@ -35,7 +35,7 @@ def _raw(path: Path) -> Verdict:
             with gzip.open(path) as file:
                 while file.read(BLOCK):
                     pass
-        except (OSError, EOFError, zlib.error) as error:
+        except UNREADABLE as error:
             return Verdict(path, False, f"is broken: {error}")
     if path.suffix == ".zst" and not is_whole(path):
         return Verdict(path, False, "is broken: the zstd stream is cut off")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-from llmemb_bench.data.raw import PACKED, UTF8, opened, packing, undecodable
+from llmemb_bench.data.raw import PACKED, UNREADABLE, UTF8, opened, packing, undecodable
 from llmemb_bench.errors import DataError, SpecError
 
 MAGIC = {
@@ -66,7 +66,7 @@ def _first_bytes(path: Path) -> bytes:
     try:
         with gzip.open(path) if packing(path) == "gzip" else path.open("rb") as file:
             return file.read(8)
-    except (OSError, EOFError):
+    except UNREADABLE:
         return b""  # whoever reads the file says what is wrong with it
 
 
@@ -86,6 +86,6 @@ def in_utf8(db: DuckDBPyConnection, path: Path, encoding: str = UTF8, *, keep_ma
             shutil.copyfileobj(file, into, CHARACTERS_A_BLOCK)
     except UnicodeError as error:
         raise undecodable(path, encoding) from error
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", where=str(path), fix="download it again") from error
     return copy

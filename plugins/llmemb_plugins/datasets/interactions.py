@@ -13,7 +13,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from llmemb_bench.config import Config, SpecPath
 from llmemb_bench.contracts import UNFILTERED, Dataset, DatasetConfig, Figures
-from llmemb_bench.data.raw import lines
+from llmemb_bench.data.raw import UNREADABLE, lines
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_plugins.datasets._files import named
 
@@ -117,7 +117,7 @@ class Interactions(Dataset):
         try:
             with opened(path, "rb") as file:
                 return PAPER.get(hashlib.file_digest(file, "sha256").hexdigest())
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise DataError(f"cannot be read: {error}", where=str(path), fix="download it again") from error
 
     @classmethod
