@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmemb_bench.config import Config
+from llmemb_bench.errors import Problem
+
+
+@dataclass(frozen=True)
+class CellFacts:
+    """What is known of a cell when its data are prepared and nothing is tuned or trained."""
+
+    n_users: int
+    n_items: int
+    text_dim: int | None
+    """Width of the item vectors; None: there are none, or only the encoder will tell."""
 
 
 class Plugin(ABC):
@@ -22,6 +35,12 @@ class Plugin(ABC):
             if "config" in inspect.get_annotations(owner):
                 return _annotated_config(owner)
         raise TypeError(f"{cls.__name__} does not annotate `config`")
+
+    @classmethod
+    def refuses(cls, config: Config, facts: CellFacts) -> Sequence[Problem]:
+        """What these data forbid of these settings, each with its dotted key (`recommender.method.adapter`) for a
+        place: asked before anything is tuned or trained."""
+        return ()
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
