@@ -6,6 +6,7 @@ import inspect
 from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Plugin(ABC):
         return {}
 
 
+@cache
 def _annotated_config(owner: type) -> type[Config]:
     from typing import get_type_hints
 
