@@ -23,12 +23,13 @@ from typing import Any
 
 import torch
 
-from llmemb_bench import pipeline, run
+from llmemb_bench import run
 from llmemb_bench.cache import remove
 from llmemb_bench.cli import main
-from llmemb_bench.data import stages
 from llmemb_bench.report.rows import as_json, read_rows
 from llmemb_bench.spec.cells import load_cells
+from llmemb_bench.stages import adapter as stage_of_adapter
+from llmemb_bench.stages import candidates, dataset, recommender, vectors
 from llmemb_bench.text import adapter, probe
 from small_world import bytes_of, make_world
 
@@ -70,15 +71,12 @@ def wrap_stages(say: Say) -> None:
         name = "train" if type(method).__name__ == "LlmEmb" else "teacher"
         return told(name, plain_train)(method, *rest)
 
-    def write(place: Path, make: Callable[[Path], object], is_done: Callable[[], bool]) -> None:
-        told("run folder", plain_write)(place, make, is_done)
-
-    plain_train, plain_write = pipeline.train, run.write_sealed
-    stages.prepare = told("data", stages.prepare)
-    pipeline.tune_and_save = told("scft", pipeline.tune_and_save)
-    pipeline.encode = told("encode", pipeline.encode)
-    pipeline.train, pipeline.rank = train, told("rank", pipeline.rank)
-    run.write_sealed, run.enter = write, told("database", run.enter)
+    plain_train = recommender.train
+    dataset.prepare = told("data", dataset.prepare)
+    stage_of_adapter.tune_and_save = told("scft", stage_of_adapter.tune_and_save)
+    vectors.encode = told("encode", vectors.encode)
+    recommender.train, candidates.rank = train, told("rank", candidates.rank)
+    run.RunFolder.fill, run.enter = told("run folder", run.RunFolder.fill), told("database", run.enter)
     adapter.subprocess.run = probe_in_a_fork
 
 

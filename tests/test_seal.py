@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from llmemb_bench.cache import Shelf
 from llmemb_bench.seal import SEAL, fault, seal, sealed
+from llmemb_bench.stages.shelf import Shelf
 
 KEY = "k" * 64
 
@@ -20,10 +21,18 @@ def make(folder: Path) -> None:
     (folder / "inner" / "words.txt").write_text("some words")
 
 
+def filled(shelf: Shelf, make: Callable[[Path], object]) -> Path:
+    """The place of a result, made where it is missing."""
+    with shelf.filling("stage", KEY) as folder:
+        if folder is not None:
+            make(folder)
+    return shelf.place("stage", KEY)
+
+
 @pytest.fixture
 def place(tmp_path) -> Path:
     """A result on the shelf."""
-    return Shelf(tmp_path / "shelf").get("stage", KEY, make)
+    return filled(Shelf(tmp_path / "shelf"), make)
 
 
 def flip(path: Path, at: int) -> None:
@@ -79,7 +88,7 @@ def test_what_is_damaged_is_said_in_a_line_and_made_again(damage, words, place, 
     assert fault(place).startswith(words)
     shelf = Shelf(tmp_path / "shelf")
     assert not shelf.has("stage", KEY)
-    assert shelf.get("stage", KEY, make) == place
+    assert filled(shelf, make) == place
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{place}: {words}")
     assert line.endswith("; made again")
@@ -89,7 +98,7 @@ def test_what_is_damaged_is_said_in_a_line_and_made_again(damage, words, place, 
 
 def test_a_whole_result_is_not_made_again_and_nothing_is_said(place, tmp_path, capsys):
     (place / "notes.txt").write_text("mine")  # no file of the result, so no business of the seal's
-    assert Shelf(tmp_path / "shelf").get("stage", KEY, lambda _: pytest.fail("made again")) == place
+    assert filled(Shelf(tmp_path / "shelf"), lambda _: pytest.fail("made again")) == place
     assert capsys.readouterr().err == ""
 
 
@@ -112,7 +121,7 @@ def test_a_file_in_place_of_a_folder_of_the_cache_makes_way_with_a_line(name, tm
         shelf.kept("stage", KEY)
         make(folder)
 
-    assert fault(shelf.get("stage", KEY, make_with_kept)) == ""
+    assert fault(filled(shelf, make_with_kept)) == ""
     assert f"{tmp_path / name}: is a file and should be a folder" in capsys.readouterr().err
 
 
@@ -120,7 +129,7 @@ def test_a_file_is_read_once_a_process_however_often_its_folder_is_opened(place,
     assert fault(place) == ""
     monkeypatch.setattr("llmemb_bench.seal.sha256_of", lambda path: pytest.fail(f"read {path} again"))
     for _ in range(3):
-        assert Shelf(tmp_path / "shelf").get("stage", KEY, make) == place
+        assert filled(Shelf(tmp_path / "shelf"), make) == place
 
 
 def test_what_stays_of_a_result_whose_making_failed_is_the_old_one(place, tmp_path):
@@ -131,7 +140,7 @@ def test_what_stays_of_a_result_whose_making_failed_is_the_old_one(place, tmp_pa
         raise ValueError("power cut")
 
     with pytest.raises(ValueError, match="power cut"):
-        Shelf(tmp_path / "shelf").get("stage", KEY, fails)
+        filled(Shelf(tmp_path / "shelf"), fails)
     assert (place / "inner" / "words.txt").read_text() == "some words"
     assert not list(place.parent.glob(".*part*"))
     seal(place)

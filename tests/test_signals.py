@@ -15,10 +15,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from llmemb_bench.cache import Shelf
 from llmemb_bench.disk import refusal, refusals
 from llmemb_bench.errors import Exit, MissingError
 from llmemb_bench.signals import Terminated, interruptible, terminable
+from llmemb_bench.stages.shelf import Shelf
 
 LONG = "select count(*) from range(1000000) a, range(300) b where hash(a.range + b.range) % 7 = 1"
 """A second or two in one call of DuckDB: it may see a signal only when it is done."""
@@ -40,7 +40,8 @@ def test_a_signal_in_the_middle_of_a_query_is_what_it_is_and_leaves_no_half_made
     def start() -> None:
         with terminable(), interruptible():
             soon(number)
-            Shelf(tmp_path).get("data", "k" * 64, make)
+            with Shelf(tmp_path).filling("data", "k" * 64) as folder:
+                make(folder)
 
     try:
         with pytest.raises(expected):

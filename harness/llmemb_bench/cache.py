@@ -1,38 +1,20 @@
-"""Stage results on disk, addressed by what they were made from.
-
-A key hashes the stage's name and schema version, its resolved settings, the source of the plugins it used and
-the keys of what it was fed. A result is written under a temporary name, sealed and renamed, so it is whole or absent;
-one that was damaged since is said and made again.
-"""
+"""Folders that are whole or absent: filled under a temporary name, then renamed; and hashes of what lies on disk."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
 
 from llmemb_bench import progress
-from llmemb_bench.config import Choice
 from llmemb_bench.disk import refusals
-from llmemb_bench.registry import find
 from llmemb_bench.seal import fault, seal, sha256_of
-from llmemb_bench.spec.resolve import choices_in, digest, resolve
-
-
-def stage_key(stage: str, version: int, settings: object, upstream: Sequence[str]) -> str:
-    """The address of a stage's result; raise `version` when the stage's code changes what it writes."""
-    sources = {f"{choice.kind}/{choice.use}": _source(choice) for choice in choices_in(settings)}
-    return digest([stage, version, resolve(settings, machine=False), sources, list(upstream)])
-
-
-def _source(choice: Choice) -> str:
-    return find(choice.kind, choice.use).source_hash
+from llmemb_bench.spec.resolve import digest
 
 
 def fingerprint(path: Path) -> str:
@@ -43,68 +25,10 @@ def fingerprint(path: Path) -> str:
     return digest([[str(i.relative_to(path)), i.stat().st_size, i.stat().st_mtime_ns] for i in inside])
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """The folder that stage results lie in."""
-
-    root: Path
-
-    def has(self, stage: str, key: str) -> bool:
-        """Whether a result is there already, and whole."""
-        return not fault(self.place(stage, key))
-
-    def place(self, stage: str, key: str) -> Path:
-        """Where a result lies, or will."""
-        return self.root / stage / key[:24]
-
-    def get(self, stage: str, key: str, make: Callable[[Path], object]) -> Path:
-        """The folder of a result; `make` fills an empty folder when it is not there yet."""
-        place = self.place(stage, key)
-        if fault(place):
-            _clear(self.root)
-            _clear(place.parent)
-            write_sealed(place, make, lambda: True)
-            shutil.rmtree(self._kept(stage, key), ignore_errors=True)
-        return place
-
-    def kept(self, stage: str, key: str) -> Path:
-        """A folder for what long work wants to find again after a kill; it goes when the result is there."""
-        folder = self._kept(stage, key)
-        _clear(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def _kept(self, stage: str, key: str) -> Path:
-        return self.root / stage / f".{key[:24]}.kept"
-
-    def fingerprint(self, path: Path) -> str:
-        """Hash of a file's content; a large file is read once and then known by its inode, its size and its times."""
-        if not path.is_file():
-            return fingerprint(path)
-        about = path.stat()
-        # The time of the last change as well: `cp -p`, `rsync -t` and `touch -r` set the other one back.
-        key = digest([str(path), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns])
-
-        def make(folder: Path) -> None:
-            (folder / "sha256").write_text(fingerprint(path))
-
-        return (self.get("fingerprint", key, make) / "sha256").read_text()
-
-
-def _clear(folder: Path) -> None:
-    """Make way for a folder of the shelf where something else has its name."""
-    if os.path.lexists(folder) and not folder.is_dir():
-        progress.alert(f"{folder}: is a file and should be a folder; removed")
-        remove(folder)
-
-
-def write_sealed(place: Path, make: Callable[[Path], object], is_done: Callable[[], bool]) -> None:
-    """`write_folder` for results that are read again: with a seal. A damaged one is said and made again; `is_done` is
-    asked about a whole one."""
-
-    def make_sealed(folder: Path) -> None:
-        make(folder)
-        seal(folder)
+@contextmanager
+def sealed_folder(place: Path, is_done: Callable[[], bool]) -> Iterator[Path | None]:
+    """`new_folder` for results that are read again: with a seal. A damaged one is said and made again; `is_done` is
+    asked about a whole one. Raises RuntimeError where nothing was written: an empty folder is no result."""
 
     def is_whole() -> bool:
         wrong = fault(place)
@@ -112,37 +36,54 @@ def write_sealed(place: Path, make: Callable[[Path], object], is_done: Callable[
             progress.alert(f"{place}: {wrong}; made again")
         return not wrong and is_done()
 
-    write_folder(place, make_sealed, is_whole)
+    with new_folder(place, is_whole) as folder:
+        yield folder
+        if folder is not None:
+            if not any(folder.iterdir()):
+                raise RuntimeError(f"nothing was written for {place}")
+            seal(folder)
 
 
-def write_folder(place: Path, make: Callable[[Path], object], is_done: Callable[[], bool]) -> None:
-    """Fill a folder under a temporary name, then give it its name; an existing one is replaced.
+@contextmanager
+def new_folder(place: Path, is_done: Callable[[], bool]) -> Iterator[Path | None]:
+    """An empty folder to fill, which then gets its name and replaces an existing one; None where `is_done`.
 
     One process at a time makes a folder; another waits and finds it done. What a killed one left half-made is
-    removed by the next. What the disk refuses is a MissingError.
+    removed by the next. Raises MissingError for what the disk refuses.
     """
     with refusals(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         lock = place.parent / f".{place.name}.lock"
         with FileLock(lock):
-            if not is_done():
+            if is_done():
+                yield None
+            else:
                 for left in place.parent.glob(f".{place.name}.part-*"):
                     remove(left)
-                _make(place, make)
+                with _temporary(place) as folder:
+                    yield folder
             lock.unlink(missing_ok=True)  # whoever still waits for it will find the folder done
 
 
-def _make(place: Path, make: Callable[[Path], object]) -> None:
+@contextmanager
+def _temporary(place: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.part-", dir=place.parent))
     old = temporary.with_name(f"{temporary.name}-old")
     try:
-        make(temporary)
+        yield temporary
         if os.path.lexists(place):
             place.rename(old)
         temporary.rename(place)
     finally:
         remove(temporary)
         remove(old)
+
+
+def make_way(folder: Path) -> None:
+    """Remove what has the name of a folder and is none, and say so."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        progress.alert(f"{folder}: is a file and should be a folder; removed")
+        remove(folder)
 
 
 def remove(path: Path) -> None:

@@ -12,14 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NoReturn, TypeVar
 
 import torch
 from torch import Tensor
-
-from llmemb_bench.cache import Shelf
 
 T = TypeVar("T")
 LONGEST_WAIT = timedelta(days=2)
@@ -78,31 +74,6 @@ class World:
         yield from parts
         for _ in range(turns - len(parts)):
             yield None
-
-    def make(self, shelf: Shelf, stage: str, key: str, make: Callable[[Path], object]) -> Path:
-        """`Shelf.get`, made by all processes together; `make` writes in the first one only."""
-        if self.size == 1:
-            return shelf.get(stage, key, make)
-        if self.is_first:
-            self._lead(shelf, stage, key, make)
-        elif self.agreed(False):
-            with TemporaryDirectory() as unused:
-                make(Path(unused))
-        self.agreed(True)  # nobody goes on before the files are there
-        return shelf.place(stage, key)
-
-    def _lead(self, shelf: Shelf, stage: str, key: str, make: Callable[[Path], object]) -> None:
-        """Call the others once the result's lock is held and it still is missing; else tell them that it is there."""
-        called = False
-
-        def make_together(folder: Path) -> None:
-            nonlocal called
-            called = self.agreed(True)
-            make(folder)
-
-        shelf.get(stage, key, make_together)
-        if not called:
-            self.agreed(False)
 
 
 @cache

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmemb_bench.cache import Shelf
 from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import Parts
 from llmemb_bench.data.split import Split
-from llmemb_bench.data.stages import prepared
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import rank
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.stages.dataset import PreparedData
+from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.optimizer import Optimizer
@@ -44,7 +44,7 @@ def split() -> Split:
     folder = Path(os.environ["LLMEMB_BENCH_DATA"])
     choice = DatasetChoice("interactions", {"file": str(folder / "paper-inter" / "yelp" / "inter.txt.gz")})
     with TemporaryDirectory() as cache:
-        return Split(prepared(choice, Shelf(Path(cache))))
+        return Split(PreparedData(Shelf(Path(cache)), choice).result())
 
 
 def make(kind: str, name: str, **settings: object):

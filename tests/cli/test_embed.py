@@ -65,8 +65,8 @@ def test_embed_writes_ids_texts_and_both_kinds_of_vectors(embed, tmp_path):
 
 def test_embed_again_does_nothing_again_and_without_untuned_vectors_there_are_none(embed, tmp_path, monkeypatch):
     embed()
-    monkeypatch.setattr("llmemb_bench.pipeline.encode", None)  # whoever encodes again fails
-    monkeypatch.setattr("llmemb_bench.pipeline.tune_and_save", None)
+    monkeypatch.setattr("llmemb_bench.stages.vectors.encode", None)  # whoever encodes again fails
+    monkeypatch.setattr("llmemb_bench.stages.adapter.tune_and_save", None)
     assert embed("--no-untuned").code == 0
     with duckdb.connect() as db:
         assert db.read_parquet(str(tmp_path / "v.parquet")).columns == ["item", "text", "vector"]

@@ -13,7 +13,11 @@ from safetensors.torch import load_file, save_file
 from finished_runs import METHODS, Finished, finish, run_spec
 from llmemb_bench.errors import MissingError
 from llmemb_bench.seal import seal
-from llmemb_bench.serving import load
+from llmemb_bench.spec.cells import load_cells
+from llmemb_bench.stages import recommender as stage
+from llmemb_bench.stages.cell import Graph
+from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.text.settings import ScftConfig
 
 
 @pytest.fixture(scope="session")
@@ -142,8 +146,8 @@ def test_without_the_cache_the_weights_of_the_run_folder_serve_and_nothing_is_tr
     method, recommend, copied, finished, monkeypatch
 ):
     read = []
-    monkeypatch.setattr("llmemb_bench.pipeline.train", None)  # whoever trains fails
-    monkeypatch.setattr(load, "load_file", lambda path: read.append(path) or load_file(path))
+    monkeypatch.setattr("llmemb_bench.stages.recommender.train", None)  # whoever trains fails
+    monkeypatch.setattr(stage, "load_file", lambda path: read.append(path) or load_file(path))
     found, expected = (
         recommend(method, "--user", "u3", results=results) for results in (copied.results, finished.results)
     )
@@ -159,9 +163,15 @@ def test_items_that_must_be_encoded_again_are_announced(cli, copied):
     assert "encoded again" not in ran.err
 
 
-def test_an_encoder_is_never_tuned_to_recommend(tmp_path):
+def test_an_encoder_is_never_tuned_to_recommend(finished, tmp_path):
+    """Nor is an empty folder left for whoever looks next."""
+    [cell, *_] = [cell for cell in load_cells(finished.folder / "spec.yaml") if cell.labels.method == "llmemb"]
+    scft = ScftConfig(augmentations=["drop_attributes"], loss="info_nce")
+    embeddings = cell.spec.embeddings.model_copy(update={"scft": scft})
+    tuned = Graph(Shelf(tmp_path), run=finished.run("llmemb")).vectors(cell.spec.dataset, embeddings).adapter
     with pytest.raises(MissingError, match="the encoder that SCFT tuned for this run is not in"):
-        load._ServingShelf(tmp_path).get("adapter", "k" * 64, lambda folder: pytest.fail("tuned"))
+        tuned.result()
+    assert not (tmp_path / "adapter").exists()
 
 
 def break_weights(run: Path) -> None:

@@ -14,15 +14,15 @@ import duckdb
 import numpy as np
 import pytest
 
-from llmemb_bench.cache import Shelf
 from llmemb_bench.config import DatasetChoice
 from llmemb_bench.data.prepare import prepare
 from llmemb_bench.data.recdata import RecData
 from llmemb_bench.data.split import TICKS, Split
-from llmemb_bench.data.stages import prepared
 from llmemb_bench.data.statistics import describe
 from llmemb_bench.errors import DataError
 from llmemb_bench.registry import find
+from llmemb_bench.stages.dataset import PreparedData
+from llmemb_bench.stages.shelf import Shelf
 
 
 def read(folder: Path, name: str, **given: Any) -> RecData:
@@ -180,7 +180,9 @@ def test_the_key_of_prepared_data_and_their_bytes_are_the_same_everywhere(tmp_pa
         monkeypatch.setenv("TZ", zone)
         time.tzset()
         shelf = Shelf(tmp_path / zone.replace("/", "-"))
-        found.append((prepared(choice, shelf).key, [path.name for path in (shelf.root / "data").glob("[!.]*")]))
+        found.append(
+            (PreparedData(shelf, choice).result().key, [path.name for path in (shelf.root / "data").glob("[!.]*")])
+        )
     monkeypatch.undo()
     time.tzset()
     assert found[0] == found[1]

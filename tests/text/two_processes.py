@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
-from llmemb_bench.cache import Shelf
 from llmemb_bench.contracts import TextEncoder
+from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.together import filling_together
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import backward
@@ -57,11 +58,13 @@ def main() -> None:
     found = {"gradient": gradient, "tuned": tuned}[task](folder / "model")
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"{task}-{here.rank}.safetensors")
 
-    def make(place: Path) -> None:
-        (place / "who.json").write_text(json.dumps(here.rank))
-
-    made = here.make(Shelf(folder / "shelf"), "stage", "0" * 64, make)
-    assert json.loads((made / "who.json").read_text()) == 0
+    shelf = Shelf(folder / "shelf")
+    for turn in range(2):
+        with filling_together(shelf, "stage", "0" * 64) as place:
+            assert (place is not None) == (turn == 0)
+            if place is not None:
+                (place / "who.json").write_text(json.dumps(here.rank))
+    assert json.loads((shelf.place("stage", "0" * 64) / "who.json").read_text()) == 0
 
 
 if __name__ == "__main__":

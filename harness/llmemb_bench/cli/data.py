@@ -74,15 +74,15 @@ def fetch(
 @data.command()
 def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) -> None:
     """Check raw files (whole, and as recorded) and what was prepared from them; exit code 5 on a mismatch."""
-    from llmemb_bench.cache import Shelf
     from llmemb_bench.contracts import Dataset
-    from llmemb_bench.data.stages import prepared_folder
     from llmemb_bench.data.verify import verify_prepared, verify_raw
     from llmemb_bench.spec.check import build
+    from llmemb_bench.stages.dataset import PreparedData
+    from llmemb_bench.stages.shelf import Shelf
 
     choice = _named(name, set_).dataset
     verdicts = verify_raw(build(Dataset, choice))
-    folder = prepared_folder(choice, Shelf(results / ".cache"))
+    folder = PreparedData(Shelf(results / ".cache"), choice).folder
     verdicts += verify_prepared(folder) if folder.exists() else []
     for verdict in verdicts:
         say(f"{'ok ' if verdict.fine else 'BAD'} {verdict.path}: {verdict.finding}")
@@ -96,14 +96,13 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
 def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, progress_: ProgressMode = None) -> None:
     """Read, filter, order and number; done once, opened in milliseconds afterwards."""
     progress.show(progress_)
-    from llmemb_bench.cache import Shelf
-    from llmemb_bench.data.stages import prepared, prepared_folder
+    from llmemb_bench.stages.dataset import PreparedData
+    from llmemb_bench.stages.shelf import Shelf
 
-    choice = _named(name, set_).dataset
-    shelf = Shelf(results / ".cache")
-    made = prepared(choice, shelf)
+    prepared = PreparedData(Shelf(results / ".cache"), _named(name, set_).dataset)
+    made = prepared.result()
     size = f"{made.n_users:,} users, {made.n_items:,} items, {len(made.items):,} events"
-    say(f"{size} in {prepared_folder(choice, shelf)}")
+    say(f"{size} in {prepared.folder}")
 
 
 @data.command()
@@ -116,20 +115,18 @@ def describe(
 ) -> None:
     """Print statistics, what preparation dropped or mended, and the leak report, beside the known figures."""
     progress.show(progress_)
-    from llmemb_bench.cache import Shelf
-    from llmemb_bench.contracts import Dataset
-    from llmemb_bench.data.split import Split
-    from llmemb_bench.data.stages import described, prepared
     from llmemb_bench.data.statistics import MEANINGS, warnings
     from llmemb_bench.evaluation.buckets import bucket_facts
     from llmemb_bench.report.data import differences, expected_of, print_facts
-    from llmemb_bench.spec.check import build
+    from llmemb_bench.stages.dataset import Cut, DatasetFacts, PreparedData
+    from llmemb_bench.stages.shelf import Shelf
 
     part = _named(name, set_)
-    choice, shelf = part.dataset, Shelf(results / ".cache")
-    made, dataset = prepared(choice, shelf), build(Dataset, choice)
-    split, known = Split(made, part.split), dataset.known()
-    facts = described(split, shelf) | {"buckets": bucket_facts(split, part.evaluate)}
+    choice = part.dataset
+    prepared = PreparedData(Shelf(results / ".cache"), choice)
+    made, dataset, cut = prepared.result(), prepared.dataset, Cut(prepared, part.split)
+    known = dataset.known()
+    facts = DatasetFacts(cut).result() | {"buckets": bucket_facts(cut.result(), part.evaluate)}
     if format_ == "json":
         told = {
             "facts": facts,

@@ -50,7 +50,7 @@ def embed(
     part = text_part(spec, set_ or [])
     refuse_unwritable(output)
     with begin(remote_code, accelerate_config):
-        from llmemb_bench.cache import Shelf
+        from llmemb_bench.stages.shelf import Shelf
         from llmemb_bench.text.embed import embed as write
 
         shape = write(part, Shelf(results / ".cache"), output, untuned=untuned, adapter=adapter)

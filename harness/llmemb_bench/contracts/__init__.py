@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.dataset import Figures as Figures
     from llmemb_bench.contracts.dataset import FilesConfig as FilesConfig
     from llmemb_bench.contracts.metric import Metric as Metric
+    from llmemb_bench.contracts.plugin import CellFacts as CellFacts
     from llmemb_bench.contracts.plugin import Plugin as Plugin
     from llmemb_bench.contracts.recommender import Backbone as Backbone
     from llmemb_bench.contracts.recommender import BackboneConfig as BackboneConfig
@@ -56,7 +57,7 @@ _FILES = {
         "FilesConfig",
     ),
     "metric": ("Metric",),
-    "plugin": ("Plugin",),
+    "plugin": ("CellFacts", "Plugin"),
     "recommender": (
         "Backbone",
         "BackboneConfig",

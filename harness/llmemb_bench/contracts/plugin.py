@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from llmemb_bench.config import Config
+from llmemb_bench.errors import Problem
+
+
+@dataclass(frozen=True)
+class CellFacts:
+    """What is known of a cell when its data are prepared and nothing is tuned or trained."""
+
+    n_users: int
+    n_items: int
+    text_dim: int | None
+    """Width of the item vectors; None: there are none, or only the encoder will tell."""
 
 
 class Plugin(ABC):
@@ -24,11 +38,18 @@ class Plugin(ABC):
         raise TypeError(f"{cls.__name__} does not annotate `config`")
 
     @classmethod
+    def refuses(cls, config: Config, facts: CellFacts) -> Sequence[Problem]:
+        """What these data forbid of these settings, each with its dotted key (`recommender.method.adapter`) for a
+        place: asked before anything is tuned or trained."""
+        return ()
+
+    @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         """Settings of a miniature case; files it needs are written into `folder`. The contract checks use it."""
         return {}
 
 
+@cache
 def _annotated_config(owner: type) -> type[Config]:
     from typing import get_type_hints
 

@@ -38,6 +38,11 @@ class Encoder(Plugin):
     of_catalogue: ClassVar[bool] = False
     """Whether a vector is meant to depend on the other items too (a factorisation of all texts)."""
 
+    @classmethod
+    def text_dim_of(cls, config: Config) -> int | None:
+        """Width of a vector where the settings alone say it."""
+        return None
+
     @abstractmethod
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
         """float32 vectors in the order of `items`."""

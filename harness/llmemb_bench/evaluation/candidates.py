@@ -19,10 +19,8 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: S
     (docs/departures.md 10).
     """
     data, users = split.data, split.users(stage)
-    known = split.positions < np.repeat(split.lengths if stage == "test" else split.parts[1], split.lengths)
-    owners = np.repeat(np.arange(data.n_users), split.lengths)
-    seen = SeenItems(owners[known], data.items[known], data.n_items)
-    _check_enough(split, seen, count, stage)
+    seen = _seen(split, stage)
+    refuse_scarce(split, count, stage, _scarcest(split, seen, stage))
     require(32 * len(users) * count, f"sampled-{count} for {len(users):,} users", _setting(stage))
     drawn = np.zeros((len(users), count), dtype=np.int32)
     open_rows = np.arange(len(users))
@@ -36,14 +34,32 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: S
     return drawn
 
 
-def _check_enough(split: Split, seen: SeenItems, count: int, stage: Stage) -> None:
+def _seen(split: Split, stage: Stage) -> SeenItems:
+    """The items that are no candidates of a user."""
+    known = split.positions < np.repeat(split.lengths if stage == "test" else split.parts[1], split.lengths)
+    owners = np.repeat(np.arange(split.data.n_users), split.lengths)
+    return SeenItems(owners[known], split.data.items[known], split.data.n_items)
+
+
+def scarcest(split: Split, stage: Stage) -> tuple[int, int]:
+    """The evaluated user with the fewest items left to draw from, and how many these are."""
+    return _scarcest(split, _seen(split, stage), stage)
+
+
+def _scarcest(split: Split, seen: SeenItems, stage: Stage) -> tuple[int, int]:
     users = split.users(stage)
     left = split.data.n_items - seen.per_user(split.data.n_users)[users]
-    if len(left) and left.min() < count:
-        user = split.data.user_ids[users[left.argmin()]]
+    row = int(left.argmin()) if len(left) else -1
+    return (int(users[row]), int(left[row])) if row >= 0 else (0, split.data.n_items)
+
+
+def refuse_scarce(split: Split, count: int, stage: Stage, scarce: tuple[int, int]) -> None:
+    """A SpecError where the user of `scarcest` leaves fewer items than are to be drawn."""
+    user, left = scarce
+    if left < count:
         raise SpecError(
-            f"sampled-{count} needs {count} items outside a user's events; user '{user}' leaves {left.min()} "
-            f"of {split.data.n_items}",
+            f"sampled-{count} needs {count} items outside a user's events; user '{split.data.user_ids[user]}' leaves "
+            f"{left} of {split.data.n_items}",
             where=_setting(stage),
             fix="protocols: [full]" if stage == "test" else "monitor_protocol: full",
         )

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmemb_bench.cache import write_folder
+from llmemb_bench.cache import new_folder
 from llmemb_bench.contracts import VectorMethod
 from llmemb_bench.errors import MissingError, SpecError
 from llmemb_bench.evaluation.buckets import head_items, item_counts
@@ -85,14 +85,13 @@ def export(run: LoadedRun, output: Path, count: int) -> Exported:
     data = run.split.data
     written = Exported(data.n_users, data.n_items, None if vectors is None else vectors.shape[1])
 
-    def make(folder: Path) -> None:
-        _write_items(run, folder, vectors)
-        _write_users(run, folder, written.dim, count)
-        write_json(folder / MANIFEST, _manifest(run, written, count))
-        folder.chmod(0o755)  # it is for others to read
-
     try:
-        write_folder(output.resolve(), make, lambda: False)
+        with new_folder(output.resolve(), lambda: False) as folder:
+            if folder is not None:
+                _write_items(run, folder, vectors)
+                _write_users(run, folder, written.dim, count)
+                write_json(folder / MANIFEST, _manifest(run, written, count))
+                folder.chmod(0o755)  # it is for others to read
     except (OSError, duckdb.Error) as error:
         finding = f"cannot be written: {str(error).splitlines()[0]}"
         raise MissingError(finding, where=str(output), fix="is there room on the disk?") from error

@@ -7,7 +7,7 @@ training comes from the run folder or not at all.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,31 +15,23 @@ from typing import Any
 import duckdb
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
-from llmemb_bench import progress
-from llmemb_bench.cache import Shelf
-from llmemb_bench.config import BackboneChoice, Config, SpecText
-from llmemb_bench.contracts import Backbone, Method, Parts
+from llmemb_bench.config import SpecText
+from llmemb_bench.contracts import Method
 from llmemb_bench.data.fetch import MismatchError
-from llmemb_bench.data.recdata import RecData
 from llmemb_bench.data.split import Split
-from llmemb_bench.data.stages import prepared
 from llmemb_bench.errors import DataError, MissingError, SpecError
-from llmemb_bench.ids import n_rows
-from llmemb_bench.pipeline import text_vectors
-from llmemb_bench.seeds import torch_seed
 from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history
-from llmemb_bench.spec.check import build, check, configure
+from llmemb_bench.spec.check import check
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.resolve import folders_in
 from llmemb_bench.spec.source import read
+from llmemb_bench.stages.cell import CellStages, Graph
+from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.store.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
 from llmemb_bench.world import world
 
-WEIGHTS, PER_USER = "weights.safetensors", "per_user.parquet"
+PER_USER = "per_user.parquet"
 FOLDERS = "folders"
 """Key of the manifest: where each relative path of the spec starts from."""
 USERS_CHECKED = 64
@@ -69,23 +61,6 @@ class LoadedRun:
         return f"{' · '.join(parts)} on {self.manifest['dataset']}, seed {self.manifest['seed']}"
 
 
-@dataclass(frozen=True)
-class _ServingShelf(Shelf):
-    """A cache that says what it makes again and never starts to tune an encoder."""
-
-    def get(self, stage: str, key: str, make: Callable[[Path], object]) -> Path:
-        if not self.has(stage, key):
-            if stage == "adapter":
-                raise MissingError(
-                    f"the encoder that SCFT tuned for this run is not in {self.root} any more",
-                    where="embeddings.scft",
-                    fix="run the spec again, or name the results folder of the run with --results",
-                )
-            if stage == "vectors":
-                progress.say(f"vectors: not in {self.root}, so the items are encoded again")
-        return super().get(stage, key, make)
-
-
 def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> LoadedRun:
     """Data, method and weights of a run folder; raises MismatchError where they are not those of the run.
 
@@ -96,15 +71,16 @@ def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> Lo
     if wrong := fault_of_run(folder):
         raise MismatchError(wrong, where=str(folder), fix="run the spec again, which makes it again")
     spec = _spec_of(folder, manifest, spec_folder)
-    shelf = _ServingShelf(_cache_of(folder, results))
-    split = Split(_data(spec, shelf, spec_folder), spec.split)
+    stages = _stages(folder, spec, Shelf(_cache_of(folder, results)), spec_folder)
+    split = stages.split.result()
     if split.key != manifest["data"]:
         raise MismatchError(
             "the data are not those that the run saw",
             where=str(folder),
             fix="bring back the files as they were, or run the spec again",
         )
-    run = LoadedRun(folder, manifest, spec, split, _method(spec, split, shelf, folder))
+    method = stages.recommender.result().to(world().device).eval()
+    run = LoadedRun(folder, manifest, spec, split, method)
     _refuse_other_ranks(run)
     return run
 
@@ -153,56 +129,18 @@ def _spec_of(folder: Path, manifest: Mapping[str, Any], spec_folder: Path | None
     return spec
 
 
-def _data(spec: Spec, shelf: Shelf, spec_folder: Path | None) -> RecData:
+def _stages(folder: Path, spec: Spec, shelf: Shelf, spec_folder: Path | None) -> CellStages:
+    """The stages of a finished run, its data prepared."""
     try:
-        return prepared(spec.dataset, shelf)
+        stages = Graph(shelf, run=folder).cell(spec, spec.seeds[0])
+        stages.data.result()
     except MissingError as error:
         if spec_folder is not None or not folders_in(spec.dataset):
             raise
         problem = error.problems[0]
         fix = f"{problem.fix}; or, if the files have moved, --spec-folder FOLDER"
         raise MissingError(problem.finding, where=problem.where, fix=fix) from error
-
-
-def _method(spec: Spec, split: Split, shelf: Shelf, folder: Path) -> Method:
-    """The method with the weights of the run, built as training does."""
-    wanted = spec.recommender
-    method_type, config = configure(Method, wanted.method)
-    text = None
-    if "text" in method_type.needs and spec.embeddings is not None:
-        text = text_vectors(spec.embeddings, split.data, spec.dataset, shelf).vectors.table
-    teacher = _no_teacher(method_type, config, wanted.backbone, split)
-    with torch_seed(spec.seeds[0], "initial weights"):
-        backbone = build(Backbone, wanted.backbone) if wanted.backbone else None
-        method = method_type(config, Parts(split.data.n_items, backbone, text, teacher))
-    method.fit_counts(split)
-    if "training" in method_type.needs:
-        _load_weights(method, folder / WEIGHTS)
-    return method.to(world().device).eval()
-
-
-def _no_teacher(method: type[Method], config: Config, backbone: BackboneChoice | None, split: Split) -> Tensor | None:
-    """A teacher is for training only: a method that asked it for a score would get none that is finite."""
-    teacher = method.teacher(config) if "teacher" in method.needs else None
-    choice = backbone if teacher is None else teacher.backbone or backbone
-    if teacher is None or choice is None:
-        return None
-    return torch.full((n_rows(split.data.n_items), build(Backbone, choice).config.dim), torch.nan)
-
-
-def _load_weights(method: Method, path: Path) -> None:
-    if not path.is_file():
-        raise MissingError(f"no {path.name}", where=str(path.parent), fix="run the spec again")
-    try:
-        method.load_state_dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
-    except RuntimeError as error:
-        raise MismatchError(
-            f"does not fit the method: {' '.join(str(error).split())}",
-            where=str(path),
-            fix="was a plugin changed after the run? then run the spec again",
-        ) from error
+    return stages
 
 
 def _refuse_other_ranks(run: LoadedRun) -> None:

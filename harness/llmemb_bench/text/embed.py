@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
-from llmemb_bench.cache import Shelf, write_folder
-from llmemb_bench.data.stages import prepared
+from llmemb_bench.cache import new_folder
 from llmemb_bench.errors import SpecError
-from llmemb_bench.pipeline import text_vectors
 from llmemb_bench.spec.check import TextPart
+from llmemb_bench.stages.cell import Graph
+from llmemb_bench.stages.refusals import refuse_textless
+from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.text.files import write_vectors
 from llmemb_bench.text.manifest import MADE
 from llmemb_bench.world import world
@@ -26,16 +26,22 @@ def embed(part: TextPart, shelf: Shelf, output: Path, *, untuned: bool, adapter:
         raise SpecError("there is no adapter to write", where="--adapter", fix="add embeddings.scft to the spec")
     if adapter is not None and adapter.exists():
         raise SpecError("exists already", where=f"--adapter {adapter}", fix="name a new folder, or remove it")
-    data = world().first(lambda: prepared(part.dataset, shelf))
-    made = text_vectors(part.embeddings, data, part.dataset, shelf)
-    tables = {"vector": made.vectors.table[1:].numpy()}
-    if untuned and part.embeddings.scft is not None:
-        plain = part.embeddings.model_copy(update={"scft": None})
-        tables["untuned"] = text_vectors(plain, data, part.dataset, shelf).vectors.table[1:].numpy()
+    graph = Graph(shelf)
+    data = world().first(graph.data(part.dataset).result)
+    refuse_textless(part.dataset, part.embeddings, data)
+    made = graph.vectors(part.dataset, part.embeddings)
+    tables = {"vector": made.result().table[1:].numpy()}
+    if made.adapter is not None:
+        made.adapter.fill()
+        if untuned:
+            plain = part.embeddings.model_copy(update={"scft": None})
+            tables["untuned"] = graph.vectors(part.dataset, plain).result().table[1:].numpy()
     if not world().is_first:
         return None
     if adapter is not None and made.adapter is not None:
-        write_folder(adapter, partial(shutil.copytree, made.adapter, dirs_exist_ok=True), adapter.exists)
+        with new_folder(adapter, adapter.exists) as folder:
+            if folder is not None:
+                shutil.copytree(made.adapter.folder, folder, dirs_exist_ok=True)
     items = data.catalogue
     how = json.loads((made.folder / MADE).read_text())
     write_vectors(output, list(items.ids), items.texts(), tables, how)

@@ -31,7 +31,7 @@ class Optimizer:
         self.weights: dict[str, nn.Parameter] = dict(
             [*checkpoint.trained(method, "method"), *checkpoint.trained(objective, "objective")]
         )
-        tables = _sparse_tables(method, config)
+        tables = sparse_tables(method, config)
         ids = {id(table) for table in tables}
         dense = [weight for weight in self.weights.values() if id(weight) not in ids]
         adam: Adam = {"lr": config.learning_rate, "betas": (config.betas[0], config.betas[1]), "eps": config.epsilon}
@@ -72,7 +72,9 @@ class Optimizer:
             checkpoint.restore_optimizer(optimizer, tensors, name)
 
 
-def _sparse_tables(method: VectorMethod, config: TrainConfig) -> list[Tensor]:
+def sparse_tables(method: VectorMethod, config: TrainConfig) -> list[Tensor]:
+    """Id tables of which a step moves only some rows, none where it moves all; raises SpecError where there is no
+    such table, or where other settings look at all rows."""
     if config.rows == "all":
         return []
     tables = [table for table in method.tables() if table.weight.requires_grad]

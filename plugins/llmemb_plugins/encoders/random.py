@@ -33,6 +33,10 @@ class Random(Encoder):
     def __init__(self, config: RandomConfig) -> None:
         self.config = config
 
+    @classmethod
+    def text_dim_of(cls, config: Config) -> int | None:
+        return RandomConfig.model_validate(config).dim
+
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
         require(20 * len(items) * self.config.dim, f"{len(items):,} vectors", "embeddings.encoder.dim")
         rows = [

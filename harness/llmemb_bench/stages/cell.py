@@ -1,0 +1,117 @@
+"""The graph of a cell. Of many cells the same stages are one, so that each is made and loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llmemb_bench.config import DatasetChoice
+from llmemb_bench.contracts import Method
+from llmemb_bench.data.settings import SplitConfig
+from llmemb_bench.spec.check import configure
+from llmemb_bench.spec.frame import Embeddings, Evaluate, Recommender, Spec
+from llmemb_bench.spec.resolve import paths_in
+from llmemb_bench.stages.adapter import TunedAdapter
+from llmemb_bench.stages.candidates import Candidates, TestRanks
+from llmemb_bench.stages.dataset import Catalogue, Cut, DatasetFacts, PreparedData
+from llmemb_bench.stages.recommender import FittedRecommender, ServedRecommender, upstream_recommenders
+from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.stage import Stage
+from llmemb_bench.stages.vectors import ServedVectors, TextVectors
+
+S = TypeVar("S", bound=Stage[Any])
+
+
+@dataclass(frozen=True)
+class CellStages:
+    """The stages of one spec and seed, none of them made yet."""
+
+    data: PreparedData
+    split: Cut
+    facts: DatasetFacts
+    text: TextVectors | None
+    recommender: FittedRecommender
+    candidates: tuple[Candidates, ...]
+    ranks: TestRanks
+
+    def all(self) -> Iterator[Stage[Any]]:
+        """Every stage, some of them more than once."""
+        for end in (self.ranks, self.facts, self.text):
+            if end is not None:
+                yield from end.walk()
+
+    def missing(self) -> Iterator[Stage[Any]]:
+        """What has to be made before the cell is ranked and written down, each after what it needs."""
+        adapter = self.text.adapter if self.text is not None else None
+        for end in (adapter, self.text, self.recommender, *self.candidates):
+            if end is not None:
+                yield from end.missing()
+
+
+class Graph:
+    """Builds the stages of cells over one shelf. Of a finished `run`, weights come from its folder: nothing is trained
+    and no encoder tuned."""
+
+    def __init__(self, shelf: Shelf, run: Path | None = None) -> None:
+        self.shelf, self.run = shelf, run
+        self._known: dict[str, Stage[Any]] = {}
+        self._prints: dict[Path, str] = {}
+        self._last: CellStages | None = None
+
+    def cell(self, spec: Spec, seed: int) -> CellStages:
+        """The stages of a spec without the parts that its method does not use."""
+        split = self.split(spec.dataset, spec.split)
+        text = self.vectors(spec.dataset, spec.embeddings) if spec.embeddings is not None else None
+        recommender = self._recommender(split, text, spec.recommender, spec.evaluate, seed)
+        if self.run is not None:
+            recommender = ServedRecommender(self.run, recommender)
+        counts = [int(name.removeprefix("sampled-")) for name in spec.evaluate.protocols if name != "full"]
+        candidates = tuple(self._one(Candidates(split, count, seed)) for count in counts)
+        ranks = TestRanks(recommender, candidates, spec.evaluate)
+        facts = self._one(DatasetFacts(split))
+        return CellStages(split.data, split, facts, text, recommender, candidates, ranks)
+
+    def data(self, choice: DatasetChoice) -> PreparedData:
+        """The prepared data of a dataset."""
+        return self._one(PreparedData(self.shelf, choice))
+
+    def split(self, choice: DatasetChoice, config: SplitConfig) -> Cut:
+        """The split of a dataset."""
+        return self._one(Cut(self.data(choice), config))
+
+    def vectors(self, choice: DatasetChoice, embeddings: Embeddings) -> TextVectors:
+        """The item vectors of a dataset."""
+        catalogue = self._one(Catalogue(self.data(choice)))
+        files, adapter = [self._print(path.resolve()) for path in paths_in(embeddings)], None
+        if embeddings.scft is not None:
+            may_tune = self.run is None
+            adapter = self._one(TunedAdapter(catalogue, embeddings, embeddings.scft, files, may_tune=may_tune))
+        make = TextVectors if self.run is None else ServedVectors
+        return self._one(make(catalogue, embeddings, files, adapter))
+
+    def turn_to(self, cell: CellStages) -> None:
+        """Keep in memory what this cell reads and the last one did too, but for a recommender."""
+        now = {id(stage) for stage in cell.all()}
+        for stage in self._last.all() if self._last is not None else ():
+            if id(stage) not in now or isinstance(stage, FittedRecommender):
+                stage.let_go()
+        self._last = cell
+
+    def _recommender(
+        self, split: Cut, text: TextVectors | None, wanted: Recommender, evaluate: Evaluate, seed: int
+    ) -> FittedRecommender:
+        teachers = [self._recommender(split, text, one, evaluate, seed) for one in upstream_recommenders(wanted)]
+        own = text if "text" in configure(Method, wanted.method)[0].needs else None
+        return self._one(FittedRecommender(split, own, teachers, wanted, evaluate, seed))
+
+    def _one(self, stage: S) -> S:
+        """The stage itself, or the one that it is the same as."""
+        known = self._known.setdefault(stage.identity, stage)
+        return known if isinstance(known, type(stage)) else stage
+
+    def _print(self, path: Path) -> str:
+        if path not in self._prints:
+            self._prints[path] = self.shelf.fingerprint(path)
+        return self._prints[path]

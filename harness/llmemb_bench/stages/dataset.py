@@ -1,0 +1,108 @@
+"""Raw files to histories and a catalogue, their split, and what is known of both. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from llmemb_bench import progress
+from llmemb_bench.config import DatasetChoice
+from llmemb_bench.contracts import Dataset
+from llmemb_bench.data.prepare import load, prepare
+from llmemb_bench.data.recdata import Items, RecData
+from llmemb_bench.data.settings import SplitConfig
+from llmemb_bench.data.split import Split
+from llmemb_bench.data.split import Stage as Part
+from llmemb_bench.data.statistics import Facts, describe
+from llmemb_bench.evaluation.candidates import scarcest
+from llmemb_bench.spec.check import build
+from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.stage import Resources, Shelved, Stage
+
+
+class PreparedData(Shelved[RecData]):
+    """Histories and catalogue of a dataset."""
+
+    name, version = "data", 5
+
+    def __init__(self, shelf: Shelf, choice: DatasetChoice) -> None:
+        self.choice, self.dataset = choice, build(Dataset, choice)
+        super().__init__(shelf, choice, files=[shelf.fingerprint(path) for path in self.dataset.files()])
+
+    @property
+    def resources(self) -> Resources:
+        number, unit = self.dataset.config.memory_limit.rstrip("iB")[:-1], self.dataset.config.memory_limit.rstrip("iB")
+        return Resources(memory_mb=float(number) * 1000 ** ("KMGT".index(unit[-1]) - 1))
+
+    def make(self, folder: Path) -> None:
+        progress.say(f"data: preparing {self.choice.use}")
+        prepare(self.dataset, folder)
+
+    def load(self) -> RecData:
+        return load(self.folder)
+
+
+class Cut(Stage[Split]):
+    """Prepared data, cut into training, validation and test: cheap, and so on no shelf."""
+
+    name = "split"
+
+    def __init__(self, data: PreparedData, config: SplitConfig) -> None:
+        super().__init__(data.shelf, config.protocol(), [data])
+        self.data, self.config = data, config
+        self._scarcest: dict[Part, tuple[int, int]] = {}
+
+    @property
+    def content(self) -> str | None:
+        """Hash of the events and of how they are cut."""
+        return self.result().key if self.data.is_made else None
+
+    def learn_content(self) -> None:
+        self.data.result()
+
+    def scarcest(self, part: Part) -> tuple[int, int]:
+        """`evaluation.candidates.scarcest`, found once for all cells."""
+        if part not in self._scarcest:
+            self._scarcest[part] = scarcest(self.result(), part)
+        return self._scarcest[part]
+
+    def load(self) -> Split:
+        return Split(self.data.result(), self.config)
+
+
+class Catalogue(Stage[Items]):
+    """The items of prepared data."""
+
+    name = "catalogue"
+
+    def __init__(self, data: PreparedData) -> None:
+        super().__init__(data.shelf, None, [data])
+        self.data = data
+
+    @property
+    def content(self) -> str | None:
+        """Hash of ids and texts."""
+        return self.result().key if self.data.is_made else None
+
+    def learn_content(self) -> None:
+        self.data.result()
+
+    def load(self) -> Items:
+        return self.data.result().catalogue
+
+
+class DatasetFacts(Shelved[dict[str, Facts]]):
+    """Statistics and leak report of a split."""
+
+    name, version = "facts", 2
+
+    def __init__(self, split: Cut) -> None:
+        super().__init__(split.shelf, split.settings, [split.data])
+        self.split = split
+
+    def make(self, folder: Path) -> None:
+        (folder / "facts.json").write_text(json.dumps(describe(self.split.result()), indent=1))
+
+    def load(self) -> dict[str, Facts]:
+        found: dict[str, Facts] = json.loads((self.folder / "facts.json").read_text())
+        return found

@@ -1,0 +1,196 @@
+"""Histories, item vectors and upstream recommenders to a recommender that is ready to rank."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from llmemb_bench.contracts import Backbone, Method, Objective, Parts, VectorMethod
+from llmemb_bench.data.fetch import MismatchError
+from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.ids import n_rows
+from llmemb_bench.seeds import torch_seed
+from llmemb_bench.spec.check import build, configure
+from llmemb_bench.spec.frame import Evaluate, Recommender
+from llmemb_bench.spec.resolve import settings_of
+from llmemb_bench.stages.dataset import Cut
+from llmemb_bench.stages.stage import Resources
+from llmemb_bench.stages.together import MadeTogether
+from llmemb_bench.stages.vectors import TextVectors
+from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.loop import EVENTS, train
+from llmemb_bench.training.monitor import Monitor
+from llmemb_bench.training.record import TrainingRecord
+from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.training.size import COPIES, refuse_huge_draws, refuse_huge_weights
+from llmemb_bench.training.start import start_weights
+from llmemb_bench.world import world
+
+WEIGHTS = "weights.safetensors"
+
+
+class FittedRecommender(MadeTogether[Method]):
+    """A method of one split and seed. What training gives it is on the shelf; what counting gives it counts again."""
+
+    name, version = "recommender", 4
+
+    def __init__(
+        self,
+        split: Cut,
+        text: TextVectors | None,
+        teachers: Sequence[FittedRecommender],
+        wanted: Recommender,
+        evaluate: Evaluate,
+        seed: int,
+    ) -> None:
+        settings = {"recommender": wanted, "monitored": [evaluate.cutoffs[0], evaluate.history], "seed": seed}
+        super().__init__(split.shelf, settings, [split, *filter(None, [text]), *teachers])
+        self.split, self.text, self.teachers = split, text, tuple(teachers)
+        self.wanted, self.evaluate, self.seed = wanted, evaluate, seed
+        self.method_type, self.config = configure(Method, wanted.method)
+
+    @property
+    def label(self) -> str:
+        """`id_only with sasrec`"""
+        return f"{self.wanted.method.use} with {self.wanted.backbone.use if self.wanted.backbone else 'no backbone'}"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are weights to keep."""
+        return issubclass(self.method_type, VectorMethod)
+
+    @property
+    def is_made(self) -> bool:
+        return not self.is_trained or super().is_made
+
+    @property
+    def resources(self) -> Resources:
+        """The memory of an id table in training, the largest part of most methods."""
+        if not self.is_trained or self.wanted.backbone is None:
+            return Resources()
+        known = self.split.content is not None
+        numbers = n_rows(self.split.result().data.n_items) * self._dim() if known else 0
+        return Resources(gpu=True, memory_mb=COPIES * 4 * numbers / 1e6 if known else None)
+
+    def _dim(self) -> int:
+        return build(Backbone, self.wanted.backbone).config.dim if self.wanted.backbone else 0
+
+    def filling(self) -> AbstractContextManager[Path | None]:
+        return super().filling() if self.is_trained else nullcontext()
+
+    def make(self, folder: Path) -> None:
+        """Train, with the item vectors of the upstream recommender as the goal where the method asks for one."""
+        if self.wanted.objective is None:
+            raise TypeError("a trained method needs an objective")
+        split, config = self.split.result(), self.wanted.train or TrainConfig()
+        method = self._start(config)
+        objective = build(Objective, self.wanted.objective).to(world().device)
+        refuse_huge_draws(split, method.backbone, objective, config)
+        batches = TrainingBatches(split, method.backbone, objective, config)
+        monitor = Monitor(method, split, self.evaluate, config, self.seed)
+        kept = self.shelf.kept(self.name, self.address)
+        with torch_seed(self.seed, "training"):
+            end = train(method, objective, batches, config, monitor.validate, self.seed, kept, monitor.by_popularity)
+        if world().is_first:
+            save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
+            (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))
+            taught = self.teachers[0].record() if self.teachers else None
+            record = TrainingRecord.of(end, monitor.name, config.monitor_protocol, taught, method.doubts(end.curves))
+            record.save(folder)
+
+    def record(self) -> TrainingRecord | None:
+        """What training was chosen by and what it cost; None of a method that is not trained."""
+        return TrainingRecord.load(self.folder) if self.is_trained else None
+
+    def load(self) -> Method:
+        with torch_seed(self.seed, "initial weights"):
+            method = self.built(self._table(), None)
+        method.fit_counts(self.split.result())
+        if self.is_trained:
+            method.to(world().device)
+            load_weights(method, self.folder / WEIGHTS)
+        return method
+
+    def _start(self, config: TrainConfig) -> VectorMethod:
+        """Where training starts."""
+        table, goal = self._table(), self._goal()
+        of_backbone = {"recommender.backbone": settings_of(self.wanted.backbone)} if self.wanted.backbone else {}
+        refuse_huge_weights(lambda: self.built(table, goal), {"recommender.method": self.config, **of_backbone})
+        with torch_seed(self.seed, "initial weights"):
+            method = self.built(table, goal)
+            if not isinstance(method, VectorMethod):
+                raise TypeError(f"{type(method).__name__} is not trained")
+            start_weights(method, config.start)
+        method.fit_counts(self.split.result())
+        return method.to(world().device)
+
+    def built(self, text: Tensor | None, goal: Tensor | None) -> Method:
+        """The method as its class builds it: float32 [items + 1, width] vectors, row 0 padding, or None."""
+        backbone = build(Backbone, self.wanted.backbone) if self.wanted.backbone else None
+        return self.method_type(self.config, Parts(self.split.result().data.n_items, backbone, text, goal))
+
+    def _table(self) -> Tensor | None:
+        return self.text.result().table if self.text else None
+
+    def _goal(self) -> Tensor | None:
+        """Item vectors of the upstream recommender, row 0 padding; None where there is none."""
+        if not self.teachers:
+            return None
+        fitted = self.teachers[0].result()
+        if not isinstance(fitted, VectorMethod):
+            raise SpecError(
+                f"'{self.teachers[0].wanted.method.use}' has no item vectors to align with", where="recommender.method"
+            )
+        with torch.no_grad():
+            vectors = fitted.eval().catalogue()
+        self.teachers[0].let_go()
+        return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors])
+
+
+class ServedRecommender(FittedRecommender):
+    """That of a finished run: its weights are those of the run folder, and nothing is trained."""
+
+    def __init__(self, run: Path, fitted: FittedRecommender) -> None:
+        super().__init__(fitted.split, fitted.text, (), fitted.wanted, fitted.evaluate, fitted.seed)
+        self.run = run
+
+    @property
+    def folder(self) -> Path:
+        return self.run
+
+    def filling(self) -> AbstractContextManager[Path | None]:
+        return nullcontext()
+
+
+def upstream_recommenders(wanted: Recommender) -> list[Recommender]:
+    """The recommenders that a method wants fitted before it is trained itself, as its settings name them."""
+    method, config = configure(Method, wanted.method)
+    teacher = method.teacher(config) if "teacher" in method.needs else None
+    if teacher is None:
+        return []
+    update = {"method": teacher.method, "backbone": teacher.backbone or wanted.backbone}
+    return [wanted.model_copy(update=update)]
+
+
+def load_weights(method: Method, path: Path) -> None:
+    """Raises MissingError where there are none, DataError where they cannot be read, MismatchError where they are
+    another method's."""
+    if not path.is_file():
+        raise MissingError(f"no {path.name}", where=str(path.parent), fix="run the spec again")
+    try:
+        method.load_state_dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
+    except RuntimeError as error:
+        raise MismatchError(
+            f"does not fit the method: {' '.join(str(error).split())}",
+            where=str(path),
+            fix="was a plugin changed after the run? then run the spec again",
+        ) from error

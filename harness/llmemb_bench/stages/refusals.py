@@ -1,0 +1,145 @@
+"""What spec and data forbid together: said before anything is tuned or trained.
+
+A stage refuses the same in the middle of its work, for whoever uses it alone; here it costs hours less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from llmemb_bench.config import DatasetChoice
+from llmemb_bench.contracts import Backbone, CellFacts, Dataset, Encoder, Method, Objective, Plugin, VectorMethod
+from llmemb_bench.data.recdata import RecData
+from llmemb_bench.errors import DataError, Problem, SpecError
+from llmemb_bench.evaluation.candidates import refuse_scarce
+from llmemb_bench.evaluation.measure import check_size, metrics_of
+from llmemb_bench.ids import n_rows
+from llmemb_bench.spec.check import build, configure
+from llmemb_bench.spec.frame import Embeddings, Spec
+from llmemb_bench.spec.resolve import choices_in, settings_of
+from llmemb_bench.stages.cell import CellStages
+from llmemb_bench.stages.recommender import FittedRecommender
+from llmemb_bench.text.vectors import refuse_wide
+from llmemb_bench.training.negatives import NegativeSampler
+from llmemb_bench.training.optimizer import sparse_tables
+from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.training.size import refuse_huge_draws, refuse_huge_weights
+
+
+def refuse(spec: Spec, stages: CellStages) -> None:
+    """Raises SpecError or DataError for a cell that cannot end well; its data are prepared."""
+    metrics_of(spec.evaluate)
+    split, facts = stages.split.result(), facts_of(spec, stages)
+    check_size(split, spec.evaluate)
+    if problems := list(_of_plugins(spec, facts)):
+        raise SpecError.of(problems)
+    if spec.embeddings is not None:
+        refuse_textless(spec.dataset, spec.embeddings, stages.data.result())
+        _refuse_reduction(spec.embeddings, facts)
+    for candidates in stages.candidates:
+        refuse_scarce(split, candidates.count, "test", stages.split.scarcest("test"))
+    for recommender in _with_upstream(stages.recommender):
+        if recommender.is_trained and not recommender.is_made:
+            _refuse_training(recommender, facts)
+
+
+def facts_of(spec: Spec, stages: CellStages) -> CellFacts:
+    """What is known of a cell whose data are prepared."""
+    data, embeddings = stages.data.result(), spec.embeddings
+    width = None
+    if embeddings is not None:
+        encoder, config = configure(Encoder, embeddings.encoder)
+        width = embeddings.reduce.dim if embeddings.reduce else encoder.text_dim_of(config)
+    return CellFacts(data.n_users, data.n_items, width)
+
+
+def _of_plugins(spec: Spec, facts: CellFacts) -> Iterator[Problem]:
+    for choice in choices_in(spec):
+        plugin, config = configure(Plugin, choice)
+        yield from plugin.refuses(config, facts)
+
+
+def refuse_textless(dataset: DatasetChoice, embeddings: Embeddings, data: RecData) -> None:
+    """A DataError where an encoder that reads texts would meet items without one."""
+    config, needs_text = build(Dataset, dataset).config, configure(Encoder, embeddings.encoder)[0].needs_text
+    empty = np.flatnonzero(~data.catalogue.attributes.filled().any(axis=1))
+    if needs_text and len(empty) and config.textless == "refuse":
+        first = f"the first is '{data.catalogue.ids[empty[0]]}'"
+        raise DataError(
+            "; ".join([f"{len(empty)} of {len(data.catalogue)} items have no text, {first}", *data.warnings]),
+            where="dataset",
+            fix="give them text, or set dataset.textless: keep to encode them as the bare instruction",
+        )
+
+
+def _refuse_reduction(embeddings: Embeddings, facts: CellFacts) -> None:
+    if embeddings.reduce is not None:
+        encoder, config = configure(Encoder, embeddings.encoder)
+        refuse_wide(embeddings.reduce.dim, facts.n_items, encoder.text_dim_of(config))
+
+
+def _with_upstream(recommender: FittedRecommender) -> Iterator[FittedRecommender]:
+    for teacher in recommender.teachers:
+        yield from _with_upstream(teacher)
+    yield recommender
+
+
+def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
+    wanted, split = recommender.wanted, recommender.split.result()
+    config = wanted.train or TrainConfig()
+    for teacher in recommender.teachers:
+        _refuse_other_width(recommender, teacher)
+    if config.monitor_protocol != "full":
+        count = int(config.monitor_protocol.removeprefix("sampled-"))
+        refuse_scarce(split, count, "validation", recommender.split.scarcest("validation"))
+    method = _trial(recommender, facts)
+    if method is None or wanted.objective is None:
+        return
+    sparse_tables(method, config)
+    objective = build(Objective, wanted.objective)
+    refuse_huge_draws(split, method.backbone, objective, config)
+    NegativeSampler(split, objective.sampling)
+
+
+def _refuse_other_width(recommender: FittedRecommender, teacher: FittedRecommender) -> None:
+    own, other = recommender.wanted.backbone, teacher.wanted.backbone
+    if own is None or other is None:
+        return
+    widths = [build(Backbone, choice).config.dim for choice in (own, other)]
+    if widths[0] != widths[1]:
+        raise SpecError(
+            f"the teacher's backbone has dim {widths[1]}, the recommender's {widths[0]}",
+            where="recommender.method",
+            fix=f"backbone: {{use: {other.use}, dim: {widths[0]}}} for the teacher",
+        )
+
+
+def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | None:
+    """The method over numbers that take no memory (torch's device `meta`), so that it refuses now what it would refuse
+    when its vectors are there; None where it cannot be built so. A width that nobody knows yet refuses nothing."""
+    wanted, is_guess = recommender.wanted, recommender.text is not None and facts.text_dim is None
+    if wanted.backbone is None:
+        return None
+    dim = settings_of(wanted.backbone).dim  # type: ignore[attr-defined]  # of every BackboneConfig
+
+    def built() -> Method:
+        rows = n_rows(facts.n_items)
+        text = torch.zeros(rows, facts.text_dim or dim) if recommender.text is not None else None
+        goal = torch.zeros(rows, dim) if recommender.teachers else None
+        return recommender.built(text, goal)
+
+    settings = {"recommender.method": recommender.config, "recommender.backbone": settings_of(wanted.backbone)}
+    refuse_huge_weights(built, settings)
+    try:
+        with torch.device("meta"):
+            method = built()
+    except SpecError:
+        if is_guess:
+            return None
+        raise
+    except Exception:  # it computes with its weights as it is built
+        return None
+    return method if isinstance(method, VectorMethod) else None

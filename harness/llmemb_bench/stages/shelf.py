@@ -1,0 +1,63 @@
+"""The folder that stage results lie in, each under its key: whole or absent; one damaged since is made again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmemb_bench.cache import fingerprint, make_way, sealed_folder
+from llmemb_bench.seal import fault
+from llmemb_bench.spec.resolve import digest
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Results by stage and key. Looking something up makes nothing."""
+
+    root: Path
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether a result is there, and whole."""
+        return not fault(self.place(stage, key))
+
+    def place(self, stage: str, key: str) -> Path:
+        """Where a result lies, or will."""
+        return self.root / stage / key[:24]
+
+    @contextmanager
+    def filling(self, stage: str, key: str) -> Iterator[Path | None]:
+        """An empty folder for a result that is to be made, None for one that is there."""
+        if self.has(stage, key):
+            yield None
+            return
+        place = self.place(stage, key)
+        make_way(self.root)
+        make_way(place.parent)
+        with sealed_folder(place, lambda: True) as folder:
+            yield folder
+        shutil.rmtree(self._kept(stage, key), ignore_errors=True)
+
+    def kept(self, stage: str, key: str) -> Path:
+        """A folder for what long work wants to find again after a kill; it goes when the result is there."""
+        folder = self._kept(stage, key)
+        make_way(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _kept(self, stage: str, key: str) -> Path:
+        return self.root / stage / f".{key[:24]}.kept"
+
+    def fingerprint(self, path: Path) -> str:
+        """Hash of a file's content; a large file is read once and then known by its inode, its size and its times."""
+        if not path.is_file():
+            return fingerprint(path)
+        about = path.stat()
+        # The time of the last change as well: `cp -p`, `rsync -t` and `touch -r` set the other one back.
+        key = digest([str(path), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns])
+        with self.filling("fingerprint", key) as folder:
+            if folder is not None:
+                (folder / "sha256").write_text(fingerprint(path))
+        return (self.place("fingerprint", key) / "sha256").read_text()
