@@ -80,8 +80,8 @@ def sql(query: str) -> Damage:
 
 
 CACHE, RUN, STORE = ".cache", "runs/tiny/llmemb-*", "llmemb.duckdb"
-STUDENT = f"{CACHE}/recommender/*"
-"""Of teacher or student, whichever comes first."""
+BEST = f"{CACHE}/recommender/*"
+"""Student or teacher, whichever comes first: with the other one and the run gone, both are read."""
 CASES: list[tuple[str, Damage, str]] = [
     (f"{CACHE}/fingerprint/*/sha256", cut, ""),
     (f"{CACHE}/fingerprint/*/sha256", flip(3), ""),
@@ -103,10 +103,10 @@ CASES: list[tuple[str, Damage, str]] = [
     (f"{CACHE}/vectors/*/made.json", folder, ""),
     (f"{CACHE}/vectors/*/seal.json", delete, ""),
     (f"{CACHE}/vectors", text, ""),
-    (f"{STUDENT}/weights.safetensors", flip(-1), ""),
-    (f"{STUDENT}/weights.safetensors", longer, ""),
-    (f"{STUDENT}/training.json", empty, ""),
-    (f"{STUDENT}/events.jsonl", dangling, ""),
+    (f"{BEST}/weights.safetensors", flip(-1), ""),
+    (f"{BEST}/weights.safetensors", longer, ""),
+    (f"{BEST}/training.json", empty, ""),
+    (f"{BEST}/events.jsonl", dangling, ""),
     (f"{CACHE}/candidates/*/candidates.npy", flip(-1), RUN),
     (f"{CACHE}/candidates/*/candidates.npy", cut, RUN),
     (f"{RUN}/metrics.json", delete, ""),
