@@ -136,6 +136,16 @@ def test_same_stages_of_many_cells_are_one(events_csv, tmp_path, shelf):
     assert aligned.recommender.text is aligned.text
 
 
+def test_the_order_of_cutoffs_trains_nothing_again_and_the_monitor_does(events_csv, tmp_path, shelf):
+    def identity(*sets: str) -> str:
+        return stages(tmp_path, shelf, *sets).recommender.identity
+
+    known = identity("evaluate.cutoffs=[10, 5]")
+    assert identity("evaluate.cutoffs=[5, 10]") == identity("evaluate.cutoffs=[5]") == known
+    assert identity("recommender.train.monitor_cutoff=5") != known
+    assert identity("evaluate.history=keep") != known  # the validation ranking has its items or not
+
+
 def test_turning_to_the_next_cell_keeps_what_both_read_but_no_recommender(events_csv, tmp_path, shelf):
     (tmp_path / "spec.yaml").write_text(SPEC.replace("seeds: [1]", "seeds: [1, 2]"))
     graph = Graph(shelf)
