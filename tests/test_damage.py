@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -80,33 +81,36 @@ def sql(query: str) -> Damage:
 
 
 CACHE, RUN, STORE = ".cache", "runs/tiny/llmemb-*", "llmemb.duckdb"
-STUDENT = f"{CACHE}/recommender/*"
-"""Of teacher or student, whichever comes first."""
+STUDENT, TEACHER = f"{CACHE}/recommender/student", f"{CACHE}/recommender/teacher"
+OF_STUDENT = "of the student"
+"""Its recommender and the run: else nobody asks for the teacher."""
 CASES: list[tuple[str, Damage, str]] = [
     (f"{CACHE}/fingerprint/*/sha256", cut, ""),
     (f"{CACHE}/fingerprint/*/sha256", flip(3), ""),
-    (f"{CACHE}/data/*/items.npy", flip(-1), ""),
-    (f"{CACHE}/data/*/offsets.npy", cut, ""),
-    (f"{CACHE}/data/*/times.npy", delete, ""),
-    (f"{CACHE}/data/*/texts.utf8.npy", flip(-2), ""),
-    (f"{CACHE}/data/*/users.ends.npy", folder, ""),
-    (f"{CACHE}/data/*/meta.json", empty, ""),
-    (f"{CACHE}/data/*/seal.json", cut, ""),
-    (f"{CACHE}/data/*", text, ""),
+    (f"{CACHE}/data/*/items.npy", flip(-1), RUN),
+    (f"{CACHE}/data/*/offsets.npy", cut, RUN),
+    (f"{CACHE}/data/*/times.npy", delete, RUN),
+    (f"{CACHE}/data/*/texts.utf8.npy", flip(-2), RUN),
+    (f"{CACHE}/data/*/users.ends.npy", folder, RUN),
+    (f"{CACHE}/data/*/meta.json", empty, RUN),
+    (f"{CACHE}/data/*/seal.json", cut, RUN),
+    (f"{CACHE}/data/*", text, RUN),
     (f"{CACHE}/facts/*/facts.json", cut, RUN),
     (f"{CACHE}/facts/*/facts.json", flip(40), RUN),
-    (f"{CACHE}/adapter/*/adapter_model.safetensors", flip(-9), ""),
-    (f"{CACHE}/adapter/*/adapter_config.json", delete, ""),
-    (f"{CACHE}/adapter/*/scft.jsonl", cut, ""),
-    (f"{CACHE}/vectors/*/vectors.safetensors", flip(-1), ""),
-    (f"{CACHE}/vectors/*/vectors.safetensors", zeros, ""),
-    (f"{CACHE}/vectors/*/made.json", folder, ""),
-    (f"{CACHE}/vectors/*/seal.json", delete, ""),
-    (f"{CACHE}/vectors", text, ""),
-    (f"{STUDENT}/weights.safetensors", flip(-1), ""),
-    (f"{STUDENT}/weights.safetensors", longer, ""),
-    (f"{STUDENT}/training.json", empty, ""),
-    (f"{STUDENT}/events.jsonl", dangling, ""),
+    (f"{CACHE}/adapter/*/adapter_model.safetensors", flip(-9), RUN),
+    (f"{CACHE}/adapter/*/adapter_config.json", delete, RUN),
+    (f"{CACHE}/adapter/*/scft.jsonl", cut, RUN),
+    (f"{CACHE}/vectors/*/vectors.safetensors", flip(-1), RUN),
+    (f"{CACHE}/vectors/*/vectors.safetensors", zeros, RUN),
+    (f"{CACHE}/vectors/*/made.json", folder, RUN),
+    (f"{CACHE}/vectors/*/seal.json", delete, RUN),
+    (f"{CACHE}/vectors", text, RUN),
+    (f"{STUDENT}/weights.safetensors", flip(-1), RUN),
+    (f"{TEACHER}/weights.safetensors", flip(-1), OF_STUDENT),
+    (f"{STUDENT}/weights.safetensors", longer, RUN),
+    (f"{STUDENT}/training.json", empty, RUN),
+    (f"{TEACHER}/training.json", empty, OF_STUDENT),
+    (f"{STUDENT}/events.jsonl", dangling, RUN),
     (f"{CACHE}/candidates/*/candidates.npy", flip(-1), RUN),
     (f"{CACHE}/candidates/*/candidates.npy", cut, RUN),
     (f"{RUN}/metrics.json", delete, ""),
@@ -130,6 +134,15 @@ CASES: list[tuple[str, Damage, str]] = [
 """What is damaged, how, and what has to be gone so that it is read at all."""
 
 
+def recommender(results: Path, *, has_teacher: bool) -> str:
+    """The folder of the one that was aligned with a teacher, or of the teacher."""
+    records = {
+        path.parent.name: json.loads(path.read_text()) for path in results.glob(f"{CACHE}/recommender/*/training.json")
+    }
+    [name] = [name for name, record in records.items() if (record["teacher"] is not None) == has_teacher]
+    return name
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> tuple[Path, Path]:
     """The spec, and the results of a run that nothing happened to."""
@@ -144,7 +157,11 @@ def test_a_damaged_results_folder_is_named_and_mended(where, damage, gone, whole
         assert cli("run", spec, "--results", undamaged, "--progress", "none").code == 0
     results = tmp_path / "results"
     shutil.copytree(undamaged, results, symlinks=True)
-    for path in results.glob(gone) if gone else ():
+    where = where.replace("recommender/student", f"recommender/{recommender(results, has_teacher=True)}")
+    where = where.replace("recommender/teacher", f"recommender/{recommender(results, has_teacher=False)}")
+    if gone == OF_STUDENT:
+        delete(results / CACHE / "recommender" / recommender(results, has_teacher=True))
+    for path in results.glob(RUN if gone == OF_STUDENT else gone) if gone else ():
         delete(path)
     target = sorted(results.glob(where))[0]
     damage(target)

@@ -58,7 +58,8 @@ KEYS = {
     "recommender.backbone": "use dim max_len dropout heads blocks padding attention",
     "recommender.objective": "use negatives popularity shared",
     "recommender.train": "batch_size epochs steps patience learning_rate weight_decay clip betas epsilon accumulate "
-    "scores_mb log_every validate_every monitor monitor_protocol checkpoint_seconds rows start targetless precision",
+    "scores_mb log_every validate_every monitor monitor_cutoff monitor_protocol checkpoint_seconds rows start "
+    "targetless precision",
     "evaluate": "cutoffs protocols metrics history head_share head_ties tail_below scores_mb",
     "matrix": "recommender.method recommender.backbone dataset.min_rating x recommender seeds",
 }

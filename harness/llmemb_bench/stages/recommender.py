@@ -39,7 +39,7 @@ WEIGHTS = "weights.safetensors"
 class FittedRecommender(MadeTogether[Method]):
     """A method of one split and seed. What training gives it is on the shelf; what counting gives it counts again."""
 
-    name, version = "recommender", 4
+    name, version = "recommender", 5
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class FittedRecommender(MadeTogether[Method]):
         evaluate: Evaluate,
         seed: int,
     ) -> None:
-        settings = {"recommender": wanted, "monitored": [evaluate.cutoffs[0], evaluate.history], "seed": seed}
+        settings = {"recommender": wanted, "history": evaluate.history, "seed": seed}
         super().__init__(split.shelf, settings, [split, *filter(None, [text]), *teachers])
         self.split, self.text, self.teachers = split, text, tuple(teachers)
         self.wanted, self.evaluate, self.seed = wanted, evaluate, seed

@@ -39,7 +39,7 @@ class Monitor:
     @property
     def name(self) -> str:
         """`ndcg@10`"""
-        return f"{self.config.monitor.use}@{self.evaluate.cutoffs[0]}"
+        return f"{self.config.monitor.use}@{self.config.monitor_cutoff}"
 
     def validate(self) -> ValidationScore:
         """Of the method as it is."""
@@ -54,7 +54,7 @@ class Monitor:
 
     def _score(self, ranks: Ranks) -> ValidationScore:
         metric = build(Metric, self.config.monitor)
-        return ValidationScore(float(expected(metric, self.evaluate.cutoffs[0], ranks).mean()))
+        return ValidationScore(float(expected(metric, self.config.monitor_cutoff, ranks).mean()))
 
     @cached_property
     def _candidates(self) -> list[NDArray[np.int32]]:

@@ -52,7 +52,9 @@ class TrainConfig(Config):
     validate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between validations (paper: 1)."""
     monitor: MetricChoice = MetricChoice("ndcg")
-    """Metric of the validation ranking that chooses the best epoch, at the first cut-off (paper: NDCG@10)."""
+    """Metric of the validation ranking that chooses the best epoch (paper: NDCG@10)."""
+    monitor_cutoff: Annotated[int, Field(ge=1)] = 10
+    """Rank at which that metric stops counting, whatever `evaluate.cutoffs` are (paper: 10)."""
     monitor_protocol: Protocol = "full"
     """What that ranking is among: the whole catalogue, or `sampled-N` items a user, drawn once (LLMEmb's code:
     sampled-100, drawn again at every validation; docs/departures.md 35)."""
