@@ -2,7 +2,7 @@
 
 dataset -> histories -> split
 items -> (SCFT) -> encoder -> vectors -> (PCA)
-split + vectors + teacher -> trained recommender -> ranks
+split + vectors + upstream recommenders -> fitted recommender -> ranks
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf, stage_key
@@ -27,12 +25,13 @@ from llmemb_bench.contracts import (
     Backbone,
     Dataset,
     Encoder,
+    Fitted,
     Loss,
     Method,
     Objective,
     Parts,
     TextEncoder,
-    VectorMethod,
+    Trained,
 )
 from llmemb_bench.data.recdata import Items, RecData
 from llmemb_bench.data.split import Split
@@ -48,12 +47,12 @@ from llmemb_bench.text.adapter import tune_and_save
 from llmemb_bench.text.encoding import build_encoder, encode
 from llmemb_bench.text.manifest import MADE, how_made
 from llmemb_bench.text.vectors import ItemVectors, reduce_dim
-from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.batches import batches_of
 from llmemb_bench.training.loop import EVENTS, train
 from llmemb_bench.training.monitor import Monitor
 from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.training.settings import TrainConfig
-from llmemb_bench.training.size import refuse_huge_draws, refuse_huge_weights
+from llmemb_bench.training.size import refuse_huge_weights
 from llmemb_bench.training.start import start_weights
 from llmemb_bench.world import world
 
@@ -130,7 +129,7 @@ def _adapter(embeddings: Embeddings, items: Items, shelf: Shelf, files: Sequence
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains recommenders of one split and seed; a teacher is a recommender like any other."""
+    """Fits recommenders of one split and seed; an upstream recommender is one like any other."""
 
     split: Split
     evaluate: Evaluate
@@ -141,17 +140,17 @@ class Trainer:
         """A fitted method and the key of how it came about."""
         method_type, config = configure(Method, wanted.method)
         needs_text = text if "text" in method_type.needs else None
-        teacher = self._teacher(wanted, method_type, text)
-        upstream = [self.split.key, needs_text.key if needs_text else "", teacher[1] if teacher else ""]
+        upstream = self._upstream(wanted, method_type, text)
+        before = [self.split.key, needs_text.key if needs_text else "", *(key for _, key in upstream.values())]
         settings = {"recommender": wanted, "monitored": self._monitored, "seed": self.seed}
-        key = stage_key("recommender", RECOMMENDER, settings, upstream)
+        key = stage_key("recommender", RECOMMENDER, settings, before)
 
         def built() -> Method:
             parts = Parts(
                 n_items=self.split.data.n_items,
                 backbone=build(Backbone, wanted.backbone) if wanted.backbone else None,
                 text=needs_text.vectors.table if needs_text else None,
-                teacher=teacher[0] if teacher else None,
+                upstream={name: fitted for name, (fitted, _) in upstream.items()},
             )
             return method_type(config, parts)
 
@@ -159,13 +158,13 @@ class Trainer:
         refuse_huge_weights(built, {"recommender.method": config, **of_backbone})
         with torch_seed(self.seed, "initial weights"):
             method = built()
-            if isinstance(method, VectorMethod):
+            if isinstance(method, Trained):
                 start_weights(method, (wanted.train or TrainConfig()).start)
         method.fit_counts(self.split)
-        if isinstance(method, VectorMethod):
+        if isinstance(method, Trained):
             method.to(world().device)
-            taught = self._record(teacher[1]) if teacher else None
-            make = partial(self._train, method, wanted, key, taught)
+            records = [self._record(key) for fitted, key in upstream.values() if isinstance(fitted.method, Trained)]
+            make = partial(self._train, method, wanted, key, records)
             folder = world().make(self.shelf, "recommender", key, make)
             method.load_state_dict(load_file(folder / WEIGHTS))
         return method, key
@@ -175,34 +174,31 @@ class Trainer:
         """The settings of evaluation that early stopping depends on."""
         return [self.evaluate.cutoffs[0], self.evaluate.history]
 
-    def _teacher(
+    def _upstream(
         self, wanted: Recommender, method: type[Method], text: TextVectors | None
-    ) -> tuple[Tensor, str] | None:
-        teacher = method.teacher(configure(Method, wanted.method)[1]) if "teacher" in method.needs else None
-        if teacher is None:
-            return None
-        goal = wanted.model_copy(update={"method": teacher.method, "backbone": teacher.backbone or wanted.backbone})
-        _refuse_other_width(wanted, goal)
-        progress.say(f"teacher: {goal.method.use} with {goal.backbone.use if goal.backbone else 'no backbone'}")
-        fitted, key = self.recommender(goal, text)
-        if not isinstance(fitted, VectorMethod):
-            raise SpecError(f"'{goal.method.use}' has no item vectors to align with", where="recommender.method")
-        with torch.no_grad():
-            vectors = fitted.eval().catalogue()
-        return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors]), key
+    ) -> dict[str, tuple[Fitted, str]]:
+        """The recommenders that a method builds on, by the names that it gives them, and their keys."""
+        found = {}
+        for name, needed in method.upstream(configure(Method, wanted.method)[1]).items():
+            goal = wanted.model_copy(update={"method": needed.method, "backbone": needed.backbone or wanted.backbone})
+            if needed.same_dim:
+                _refuse_other_width(wanted, goal, name)
+            progress.say(f"{name}: {goal.method.use} with {goal.backbone.use if goal.backbone else 'no backbone'}")
+            fitted, key = self.recommender(goal, text)
+            found[name] = (Fitted(fitted), key)
+        return found
 
     def _record(self, key: str) -> TrainingRecord:
         return TrainingRecord.load(self.shelf.place("recommender", key))
 
     def _train(
-        self, method: VectorMethod, wanted: Recommender, key: str, teacher: TrainingRecord | None, folder: Path
+        self, method: Trained, wanted: Recommender, key: str, before: Sequence[TrainingRecord], folder: Path
     ) -> None:
         if wanted.objective is None:
             raise TypeError("a trained method needs an objective")
         config = wanted.train or TrainConfig()
         objective = build(Objective, wanted.objective).to(world().device)
-        refuse_huge_draws(self.split, method.backbone, objective, config)
-        batches = TrainingBatches(self.split, method.backbone, objective, config)
+        batches = batches_of(method, self.split, objective, config)
         monitor = Monitor(method, self.split, self.evaluate, config, self.seed)
         with torch_seed(self.seed, "training"):
             kept = self.shelf.kept("recommender", key)
@@ -211,19 +207,19 @@ class Trainer:
             save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
             (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))
             doubts = method.doubts(end.curves)
-            TrainingRecord.of(end, monitor.name, config.monitor_protocol, teacher, doubts).save(folder)
+            TrainingRecord.of(end, monitor.name, config.monitor_protocol, before, doubts).save(folder)
 
 
-def _refuse_other_width(wanted: Recommender, teacher: Recommender) -> None:
+def _refuse_other_width(wanted: Recommender, upstream: Recommender, name: str) -> None:
     """Before hours are spent on a teacher that nobody can be aligned with."""
-    if wanted.backbone is None or teacher.backbone is None:
+    if wanted.backbone is None or upstream.backbone is None:
         return
-    widths = [build(Backbone, choice).config.dim for choice in (wanted.backbone, teacher.backbone)]
+    widths = [build(Backbone, choice).config.dim for choice in (wanted.backbone, upstream.backbone)]
     if widths[0] != widths[1]:
         raise SpecError(
-            f"the teacher's backbone has dim {widths[1]}, the recommender's {widths[0]}",
+            f"the {name}'s backbone has dim {widths[1]}, the recommender's {widths[0]}",
             where="recommender.method",
-            fix=f"backbone: {{use: {teacher.backbone.use}, dim: {widths[0]}}} for the teacher",
+            fix=f"backbone: {{use: {upstream.backbone.use}, dim: {widths[0]}}} for the {name}",
         )
 
 

@@ -14,7 +14,7 @@ import torch
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf, stage_key, write_sealed
-from llmemb_bench.contracts import Dataset, VectorMethod
+from llmemb_bench.contracts import Dataset, Trained
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.stages import described, prepared
 from llmemb_bench.data.statistics import warnings
@@ -114,7 +114,7 @@ def run_cell(cell: Cell, results: Path) -> tuple[bool, Path]:
         return fresh, place
     if fresh:
         trained = shelf.place("recommender", key)
-        record = TrainingRecord.load(trained) if isinstance(method, VectorMethod) else None
+        record = TrainingRecord.load(trained) if isinstance(method, Trained) else None
 
         def make(folder: Path) -> None:
             write_yaml(folder / SPEC, resolve(spec) | {"seeds": [cell.seed], "matrix": {}})

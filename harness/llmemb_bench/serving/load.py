@@ -21,19 +21,18 @@ from torch import Tensor
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf
-from llmemb_bench.config import BackboneChoice, Config, SpecText
-from llmemb_bench.contracts import Backbone, Method, Parts
+from llmemb_bench.config import SpecText
+from llmemb_bench.contracts import Backbone, Fitted, Method, Parts, Upstream
 from llmemb_bench.data.fetch import MismatchError
 from llmemb_bench.data.recdata import RecData
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.stages import prepared
 from llmemb_bench.errors import DataError, MissingError, SpecError
-from llmemb_bench.ids import n_rows
 from llmemb_bench.pipeline import text_vectors
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history
 from llmemb_bench.spec.check import build, check, configure
-from llmemb_bench.spec.frame import Spec
+from llmemb_bench.spec.frame import Recommender, Spec
 from llmemb_bench.spec.resolve import folders_in
 from llmemb_bench.spec.source import read
 from llmemb_bench.store.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
@@ -166,28 +165,42 @@ def _data(spec: Spec, shelf: Shelf, spec_folder: Path | None) -> RecData:
 
 def _method(spec: Spec, split: Split, shelf: Shelf, folder: Path) -> Method:
     """The method with the weights of the run, built as training does."""
-    wanted = spec.recommender
-    method_type, config = configure(Method, wanted.method)
+    method_type, _ = configure(Method, spec.recommender.method)
     text = None
     if "text" in method_type.needs and spec.embeddings is not None:
         text = text_vectors(spec.embeddings, split.data, spec.dataset, shelf).vectors.table
-    teacher = _no_teacher(method_type, config, wanted.backbone, split)
-    with torch_seed(spec.seeds[0], "initial weights"):
-        backbone = build(Backbone, wanted.backbone) if wanted.backbone else None
-        method = method_type(config, Parts(split.data.n_items, backbone, text, teacher))
-    method.fit_counts(split)
+    method = _built(spec.recommender, split, text, spec.seeds[0])
     if "training" in method_type.needs:
         _load_weights(method, folder / WEIGHTS)
     return method.to(world().device).eval()
 
 
-def _no_teacher(method: type[Method], config: Config, backbone: BackboneChoice | None, split: Split) -> Tensor | None:
-    """A teacher is for training only: a method that asked it for a score would get none that is finite."""
-    teacher = method.teacher(config) if "teacher" in method.needs else None
-    choice = backbone if teacher is None else teacher.backbone or backbone
-    if teacher is None or choice is None:
-        return None
-    return torch.full((n_rows(split.data.n_items), build(Backbone, choice).config.dim), torch.nan)
+def _built(wanted: Recommender, split: Split, text: Tensor | None, seed: int) -> Method:
+    """A method before training."""
+    method_type, config = configure(Method, wanted.method)
+    upstream = {
+        name: _forgotten(_built(_chosen(wanted, needed), split, text, seed))
+        for name, needed in method_type.upstream(config).items()
+    }
+    with torch_seed(seed, "initial weights"):
+        backbone = build(Backbone, wanted.backbone) if wanted.backbone else None
+        needs_text = text if "text" in method_type.needs else None
+        method = method_type(config, Parts(split.data.n_items, backbone, needs_text, upstream))
+    method.fit_counts(split)
+    return method
+
+
+def _chosen(wanted: Recommender, needed: Upstream) -> Recommender:
+    return wanted.model_copy(update={"method": needed.method, "backbone": needed.backbone or wanted.backbone})
+
+
+@torch.no_grad()
+def _forgotten(method: Method) -> Fitted:
+    """What a method builds on is for training only, and its weights are not there any more: a method that did not keep
+    what it scores by among its own would get no score that is finite."""
+    for weight in method.parameters():
+        weight.fill_(torch.nan)
+    return Fitted(method)
 
 
 def _load_weights(method: Method, path: Path) -> None:
