@@ -532,7 +532,7 @@ class _PairwiseObjective(Objective):
     sampling = Sampling(count=1)
 
     def __init__(self) -> None:
-        torch.nn.Module.__init__(self)
+        super().__init__(Config())
 
     def forward(
         self,
