@@ -30,4 +30,4 @@ class Skeleton(Objective):
     ) -> Float[Tensor, ""]:
         hits = (states * vectors[positives]).sum(-1, keepdim=True)
         misses = negatives.scores(states, vectors)  # [targets, negatives]
-        return weighted_mean(functional.softplus(misses - hits), weights)
+        return weighted_mean(functional.softplus(misses - hits).mean(1), weights)
