@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from llmemb_bench.config import Config
 
@@ -24,7 +24,7 @@ class Plugin(ABC):
         raise TypeError(f"{cls.__name__} does not annotate `config`")
 
     @classmethod
-    def example(cls, folder: Path) -> dict[str, Any]:
+    def example(cls, folder: Path) -> Mapping[str, object]:
         """Settings of a miniature case; files it needs are written into `folder`. The contract checks use it."""
         return {}
 
