@@ -447,7 +447,7 @@ OBJECTIVES = {
         "which should fall",
     ),
     "a sum over targets": (
-        {".mean()": ".sum()"},
+        {"return weighted_mean(": "return len(states) * weighted_mean("},
         "it is a mean over targets",
         "instead of .* -> mean.. over targets",
     ),

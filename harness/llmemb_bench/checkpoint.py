@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from llmemb_bench import progress
 from llmemb_bench.cache import remove
 from llmemb_bench.world import world
+
+BEST = "best."
+"""What the names of the best weights begin with in the file."""
 
 
 def save(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -67,6 +71,40 @@ def _checksum(state: str, tensors: Mapping[str, Tensor]) -> str:
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+class Resumable:
+    """What a long training needs to go on after a kill: its state, its tensors, and the best weights so far."""
+
+    def __init__(self, file: Path | None, seconds: float) -> None:
+        """Kept in `file`, if any, at most every so many seconds."""
+        self.file, self.seconds = file, seconds
+        self.best: dict[str, Tensor] = {}
+        self._saved = time.monotonic()
+
+    def remember(self, weights: Mapping[str, Tensor]) -> None:
+        """These are the best weights so far."""
+        self.best = {name: weight.detach().clone() for name, weight in weights.items()}
+
+    def is_due(self) -> bool:
+        """Whether it is time to keep the state: by the first process's clock, so that all agree."""
+        return self.file is not None and world().agreed(time.monotonic() - self._saved >= self.seconds)
+
+    def keep(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Write state, tensors and the best weights; a kill at any moment leaves this file or the one before."""
+        if self.file is not None:
+            save(self.file, state, {**tensors, **{f"{BEST}{name}": weight for name, weight in self.best.items()}})
+        self._saved = time.monotonic()
+
+    def resume(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """State and tensors that a killed run left; None: nothing, or nothing whole."""
+        found = load(self.file) if self.file else None
+        if found is None:
+            return None
+        state, tensors = found
+        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(BEST)}
+        self.best = {name.removeprefix(BEST): tensors[name] for name in tensors.keys() - own.keys()}
+        return state, own
 
 
 def trained(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Parameter]]:

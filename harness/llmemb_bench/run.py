@@ -15,6 +15,7 @@ from llmemb_bench.report.cell import main_numbers
 from llmemb_bench.signals import Terminated, interruptible
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.stages.cell import CellStages, Graph
+from llmemb_bench.stages.recommender import FittedRecommender
 from llmemb_bench.stages.refusals import refuse
 from llmemb_bench.stages.run_folder import RunFolder
 from llmemb_bench.stages.shelf import Shelf
@@ -87,9 +88,10 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
         with outcome.watching(planned.cell):
             if planned.is_fresh:
                 graph.turn_to(stages)
+                upstream = {stage: name for name, stage in stages.recommender.before.items()}
                 for stage in stages.missing():
-                    if stage in stages.recommender.teachers:
-                        progress.say(f"teacher: {stages.recommender.teachers[0].label}")
+                    if isinstance(stage, FittedRecommender) and stage in upstream:
+                        progress.say(f"{upstream[stage]}: {stage.label}")
                     stage.fill()
                 stages.ranks.result()
                 _keep(planned, results)

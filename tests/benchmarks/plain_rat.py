@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from llmemb_bench.contracts import Cloze, Task
 from llmemb_bench.data.split import Split
 from llmemb_bench.ids import PAD
 
@@ -26,10 +27,10 @@ MAX_LEN = 200
 class PlainUsers(Dataset):
     """One sample a user, made in Python as the published generators do."""
 
-    def __init__(self, split: Split, task: str, only_last: bool = False, hidden: float = 0.6) -> None:
-        self.split, self.task, self.only_last, self.hidden = split, task, only_last, hidden
+    def __init__(self, split: Split, task: Task) -> None:
+        self.split, self.task = split, task
         self.users = np.flatnonzero(split.n_train >= 2).tolist()
-        self.copies = 2 if task == "cloze" else 1
+        self.copies = task.copies
         self.n_items = split.data.n_items
 
     def __len__(self) -> int:
@@ -38,7 +39,7 @@ class PlainUsers(Dataset):
     def __getitem__(self, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         user = self.users[place % len(self.users)]
         history = self.split.data.history(user)[: self.split.n_train[user]].tolist()
-        if self.task == "cloze":
+        if isinstance(self.task, Cloze):
             return self._cloze(history, last=place >= len(self.users))
         return self._next_item(history)
 
@@ -53,7 +54,7 @@ class PlainUsers(Dataset):
         read, wanted = history[:-1][-MAX_LEN:], history[1:][-MAX_LEN:]
         for place, (item, target) in enumerate(zip(read, wanted, strict=True)):
             inputs[place] = item
-            if not self.only_last or place == len(read) - 1:
+            if not self.task.only_last or place == len(read) - 1:
                 positives[place], negatives[place] = target, self._negative(history)
         return inputs, positives, negatives
 
@@ -62,7 +63,7 @@ class PlainUsers(Dataset):
         read = history[-MAX_LEN:]
         for place, item in enumerate(read):
             is_last = place == len(read) - 1
-            if is_last if last else np.random.random() < self.hidden:  # noqa: NPY002
+            if is_last if last else np.random.random() < self.task.hidden:  # noqa: NPY002
                 inputs[place] = self.n_items + 1
                 positives[place], negatives[place] = item, self._negative(history)
             else:
@@ -70,9 +71,9 @@ class PlainUsers(Dataset):
         return inputs, positives, negatives
 
 
-def plain_batches(split: Split, task: str, batch_size: int, *, only_last: bool = False) -> DataLoader:
+def plain_batches(split: Split, task: Task, batch_size: int) -> DataLoader:
     """Shuffled batches of [batch, 200] arrays."""
-    return DataLoader(PlainUsers(split, task, only_last), batch_size, shuffle=True)
+    return DataLoader(PlainUsers(split, task), batch_size, shuffle=True)
 
 
 @dataclass
@@ -143,7 +144,7 @@ def _attend_all(backbone: nn.Module, x: Tensor, real: Tensor) -> Tensor:
     """The backbone's own weights in the published operations: multi-head attention over [length, batch, dim] that
     returns its [batch, 200, 200] weights, and convolutions of width one as feed-forward layers."""
     length = x.shape[1]
-    if backbone.task == "next_item":
+    if backbone.task.is_causal:
         hidden = {"attn_mask": torch.ones(length, length, dtype=torch.bool).triu(1)}
     else:
         hidden = {"key_padding_mask": ~real}

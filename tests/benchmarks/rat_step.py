@@ -27,6 +27,7 @@ from llmemb_bench.seeds import torch_seed
 from llmemb_bench.spec.frame import Evaluate
 from llmemb_bench.stages.dataset import PreparedData
 from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.optimizer import Optimizer
@@ -62,7 +63,7 @@ def model(data: Split, method: str, backbone: str, max_len: int, dropout: float,
             torch.nn.functional.pad(torch.randn(n_items, width), (0, 0, 1, 0)) for width in (TEXT_DIM, DIM)
         )
         config = plugin.config_type().model_validate(settings)
-        return plugin(config, Parts(n_items, reader, text, 0.1 * teacher)).train()
+        return plugin(config, Parts(n_items, reader, text, {"teacher": known(0.1 * teacher)})).train()
 
 
 def ours(data: Split, made, config: TrainConfig) -> tuple[Callable[[], object], int]:
@@ -76,7 +77,7 @@ def ours(data: Split, made, config: TrainConfig) -> tuple[Callable[[], object], 
             backward(made, objective, batch, config)
             optimizer.step()
 
-    return epoch, len(batches.users) * (2 if made.backbone.task == "cloze" else 1)
+    return epoch, len(batches.users) * batches.task.copies
 
 
 def plain(data: Split, made) -> tuple[Callable[[], object], int]:
@@ -84,7 +85,7 @@ def plain(data: Split, made) -> tuple[Callable[[], object], int]:
     step = PlainStep(made, align=hasattr(made, "align"))
     optimizer = torch.optim.Adam(made.parameters())
     backbone = made.backbone
-    batches = endless(lambda: plain_batches(data, backbone.task, 128, only_last=backbone.only_last()))
+    batches = endless(lambda: plain_batches(data, backbone.task, 128))
 
     def steps() -> None:
         for _ in range(PLAIN_STEPS):

@@ -12,6 +12,7 @@ from llmemb_bench.contracts import Parts
 from llmemb_bench.errors import SpecError
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
+from llmemb_bench.testing.recommender import known
 
 ITEMS, WIDTH, DIM = 12, 20, 8
 IDS = torch.tensor([1, 5, 12])
@@ -25,7 +26,7 @@ def llmemb(text: Tensor | None = None, dim: int = DIM, teacher: bool = True, **s
             ITEMS,
             reader(reader.config_type()(dim=dim, max_len=5)),
             functional.pad(text, (0, 0, 1, 0)),
-            functional.pad(torch.randn(ITEMS, dim), (0, 0, 1, 0)) if teacher else None,
+            {"teacher": known(functional.pad(torch.randn(ITEMS, dim), (0, 0, 1, 0)))} if teacher else {},
         )
         return plugin(plugin.config_type().model_validate({"standardize": False, **settings}), parts)
 
@@ -99,8 +100,8 @@ def test_the_ablations_are_settings():
     assert "text" not in llmemb().state_dict()
     plugin = find("methods", "llmemb").load()
     without = plugin.config_type().model_validate({"alignment": {"weight": 0.0}})
-    assert plugin.teacher(without) is None
-    assert plugin.teacher(plugin.config_type()()).method.use == "id_only"
+    assert plugin.upstream(without) == {}
+    assert plugin.upstream(plugin.config_type()())["teacher"].method.use == "id_only"
     assert llmemb(teacher=False, alignment={"weight": 0.0}).goal is None
 
 

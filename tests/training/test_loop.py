@@ -14,6 +14,7 @@ from llmemb_bench.contracts import Batch, Negatives, Parts
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.registry import find, names
 from llmemb_bench.seeds import torch_seed
+from llmemb_bench.testing.recommender import known
 from llmemb_bench.training import loop
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
@@ -39,7 +40,7 @@ def world(backbone="sasrec", objective="bce", method="id_only", n_items=12, give
         text = torch.nn.functional.pad(torch.randn(n_items, 10), (0, 0, 1, 0))
         teacher = torch.nn.functional.pad(torch.randn(n_items, 16), (0, 0, 1, 0))
         reader = plugin("backbones", backbone, dim=16, max_len=8, dropout=dropout)
-        made = found(config, Parts(n_items, reader, text, teacher))
+        made = found(config, Parts(n_items, reader, text, {"teacher": known(teacher)}))
     goal = plugin("objectives", objective, **(given or {}))
     return made, goal, TrainingBatches(split, reader, goal, TrainConfig(batch_size=16))
 

@@ -10,6 +10,7 @@ import torch
 from llmemb_bench.contracts import Batch, Negatives, Parts
 from llmemb_bench.registry import find, names
 from llmemb_bench.seeds import torch_seed
+from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.start import start_weights
 
 ITEMS, TEXT, DIM = 300, 96, 32
@@ -22,7 +23,7 @@ def method(name: str, start: str = "ours", backbone: str = "sasrec", **settings)
     with torch_seed(1):
         text = torch.nn.functional.pad(3 * torch.randn(ITEMS, TEXT), (0, 0, 1, 0))
         teacher = torch.nn.functional.pad(torch.randn(ITEMS, DIM), (0, 0, 1, 0))
-        parts = Parts(ITEMS, reader(reader.config_type()(dim=DIM)), text, teacher)
+        parts = Parts(ITEMS, reader(reader.config_type()(dim=DIM)), text, {"teacher": known(teacher)})
         made = plugin(plugin.config_type().model_validate(settings), parts)
         start_weights(made, start)
     return made
@@ -79,7 +80,7 @@ def test_adapted_vectors_start_at_the_length_that_is_asked_for(adapter, length):
     width = DIM if adapter == "none" else TEXT
     with torch_seed(1):
         text = torch.nn.functional.pad(3 * torch.randn(ITEMS, width), (0, 0, 1, 0))
-        parts = Parts(ITEMS, reader(reader.config_type()(dim=DIM)), text, text[:, :DIM])
+        parts = Parts(ITEMS, reader(reader.config_type()(dim=DIM)), text, {"teacher": known(text[:, :DIM])})
         made = plugin(plugin.config_type()(adapter=adapter, start_length=length), parts).eval()
     with torch.no_grad():
         found = made.catalogue().norm(dim=1).mean().item()

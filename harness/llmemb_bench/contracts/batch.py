@@ -6,10 +6,12 @@ of negatives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -80,11 +82,41 @@ class Negatives:
             found = torch.einsum("td,tnd->tn", states, functional.embedding(self.rows, vectors))
         return found if self.allowed is None else found.masked_fill(~self.allowed, -torch.inf)
 
+    def to(self, device: torch.device) -> Negatives:
+        """The same on another device."""
+        allowed = None if self.allowed is None else self.allowed.to(device)
+        return Negatives(self.rows.to(device), self.log_expected.to(device), allowed, self.n_items)
+
     def of(self, targets: slice | Int[Tensor, "some"]) -> Negatives:
         """Those of some targets."""
         rows = self.rows if self.is_shared else self.rows[targets]
         log_expected = self.log_expected if self.is_shared else self.log_expected[targets]
         return Negatives(rows, log_expected, None if self.allowed is None else self.allowed[targets], self.n_items)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a method asks to have in a training batch, beside the histories that are trained on."""
+
+    histories: Mapping[str, Int64[np.ndarray, "_ _"]] = field(default_factory=dict)
+    """By name, further histories [histories, len] as item ids of the catalogue, PAD behind them, none of them empty:
+    those of similar users, contexts of an item."""
+    of_users: Mapping[str, Shaped[np.ndarray, "batch *_"]] = field(default_factory=dict)
+    """By name, whatever has a row for each user of the batch: numbers of similar users, a target."""
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Histories in groups [group, len] of similar length."""
+
+    inputs: tuple[Int[Tensor, "_ _"], ...]
+    """0 padding, r + 1 for `rows[r]` of the batch; not yet what a task makes of them."""
+    order: Int[Tensor, "histories"]
+    """For each history in the order in which it was asked for, its place in the groups one behind the other."""
+
+    def to(self, device: torch.device) -> Histories:
+        """The same on another device."""
+        return Histories(tuple(group.to(device) for group in self.inputs), self.order.to(device))
 
 
 @dataclass(frozen=True)
@@ -106,33 +138,58 @@ class Batch:
     """Sampled items."""
     targets_a_step: float
     """Targets of a mean batch: each target counts 1 / targets_a_step in the gradient, however many are here."""
+    weights: Float[Tensor, "targets"] | None = None
+    """What each target counts besides; None: 1."""
+    histories: Mapping[str, Histories] = field(default_factory=dict)
+    """Those that the method asked for; every part of the batch has all of them."""
+    of_users: Mapping[str, Shaped[Tensor, "batch *_"]] = field(default_factory=dict)
+    """What the method asked for, or made of those, a row for each user."""
+
+    @property
+    def owners(self) -> Int[Tensor, "targets"]:
+        """The history of each target, as an index into `users`."""
+        lengths = torch.cat([self.places.new_full((len(group),), group.shape[1]) for group in self.inputs])
+        return torch.searchsorted(lengths.cumsum(0), self.places, right=True)
+
+    @property
+    def last_targets(self) -> Int[Tensor, "batch"]:
+        """The last target of each history, as an index into the targets."""
+        owners = self.owners
+        histories = torch.arange(len(self.users), device=owners.device)
+        return torch.searchsorted(owners, histories, right=True) - 1
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        negatives = self.negatives
-        allowed = None if negatives.allowed is None else negatives.allowed.to(device)
-        moved = Negatives(negatives.rows.to(device), negatives.log_expected.to(device), allowed, negatives.n_items)
-        users, rows, places, positives = (
-            ids.to(device) for ids in (self.users, self.rows, self.places, self.positives)
+        return replace(
+            self,
+            **{name: getattr(self, name).to(device) for name in ("users", "rows", "places", "positives", "negatives")},
+            inputs=tuple(group.to(device) for group in self.inputs),
+            weights=None if self.weights is None else self.weights.to(device),
+            histories={name: asked.to(device) for name, asked in self.histories.items()},
+            of_users={name: values.to(device) for name, values in self.of_users.items()},
         )
-        inputs = tuple(group.to(device) for group in self.inputs)
-        return Batch(users, rows, inputs, places, positives, moved, self.targets_a_step)
 
     def part(self, number: int, count: int) -> Batch:
         """One of `count` parts of the histories, a share of each group, with all of `rows`."""
-        users, inputs, places, targets = [], [], [], []
+        chosen, inputs, places, targets = [], [], [], []
         user, start, moved = 0, 0, 0
         for group in self.inputs:
             first, last = (len(group) * edge // count for edge in (number, number + 1))
             edges = torch.tensor([start + first * group.shape[1], start + last * group.shape[1]])
             low, high = torch.searchsorted(self.places, edges.to(self.places.device)).tolist()
-            users.append(self.users[user + first : user + last])
+            chosen.append(torch.arange(user + first, user + last, device=self.users.device))
             inputs.append(group[first:last])
             places.append(self.places[low:high] - edges[0] + moved)
             targets.append(torch.arange(low, high, device=self.places.device))
             user, start, moved = user + len(group), start + group.numel(), moved + inputs[-1].numel()
-        taken = torch.cat(targets)
-        filled = tuple(group for group in inputs if len(group))
-        negatives = self.negatives.of(taken)
-        chosen, among = torch.cat(users), torch.cat(places)
-        return Batch(chosen, self.rows, filled, among, self.positives[taken], negatives, self.targets_a_step)
+        users, taken = torch.cat(chosen), torch.cat(targets)
+        return replace(
+            self,
+            users=self.users[users],
+            inputs=tuple(group for group in inputs if len(group)),
+            places=torch.cat(places),
+            positives=self.positives[taken],
+            negatives=self.negatives.of(taken),
+            weights=None if self.weights is None else self.weights[taken],
+            of_users={name: values[users] for name, values in self.of_users.items()},
+        )

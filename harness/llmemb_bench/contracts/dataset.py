@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import AfterValidator, Field
@@ -99,7 +99,7 @@ class Figures:
 
     source: str
     """Who counted."""
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     """The settings they hold under; filters that are not named here are at their defaults."""
     users: int
     items: int
@@ -199,7 +199,7 @@ class Dataset(Plugin):
         """The figures to expect, if these are a known version under known settings."""
         return next((known for known in self.figures if self._has(UNFILTERED | dict(known.settings))), None)
 
-    def _has(self, settings: Mapping[str, Any]) -> bool:
+    def _has(self, settings: Mapping[str, object]) -> bool:
         return all(getattr(self.config, name) == value for name, value in settings.items())
 
     def raw(self, folder: Path, *names: str) -> Path:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from llmemb_bench.config import Config
 from llmemb_bench.errors import Problem
@@ -44,7 +43,7 @@ class Plugin(ABC):
         return ()
 
     @classmethod
-    def example(cls, folder: Path) -> dict[str, Any]:
+    def example(cls, folder: Path) -> Mapping[str, object]:
         """Settings of a miniature case; files it needs are written into `folder`. The contract checks use it."""
         return {}
 

@@ -1,131 +1,133 @@
-"""What the parts of stage 2 promise: backbones, methods, objectives.
+"""What methods promise: how item vectors become a recommender.
 
-Axes: `batch` sequences, `len` positions, `dim` the recommender's width, `text_dim` the encoder's, `items` the
-catalogue, `rows` the distinct items of a training batch, `targets` its predictions.
+Axes: `batch` histories, `len` positions, `positions` the real ones of several groups one after another, `dim` the
+backbone's width, `width` that of item vectors and states, `text_dim` the encoder's, `items` the catalogue, `rows` the
+distinct items of a training batch, `targets` its predictions.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int
-from pydantic import Field
+from jaxtyping import Bool, Float, Float64, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import Config, MethodChoice
-from llmemb_bench.contracts.batch import Batch, Negatives, Sampling
+from llmemb_bench.config import BackboneChoice, Config, MethodChoice
+from llmemb_bench.contracts.backbone import Backbone, padded
+from llmemb_bench.contracts.batch import Batch, Histories, Wanted
+from llmemb_bench.contracts.phase import Phase
+from llmemb_bench.contracts.similarity import Dot, Similarity
+from llmemb_bench.contracts.task import Task
 from llmemb_bench.contracts.text import TorchPlugin
 from llmemb_bench.data.split import Split
+from llmemb_bench.errors import SpecError
 from llmemb_bench.ids import PAD, mask_id
 
 ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
-WIDEST = 1 << 16
-"""Numbers of a vector: the largest language models have a quarter of it."""
 
-
-Depth = Annotated[int, Field(ge=1, le=256)]
-"""Blocks or layers one behind another; deeper than any recommender that was ever trained."""
-
-
-class BackboneConfig(Config):
-    """Settings that every backbone has."""
-
-    dim: Annotated[int, Field(ge=1, le=WIDEST)] = 64
-    """Width of item vectors and states."""
-    max_len: Annotated[int, Field(ge=1)] = 50
-    """Longest history that the model sees, in events; the latest are kept."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of activations dropped in training."""
-
-
-class Backbone(TorchPlugin):
-    """A sequence of vectors in, a state at each position out; never sees an id.
-
-    Real positions come first, padding after them; what stands at padding never matters.
-    """
-
-    config: BackboneConfig
-    structured: ClassVar[frozenset[str]] = frozenset()
-    """Last names of weights whose start means something, so that no other initialisation may overwrite them."""
-    positions_a_group: ClassVar[int] = 512
-    """Of a training batch: a further group of histories costs about as much as so many positions of padding (measured
-    on a CPU)."""
-    is_compiled: bool = False
-    """Whether `forward`, and nothing else, went through torch.compile: `forward_groups` then calls it."""
-    task: ClassVar[Literal["next_item", "cloze"]]
-    """`next_item`: position t may use positions <= t and predicts t + 1. `cloze`: predicts hidden items."""
-
-    @abstractmethod
-    def forward(
-        self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
-    ) -> Float[Tensor, "batch len dim"]: ...
-
-    def forward_groups(
-        self, x: Float[Tensor, "positions dim"], groups: Sequence[Bool[Tensor, "_ _"]]
-    ) -> Float[Tensor, "positions dim"]:
-        """The same for all groups of a training batch: `x` are their real positions, one behind another, without the
-        padding between. A backbone may do better than pad them, as here."""
-        parts = torch.split(x, [int(real.sum()) for real in groups])
-        return torch.cat([self._padded(part, real) for part, real in zip(parts, groups, strict=True)])
-
-    def _padded(self, x: Float[Tensor, "positions dim"], real: Bool[Tensor, "_ _"]) -> Float[Tensor, "positions dim"]:
-        padded = x.new_zeros(*real.shape, x.shape[1]).index_put((real,), x)
-        states: Tensor = self(padded, real)[real]
-        return states
-
-    def hidden_share(self) -> float:
-        """Share of a training history that a cloze task hides."""
-        return 0.0
-
-    def shown_shares(self) -> tuple[float, float]:
-        """Of the hidden places, the shares that show a random item, and the hidden item itself, instead of the mask."""
-        return 0.0, 0.0
-
-    def only_last(self) -> bool:
-        """Whether a next-item task predicts the last training event only, instead of one at every position."""
-        return False
+Need = Literal["backbone", "text", "training"]
+"""What a method cannot do without."""
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """The recommender whose item vectors a method is aligned with."""
+class Upstream:
+    """A recommender that another one builds on; it is fitted first."""
 
     method: MethodChoice
-    backbone: Any
-    """A BackboneChoice, or None for the cell's own."""
+    backbone: BackboneChoice | None = None
+    """None: the cell's own."""
+    same_dim: bool = False
+    """Whether its backbone must be as wide as the cell's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A fitted recommender, whole, for one that builds on it. Its weights stand still: who goes on training them takes
+    a `copy.deepcopy` and sets `requires_grad_()`."""
+
+    method: Method
+
+    def __post_init__(self) -> None:
+        self.method.eval().requires_grad_(False)
+
+    @cached_property
+    def vectors(self) -> Float[Tensor, "rows width"]:
+        """Its item vectors; row 0 is padding and zero. A method without vectors is a SpecError."""
+        if not isinstance(self.method, VectorMethod):
+            raise SpecError(f"a {type(self.method).__name__} has no item vectors", where="recommender.method")
+        with torch.no_grad(), self.method.device:
+            vectors = self.method.eval().catalogue()
+        return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors])
+
+    @torch.no_grad()
+    def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
+        """Its states of histories of item ids, PAD behind them; of long ones it looks at the latest events."""
+        self.method.eval()
+        self._begun  # noqa: B018  # once
+        return self.method.states(latest(histories, self.method.max_len).to(self.method.device))
+
+    @cached_property
+    def _begun(self) -> bool:
+        self.method.begin_ranking()
+        return True
+
+
+def latest(histories: Int[Tensor, "batch len"], longest: int | None) -> Int[Tensor, "batch _"]:
+    """The latest events of each history, PAD behind them; None: all."""
+    if longest is None or histories.shape[1] <= longest:
+        return histories
+    gone = ((histories != PAD).sum(1, keepdim=True) - longest).clamp(min=0)
+    return histories.gather(1, gone + torch.arange(longest, device=histories.device))
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the harness knows when it builds a method; what is not in the method's `needs` is None."""
+    """What the harness knows when it builds a method; what the method does not ask for is absent."""
 
     n_items: int
     backbone: Backbone | None = None
     text: Float[Tensor, "rows text_dim"] | None = None
     """Item vectors from text; row 0 is padding and zero."""
-    teacher: Float[Tensor, "rows dim"] | None = None
-    """Item vectors of the trained teacher; row 0 is padding and zero."""
+    upstream: Mapping[str, Fitted] = field(default_factory=dict)
+    """The recommenders that `Method.upstream` names, fitted."""
+
+    @property
+    def teacher(self) -> Float[Tensor, "rows width"] | None:
+        """Item vectors of the upstream recommender `teacher`; row 0 is padding and zero."""
+        return self.upstream["teacher"].vectors if "teacher" in self.upstream else None
 
 
 class Method(TorchPlugin):
     """How item vectors become a recommender: one row of a comparison table."""
 
-    needs: ClassVar[frozenset[Literal["backbone", "text", "teacher", "training"]]] = frozenset()
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """`training` for a subclass of Trained, and for no other."""
     max_len: int | None = None
     """Events of a history that the method looks at; None: all."""
+
+    def __init_subclass__(cls, **keywords: object) -> None:
+        super().__init_subclass__(**keywords)
+        if "training" in cls.needs and not hasattr(cls, "phases"):
+            raise TypeError(
+                f"{cls.__name__} needs 'training' and has no phases(): derive it from VectorMethod or Trained"
+            )
+        if "training" not in cls.needs and hasattr(cls, "phases"):
+            raise TypeError(f"{cls.__name__} has phases() and would never be trained: add 'training' to its needs")
 
     def __init__(self, config: Config, parts: Parts) -> None:
         super().__init__(config)
 
     @classmethod
-    def teacher(cls, config: Config) -> Teacher | None:
-        """Which recommender is trained first, if `needs` says so; None: none for these settings."""
-        return None
+    def upstream(cls, config: Config) -> Mapping[str, Upstream]:
+        """By name, the recommenders that it builds on with these settings."""
+        return {}
 
     @property
     def device(self) -> torch.device:
@@ -142,93 +144,171 @@ class Method(TorchPlugin):
 
     @abstractmethod
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        """One state a history; real items first, then PAD."""
+        """One float32 state a history, where the weights are; real items first, then PAD."""
 
     @abstractmethod
     def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
-        """float32 scores of the item ids in the slice."""
+        """float32 scores of the item ids in the slice, where the states are."""
 
 
-class VectorMethod(Method):
-    """A method whose score is the product of a backbone's state and an item's vector (tied weights)."""
+class Trained(Method):
+    """A method with weights that training moves, in phases."""
 
-    needs: ClassVar[frozenset[Literal["backbone", "text", "teacher", "training"]]] = frozenset({"backbone", "training"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"training"})
     loaded: ClassVar[frozenset[str]] = frozenset()
     """Names of weights that come from data, so that no initialisation may overwrite them."""
 
-    def __init__(self, config: Config, parts: Parts) -> None:
-        super().__init__(config, parts)
-        if parts.backbone is None:
-            raise TypeError(f"{type(self).__name__} needs a backbone")
-        self.backbone = parts.backbone
-        self.dim = self.backbone.config.dim
-        # A cloze model reads one place more than the history: the mask that asks for the next item.
-        self.max_len = self.backbone.config.max_len - (self.backbone.task == "cloze")
-        self.n_items = parts.n_items
-        self.mask = nn.Parameter(torch.randn(self.dim) * self.dim**-0.5)
-        self._table: Float64[Tensor, "items dim"] | None = None
-
     @abstractmethod
-    def items(self, ids: Int[Tensor, "rows"]) -> Float[Tensor, "rows dim"]:
-        """Vectors of item ids 1..n_items, as inputs and as candidates."""
+    def phases(self) -> Sequence[Phase]:
+        """What training does, one phase after another; at least one, each with a name of its own."""
 
     def tables(self) -> list[nn.Embedding]:
         """Trained tables with a row an item, of which a step touches those of its batch only."""
         return []
 
-    def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
-        """Added to the objective; `vectors` are `items(batch.rows)`."""
-        return vectors.new_zeros(())
-
-    def curves(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> dict[str, float]:
-        """What the log tells about `auxiliary` at this batch, by name."""
-        return {}
-
     def doubts(self, curves: Mapping[str, float]) -> list[str]:
-        """What a reader of the results must be told, from the curves where training ended (`auxiliary_share` among
-        them: its share of the gradient by item vectors)."""
+        """What a reader of the results must be told, from the curves where training ended."""
         return []
 
     def fit_counts(self, split: Split) -> None:
         return
 
-    def encode(
-        self, inputs: Int[Tensor, "batch len"], vectors: Float[Tensor, "rows dim"]
-    ) -> Float[Tensor, "batch len dim"]:
-        """States at every position of some histories; `inputs` is a group of a Batch."""
-        table = torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors, self.mask[None]])
-        states: Tensor = self.backbone(nn.functional.embedding(inputs, table), inputs != PAD)
+
+class VectorMethod(Trained):
+    """A method that scores by similarity of a backbone's state and an item's vector (tied weights)."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"backbone", "training"})
+
+    def __init__(
+        self,
+        config: Config,
+        parts: Parts,
+        *,
+        width: int | None = None,
+        task: Task | None = None,
+        similarity: Similarity | None = None,
+    ) -> None:
+        """`width` of item vectors (None: the backbone's), `task` (None: the backbone's), `similarity` (None: Dot)."""
+        super().__init__(config, parts)
+        if parts.backbone is None:
+            raise TypeError(f"{type(self).__name__} needs a backbone")
+        self.backbone = parts.backbone
+        self.dim = self.backbone.config.dim
+        self.width = width or self.dim
+        self.task = task or self.backbone.task
+        self.max_len = self.task.ranking_length(self.backbone.config.max_len)
+        self.similarity = similarity or Dot()
+        self.n_items = parts.n_items
+        self.mask = nn.Parameter(torch.randn(self.width) * self.width**-0.5)
+        self._inputs: Float[Tensor, "items width"] | None = None
+        self._table: Float64[Tensor, "items width"] | None = None
+
+    # --- what a method says ---
+
+    @abstractmethod
+    def items(self, ids: Int[Tensor, "rows"]) -> Float[Tensor, "rows width"]:
+        """Vectors of item ids 1..n_items, as inputs and as candidates."""
+
+    def views(
+        self, x: Float[Tensor, "positions width"], groups: Sequence[Bool[Tensor, "_ _"]]
+    ) -> Sequence[Float[Tensor, "positions dim"]]:
+        """What the backbone reads, once for each view; a state is its states side by side, as wide as an item's vector.
+
+        `x` are the vectors of the real positions of some groups of histories, one behind another, and `groups` which
+        positions are real; `by_group` takes them a group at a time.
+        """
+        return (x,)
+
+    def ranked(
+        self, states: Float[Tensor, "batch width"], lengths: Int[Tensor, "batch"]
+    ) -> Float[Tensor, "batch width"]:
+        """What ranking makes of states of histories of so many events, where that is not what training makes."""
         return states
 
-    def states_of(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, "targets dim"]:
+    def phases(self) -> Sequence[Phase]:
+        return [Phase(name="train")]
+
+    def wanted(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Wanted:
+        """What a batch of these users (rows of the data) holds beside their histories, at a step counted from 0 in its
+        phase; whatever is drawn is drawn from `rng`."""
+        return Wanted()
+
+    def prepared(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Batch:
+        """The batch with weights of its targets, or with what is computed once for all its parts."""
+        return batch
+
+    def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, ""]:
+        """Added to the objective; `vectors` are `items(batch.rows)`. Of the whole batch, at once."""
+        return vectors.new_zeros(())
+
+    def of_histories(
+        self, batch: Batch, states: Float[Tensor, "targets width"], vectors: Float[Tensor, "rows width"]
+    ) -> Float[Tensor, ""] | None:
+        """Added to the objective too: a mean over the histories of a part of the batch, by their `states_of`."""
+        return None
+
+    def curves(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> dict[str, float]:
+        """What the log tells about `auxiliary` at this batch, by name. `doubts` is told of it too, and of
+        `auxiliary_share`, its share of the gradient by item vectors."""
+        return {}
+
+    # --- what follows from it ---
+
+    def read(
+        self, inputs: Sequence[Int[Tensor, "_ _"]], vectors: Float[Tensor, "rows width"]
+    ) -> tuple[Float[Tensor, "positions width"], list[Bool[Tensor, "_ _"]]]:
+        """States at the real positions of groups of histories, one behind another, and which positions are real; ids
+        are 0 for padding, r + 1 for row r of the vectors, and one more for the mask."""
+        reals = [group != PAD for group in inputs]
+        ids = torch.cat([group[real] for group, real in zip(inputs, reals, strict=True)])
+        x = functional.embedding(ids - 1, torch.cat([vectors, self.mask[None]]))
+        return _side_by_side([self.backbone.forward_groups(view, reals) for view in self.views(x, reals)]), reals
+
+    def states_of(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "targets width"]:
         """States where the batch predicts; `vectors` are `items(batch.rows)`."""
-        reals = [group != PAD for group in batch.inputs]
-        inputs = torch.cat([group[real] for group, real in zip(batch.inputs, reals, strict=True)])
-        x = functional.embedding(inputs - 1, torch.cat([vectors, self.mask[None]]))
-        states = self.backbone.forward_groups(x, reals)
+        states, reals = self.read(batch.inputs, vectors)
         row = torch.cat([real.flatten() for real in reals]).cumsum(0) - 1  # of each place, among the real ones
         return functional.embedding(row[batch.places], states)
 
-    def catalogue(self) -> Float[Tensor, "items dim"]:
+    def last_states(self, asked: Histories, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "histories width"]:
+        """States at the end of the histories that `wanted` asked for, in its order; with their gradient, unless under
+        `torch.no_grad()`."""
+        made = [self.task.asked(group, mask_id(len(vectors))) for group in asked.inputs]
+        states, reals = self.read([inputs for inputs, _ in made], vectors)
+        lengths = torch.cat([real.sum(1) for real in reals])
+        ends = lengths.cumsum(0) - lengths + torch.cat([last for _, last in made])
+        return functional.embedding(ends[asked.order], states)
+
+    def catalogue(self) -> Float[Tensor, "items width"]:
         """Vectors of the whole catalogue, item 1 first."""
         ids = torch.arange(1, self.n_items + 1, device=self.mask.device)
         return torch.cat([self.items(block) for block in torch.split(ids, ITEMS_A_BLOCK)])
 
+    def candidates(self) -> Float[Tensor, "items width"]:
+        """What is multiplied with a state for the score of each item, item 1 first."""
+        return self.similarity.of_vectors(self.catalogue())
+
     def begin_ranking(self) -> None:
-        self._table = self.catalogue().double()
+        self._inputs = self.catalogue()
+        self._table = self.similarity.of_vectors(self._inputs.double())
 
-    def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch dim"]:
-        if self._table is None:
+    def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
+        if self._inputs is None:
             raise RuntimeError("begin_ranking() comes first")
-        inputs, last = histories, (histories != PAD).sum(1) - 1
-        if self.backbone.task == "cloze":  # the mask stands behind the last item
-            last = last + 1
-            inputs = nn.functional.pad(inputs, (0, 1), value=PAD)
-            inputs[torch.arange(len(inputs), device=inputs.device), last] = mask_id(self.n_items)
-        states = self.encode(inputs, self._table.float())
-        return states[torch.arange(len(states), device=states.device), last]
+        inputs, last = self.task.asked(histories, mask_id(self.n_items))
+        states = self._encoded(inputs, self._inputs)[torch.arange(len(inputs), device=inputs.device), last]
+        return self.similarity.of_states(self.ranked(states, (histories != PAD).sum(1)))
 
-    def scores(self, states: Float[Tensor, "batch dim"], items: slice) -> Float[Tensor, "batch block"]:
+    def _encoded(
+        self, inputs: Int[Tensor, "batch len"], vectors: Float[Tensor, "rows width"]
+    ) -> Float[Tensor, "batch len width"]:
+        """States at every position of some histories."""
+        table = torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors, self.mask[None]])
+        real = inputs != PAD
+        views = self.views(functional.embedding(inputs[real], table), [real])
+        return _side_by_side([self.backbone(padded(view, real), real) for view in views])
+
+    def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
         """Summed in float64, then rounded to float32: the size of a block cannot change a score."""
         if self._table is None:
             raise RuntimeError("begin_ranking() comes first")
@@ -239,19 +319,5 @@ class VectorMethod(Method):
         return scores
 
 
-class Objective(TorchPlugin):
-    """States, positives and negatives in, a scalar out: a mean over the targets, so that it can be taken in blocks."""
-
-    sampling: Sampling = Sampling()
-    """How negatives are drawn."""
-    whole_catalogue: ClassVar[bool] = False
-    """Whether `vectors` must hold every item (its row r is then item r + 1)."""
-
-    @abstractmethod
-    def forward(
-        self,
-        states: Float[Tensor, "targets dim"],
-        vectors: Float[Tensor, "rows dim"],
-        positives: Int[Tensor, "targets"],
-        negatives: Negatives,
-    ) -> Float[Tensor, ""]: ...
+def _side_by_side(states: Sequence[Float[Tensor, "*_ dim"]]) -> Float[Tensor, "*_ width"]:
+    return states[0] if len(states) == 1 else torch.cat(list(states), dim=-1)

@@ -6,10 +6,10 @@ Axes: `batch` texts, `len` tokens, `items` the catalogue, `text_dim` the encoder
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ class TextEncoder(Encoder, TorchPlugin):
     def load_adapter(self, folder: Path) -> None:
         """Read them back; another base's or an empty adapter is a DataError."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, object]:
         """What the vectors come from (weights and their hash, dtype, pooling), for the manifest."""
         return {}
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmemb_bench.data.padding import pad_right
 from llmemb_bench.data.recdata import RecData
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.errors import SpecError
@@ -124,6 +125,11 @@ class Split:
     def target_places(self, stage: Stage) -> NDArray[np.int64]:
         """Where the targets stand among all events."""
         return self.data.offsets[self.users(stage)] + self.input_lengths(stage)
+
+    def training_histories(self, users: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
+        """[users, len] the latest training events of some users, at most so many of each, PAD behind them."""
+        lengths = np.minimum(self.n_train[users], longest)
+        return pad_right(self.data.items, self.data.offsets[users] + self.n_train[users] - lengths, lengths)
 
     def training_events(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """User and item of every training event, user by user."""

@@ -102,7 +102,7 @@ def _item_vectors(run: LoadedRun) -> NDArray[np.float32] | None:
     """[items, dim]; None where a score is not the product of a state and a vector."""
     if not isinstance(run.method, VectorMethod):
         return None
-    vectors = run.method.catalogue()
+    vectors = run.method.candidates()
     _, histories = next(_blocks(run))
     states = states_of(run.method, histories)
     product = states.double() @ vectors.double().T

@@ -16,7 +16,6 @@ class Skeleton(Backbone):
     """A running mean of the history and one linear layer: causal, because position t only sums up to t."""
 
     config: SkeletonConfig
-    task = "next_item"
 
     def __init__(self, config: SkeletonConfig) -> None:
         super().__init__(config)

@@ -17,7 +17,7 @@ class SkeletonConfig(Config):
 
 
 class Skeleton(VectorMethod):
-    """A learnt vector for each id plus a shared offset. `needs` may add "text" and "teacher" (see contracts)."""
+    """A learnt vector for each id plus a shared offset. `needs` may add "text"; more in CONTRIBUTING.md."""
 
     config: SkeletonConfig
 

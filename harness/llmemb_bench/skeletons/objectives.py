@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from llmemb_bench.config import Config
-from llmemb_bench.contracts import Negatives, Objective, Sampling
+from llmemb_bench.contracts import Negatives, Objective, Sampling, weighted_mean
 
 
 class SkeletonConfig(Config):
@@ -22,11 +22,12 @@ class Skeleton(Objective):
 
     def forward(
         self,
-        states: Float[Tensor, "targets dim"],
-        vectors: Float[Tensor, "rows dim"],
+        states: Float[Tensor, "targets width"],
+        vectors: Float[Tensor, "rows width"],
         positives: Int[Tensor, "targets"],
         negatives: Negatives,
+        weights: Float[Tensor, "targets"] | None = None,
     ) -> Float[Tensor, ""]:
         hits = (states * vectors[positives]).sum(-1, keepdim=True)
         misses = negatives.scores(states, vectors)  # [targets, negatives]
-        return functional.softplus(misses - hits).mean()
+        return weighted_mean(functional.softplus(misses - hits).mean(1), weights)

@@ -102,9 +102,12 @@ class Graph:
     def _recommender(
         self, split: Cut, text: TextVectors | None, wanted: Recommender, evaluate: Evaluate, seed: int
     ) -> FittedRecommender:
-        teachers = [self._recommender(split, text, one, evaluate, seed) for one in upstream_recommenders(wanted)]
+        before = {
+            name: self._recommender(split, text, needed, evaluate, seed)
+            for name, needed in upstream_recommenders(wanted).items()
+        }
         own = text if "text" in configure(Method, wanted.method)[0].needs else None
-        return self._one(FittedRecommender(split, own, teachers, wanted, evaluate, seed))
+        return self._one(FittedRecommender(split, own, before, wanted, evaluate, seed))
 
     def _one(self, stage: S) -> S:
         """The stage itself, or the one that it is the same as."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llmemb_bench.contracts import Backbone, Method, Objective, Parts, VectorMethod
+from llmemb_bench.contracts import Backbone, Fitted, Method, Objective, Parts, Trained
 from llmemb_bench.data.fetch import MismatchError
-from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.errors import DataError, MissingError
 from llmemb_bench.ids import n_rows
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.spec.check import build, configure
@@ -24,12 +24,12 @@ from llmemb_bench.stages.dataset import Cut
 from llmemb_bench.stages.stage import Resources
 from llmemb_bench.stages.together import MadeTogether
 from llmemb_bench.stages.vectors import TextVectors
-from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.batches import batches_of
 from llmemb_bench.training.loop import EVENTS, train
 from llmemb_bench.training.monitor import Monitor
 from llmemb_bench.training.record import TrainingRecord
 from llmemb_bench.training.settings import TrainConfig
-from llmemb_bench.training.size import COPIES, refuse_huge_draws, refuse_huge_weights
+from llmemb_bench.training.size import COPIES, refuse_huge_weights
 from llmemb_bench.training.start import start_weights
 from llmemb_bench.world import world
 
@@ -37,22 +37,23 @@ WEIGHTS = "weights.safetensors"
 
 
 class FittedRecommender(MadeTogether[Method]):
-    """A method of one split and seed. What training gives it is on the shelf; what counting gives it counts again."""
+    """A method of one split and seed, and the recommenders that it builds on. What training gives it is on the shelf;
+    what counting gives it counts again."""
 
-    name, version = "recommender", 5
+    name, version = "recommender", 6
 
     def __init__(
         self,
         split: Cut,
         text: TextVectors | None,
-        teachers: Sequence[FittedRecommender],
+        before: Mapping[str, FittedRecommender],
         wanted: Recommender,
         evaluate: Evaluate,
         seed: int,
     ) -> None:
         settings = {"recommender": wanted, "history": evaluate.history, "seed": seed}
-        super().__init__(split.shelf, settings, [split, *filter(None, [text]), *teachers])
-        self.split, self.text, self.teachers = split, text, tuple(teachers)
+        super().__init__(split.shelf, settings, [split, *filter(None, [text]), *before.values()])
+        self.split, self.text, self.before = split, text, dict(before)
         self.wanted, self.evaluate, self.seed = wanted, evaluate, seed
         self.method_type, self.config = configure(Method, wanted.method)
 
@@ -64,7 +65,7 @@ class FittedRecommender(MadeTogether[Method]):
     @property
     def is_trained(self) -> bool:
         """Whether there are weights to keep."""
-        return issubclass(self.method_type, VectorMethod)
+        return issubclass(self.method_type, Trained)
 
     @property
     def is_made(self) -> bool:
@@ -86,14 +87,13 @@ class FittedRecommender(MadeTogether[Method]):
         return super().filling() if self.is_trained else nullcontext()
 
     def make(self, folder: Path) -> None:
-        """Train, with the item vectors of the upstream recommender as the goal where the method asks for one."""
+        """Train, on the recommenders that the method builds on."""
         if self.wanted.objective is None:
             raise TypeError("a trained method needs an objective")
         split, config = self.split.result(), self.wanted.train or TrainConfig()
         method = self._start(config)
         objective = build(Objective, self.wanted.objective).to(world().device)
-        refuse_huge_draws(split, method.backbone, objective, config)
-        batches = TrainingBatches(split, method.backbone, objective, config)
+        batches = batches_of(method, split, objective, config)
         monitor = Monitor(method, split, self.evaluate, config, self.seed)
         kept = self.shelf.kept(self.name, self.address)
         with torch_seed(self.seed, "training"):
@@ -101,8 +101,8 @@ class FittedRecommender(MadeTogether[Method]):
         if world().is_first:
             save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
             (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))
-            taught = self.teachers[0].record() if self.teachers else None
-            record = TrainingRecord.of(end, monitor.name, config.monitor_protocol, taught, method.doubts(end.curves))
+            before = [record for stage in self.before.values() if (record := stage.record()) is not None]
+            record = TrainingRecord.of(end, monitor.name, config.monitor_protocol, before, method.doubts(end.curves))
             record.save(folder)
 
     def record(self) -> TrainingRecord | None:
@@ -110,55 +110,65 @@ class FittedRecommender(MadeTogether[Method]):
         return TrainingRecord.load(self.folder) if self.is_trained else None
 
     def load(self) -> Method:
+        table, upstream = self._table(), self._unfitted()
         with torch_seed(self.seed, "initial weights"):
-            method = self.built(self._table(), None)
+            method = self.built(table, upstream)
         method.fit_counts(self.split.result())
         if self.is_trained:
             method.to(world().device)
             load_weights(method, self.folder / WEIGHTS)
         return method
 
-    def _start(self, config: TrainConfig) -> VectorMethod:
+    def _start(self, config: TrainConfig) -> Trained:
         """Where training starts."""
-        table, goal = self._table(), self._goal()
+        table, upstream = self._table(), self._fitted()
         of_backbone = {"recommender.backbone": settings_of(self.wanted.backbone)} if self.wanted.backbone else {}
-        refuse_huge_weights(lambda: self.built(table, goal), {"recommender.method": self.config, **of_backbone})
+        refuse_huge_weights(lambda: self.built(table, upstream), {"recommender.method": self.config, **of_backbone})
         with torch_seed(self.seed, "initial weights"):
-            method = self.built(table, goal)
-            if not isinstance(method, VectorMethod):
+            method = self.built(table, upstream)
+            if not isinstance(method, Trained):
                 raise TypeError(f"{type(method).__name__} is not trained")
             start_weights(method, config.start)
         method.fit_counts(self.split.result())
         return method.to(world().device)
 
-    def built(self, text: Tensor | None, goal: Tensor | None) -> Method:
-        """The method as its class builds it: float32 [items + 1, width] vectors, row 0 padding, or None."""
+    def built(self, text: Tensor | None, upstream: Mapping[str, Fitted]) -> Method:
+        """The method as its class builds it; `text` is float32 [items + 1, width], row 0 padding."""
         backbone = build(Backbone, self.wanted.backbone) if self.wanted.backbone else None
-        return self.method_type(self.config, Parts(self.split.result().data.n_items, backbone, text, goal))
+        return self.method_type(self.config, Parts(self.split.result().data.n_items, backbone, text, upstream))
 
     def _table(self) -> Tensor | None:
         return self.text.result().table if self.text else None
 
-    def _goal(self) -> Tensor | None:
-        """Item vectors of the upstream recommender, row 0 padding; None where there is none."""
-        if not self.teachers:
-            return None
-        fitted = self.teachers[0].result()
-        if not isinstance(fitted, VectorMethod):
-            raise SpecError(
-                f"'{self.teachers[0].wanted.method.use}' has no item vectors to align with", where="recommender.method"
-            )
-        with torch.no_grad():
-            vectors = fitted.eval().catalogue()
-        self.teachers[0].let_go()
-        return torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors])
+    def _fitted(self) -> dict[str, Fitted]:
+        """The recommenders that it builds on, in memory for as long as somebody holds them."""
+        fitted = {name: Fitted(stage.result()) for name, stage in self.before.items()}
+        for stage in self.before.values():
+            stage.let_go()
+        return fitted
+
+    def _unfitted(self) -> dict[str, Fitted]:
+        """The recommenders that it was built on, without what they had learnt: that is for training only, and may be
+        gone. A method that did not keep what it scores by among its own weights gets no score that is finite."""
+        return {name: Fitted(stage.forgotten()) for name, stage in self.before.items()}
+
+    @torch.no_grad()
+    def forgotten(self) -> Method:
+        """The method with weights that are no numbers."""
+        table, upstream = self._table(), self._unfitted()
+        with torch_seed(self.seed, "initial weights"):
+            method = self.built(table, upstream)
+        method.fit_counts(self.split.result())
+        for weight in method.parameters():
+            weight.fill_(torch.nan)
+        return method
 
 
 class ServedRecommender(FittedRecommender):
     """That of a finished run: its weights are those of the run folder, and nothing is trained."""
 
     def __init__(self, run: Path, fitted: FittedRecommender) -> None:
-        super().__init__(fitted.split, fitted.text, (), fitted.wanted, fitted.evaluate, fitted.seed)
+        super().__init__(fitted.split, fitted.text, fitted.before, fitted.wanted, fitted.evaluate, fitted.seed)
         self.run = run
 
     @property
@@ -169,14 +179,13 @@ class ServedRecommender(FittedRecommender):
         return nullcontext()
 
 
-def upstream_recommenders(wanted: Recommender) -> list[Recommender]:
-    """The recommenders that a method wants fitted before it is trained itself, as its settings name them."""
+def upstream_recommenders(wanted: Recommender) -> dict[str, Recommender]:
+    """The recommenders that a method builds on, by the names that it gives them."""
     method, config = configure(Method, wanted.method)
-    teacher = method.teacher(config) if "teacher" in method.needs else None
-    if teacher is None:
-        return []
-    update = {"method": teacher.method, "backbone": teacher.backbone or wanted.backbone}
-    return [wanted.model_copy(update=update)]
+    return {
+        name: wanted.model_copy(update={"method": needed.method, "backbone": needed.backbone or wanted.backbone})
+        for name, needed in method.upstream(config).items()
+    }
 
 
 def load_weights(method: Method, path: Path) -> None:

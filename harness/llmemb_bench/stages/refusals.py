@@ -11,7 +11,17 @@ import numpy as np
 import torch
 
 from llmemb_bench.config import DatasetChoice
-from llmemb_bench.contracts import Backbone, CellFacts, Dataset, Encoder, Method, Objective, Plugin, VectorMethod
+from llmemb_bench.contracts import (
+    Backbone,
+    CellFacts,
+    Dataset,
+    Encoder,
+    Fitted,
+    Method,
+    Objective,
+    Plugin,
+    VectorMethod,
+)
 from llmemb_bench.data.recdata import RecData
 from llmemb_bench.errors import DataError, Problem, SpecError
 from llmemb_bench.evaluation.candidates import refuse_scarce
@@ -82,16 +92,17 @@ def _refuse_reduction(embeddings: Embeddings, facts: CellFacts) -> None:
 
 
 def _with_upstream(recommender: FittedRecommender) -> Iterator[FittedRecommender]:
-    for teacher in recommender.teachers:
-        yield from _with_upstream(teacher)
+    for before in recommender.before.values():
+        yield from _with_upstream(before)
     yield recommender
 
 
 def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
     wanted, split = recommender.wanted, recommender.split.result()
     config = wanted.train or TrainConfig()
-    for teacher in recommender.teachers:
-        _refuse_other_width(recommender, teacher)
+    for name, needed in recommender.method_type.upstream(recommender.config).items():
+        if needed.same_dim:
+            _refuse_other_width(recommender, name)
     if config.monitor_protocol != "full":
         count = int(config.monitor_protocol.removeprefix("sampled-"))
         refuse_scarce(split, count, "validation", recommender.split.scarcest("validation"))
@@ -104,16 +115,16 @@ def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
     NegativeSampler(split, objective.sampling)
 
 
-def _refuse_other_width(recommender: FittedRecommender, teacher: FittedRecommender) -> None:
-    own, other = recommender.wanted.backbone, teacher.wanted.backbone
+def _refuse_other_width(recommender: FittedRecommender, name: str) -> None:
+    own, other = recommender.wanted.backbone, recommender.before[name].wanted.backbone
     if own is None or other is None:
         return
     widths = [build(Backbone, choice).config.dim for choice in (own, other)]
     if widths[0] != widths[1]:
         raise SpecError(
-            f"the teacher's backbone has dim {widths[1]}, the recommender's {widths[0]}",
+            f"the {name}'s backbone has dim {widths[1]}, the recommender's {widths[0]}",
             where="recommender.method",
-            fix=f"backbone: {{use: {other.use}, dim: {widths[0]}}} for the teacher",
+            fix=f"backbone: {{use: {other.use}, dim: {widths[0]}}} for the {name}",
         )
 
 
@@ -123,19 +134,11 @@ def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | N
     wanted, is_guess = recommender.wanted, recommender.text is not None and facts.text_dim is None
     if wanted.backbone is None:
         return None
-    dim = settings_of(wanted.backbone).dim  # type: ignore[attr-defined]  # of every BackboneConfig
-
-    def built() -> Method:
-        rows = n_rows(facts.n_items)
-        text = torch.zeros(rows, facts.text_dim or dim) if recommender.text is not None else None
-        goal = torch.zeros(rows, dim) if recommender.teachers else None
-        return recommender.built(text, goal)
-
     settings = {"recommender.method": recommender.config, "recommender.backbone": settings_of(wanted.backbone)}
-    refuse_huge_weights(built, settings)
+    refuse_huge_weights(lambda: _built(recommender, facts), settings)
     try:
         with torch.device("meta"):
-            method = built()
+            method = _built(recommender, facts)
     except SpecError:
         if is_guess:
             return None
@@ -143,3 +146,12 @@ def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | N
     except Exception:  # it computes with its weights as it is built
         return None
     return method if isinstance(method, VectorMethod) else None
+
+
+def _built(recommender: FittedRecommender, facts: CellFacts) -> Method:
+    """The method on recommenders that nobody has fitted, over text vectors of zeros."""
+    upstream = {name: Fitted(_built(before, facts)) for name, before in recommender.before.items()}
+    choice = recommender.wanted.backbone
+    width = facts.text_dim or (build(Backbone, choice).config.dim if choice is not None else 1)
+    text = torch.zeros(n_rows(facts.n_items), width) if recommender.text is not None else None
+    return recommender.built(text, upstream)

@@ -335,10 +335,13 @@ def _training(record: dict[str, Any] | None) -> dict[str, Any]:
     """What chose the weights, and the steps that they took."""
     if record is None:
         return dict.fromkeys(("monitor", "validation_score", "best_epoch", "epochs", "steps", "teacher_steps"))
-    taught, teacher = 0, record["teacher"]
-    while teacher is not None:
-        taught, teacher = taught + teacher["steps"], teacher["teacher"]
-    return record | {"monitor": f"{record['monitor']} ({record['protocol']})", "teacher_steps": taught}
+    return record | {"monitor": f"{record['monitor']} ({record['protocol']})", "teacher_steps": _steps_before(record)}
+
+
+def _steps_before(record: dict[str, Any]) -> int:
+    """Of all trainings that this one builds on."""
+    before = [direct for direct in (record["teacher"], *record.get("others", [])) if direct is not None]
+    return sum(direct["steps"] + _steps_before(direct) for direct in before)
 
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:

@@ -7,17 +7,34 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from llmemb_bench.contracts import Backbone, Batch, Method, Negatives, Objective, Parts, Sampling, VectorMethod
+from llmemb_bench.config import Config
+from llmemb_bench.contracts import (
+    Backbone,
+    Batch,
+    Fitted,
+    Method,
+    Negatives,
+    NextItem,
+    Objective,
+    Parts,
+    Phase,
+    Sampling,
+    Trained,
+    VectorMethod,
+)
 from llmemb_bench.data.padding import pad_right
 from llmemb_bench.data.split import Split
+from llmemb_bench.ids import PAD
 from llmemb_bench.registry import entries
 from llmemb_bench.seeds import torch_seed
-from llmemb_bench.testing.case import Case, Skipped, close, renumbered, require, small_split
-from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.testing.case import Broken, Case, Skipped, close, renumbered, require, small_split
+from llmemb_bench.training.batches import batches_of
+from llmemb_bench.training.gradients import Value, backward, backward_of
+from llmemb_bench.training.phases import configured, moving, phases_of
 from llmemb_bench.training.settings import TrainConfig
 
 N_ITEMS = 40
@@ -79,9 +96,9 @@ def each_position_has_one_finite_state(case: Case[Backbone]) -> None:
 
 @torch.no_grad()
 def changing_the_future_leaves_the_past_unchanged(case: Case[Backbone]) -> None:
-    if case.plugin.task != "next_item":
-        raise Skipped("a cloze task may look both ways")
     backbone, (x, real) = _backbone(case), _sequences(case, 9, 9)
+    if not backbone.task.is_causal:
+        raise Skipped("a cloze task may look both ways")
     other = _others(x)
     for mode in _modes(backbone):
         before = _states(backbone, x, real)
@@ -101,9 +118,9 @@ def the_past_changes_the_state(case: Case[Backbone]) -> None:
 
 @torch.no_grad()
 def a_hidden_place_sees_both_sides(case: Case[Backbone]) -> None:
-    if case.plugin.task != "cloze":
-        raise Skipped("a next-item task may only look back")
     backbone, (x, real) = _backbone(case).eval(), _sequences(case, 9)
+    if backbone.task.is_causal:
+        raise Skipped("a next-item task may only look back")
     before = _states(backbone, x, real)[:, 4]
     for place in (0, 8):
         other = x.clone()
@@ -217,20 +234,43 @@ BACKBONES = (
 # --- methods ---
 
 
-def _any_backbone() -> Backbone:
+def _any_backbone(dim: int = 8) -> Backbone:
     """A small next-item backbone of the catalogue; which one does not matter to a method."""
     for entry in entries():
         if entry.kind == "backbones":
             plugin = entry.load()
-            if issubclass(plugin, Backbone) and plugin.task == "next_item":
-                return plugin(plugin.config_type().model_validate({"dim": 8, "max_len": 10}))
+            if issubclass(plugin, Backbone):
+                made = plugin(plugin.config_type().model_validate({"dim": dim, "max_len": 10}))
+                if made.task == NextItem():
+                    return made
     raise Skipped("no backbone is installed")
 
 
-def _tables() -> dict[str, Tensor]:
-    """Vectors of 40 items by what they come from; row 0 is padding."""
+class _Known(VectorMethod):
+    """A recommender of given item vectors."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__(Config(), Parts(len(vectors), _any_backbone(vectors.shape[1])))
+        self.table = nn.Embedding(len(vectors), vectors.shape[1], _weight=vectors)
+
+    def items(self, ids: Tensor) -> Tensor:
+        vectors: Tensor = self.table(ids - 1)
+        return vectors
+
+    def tables(self) -> list[nn.Embedding]:
+        return [self.table]
+
+
+def known(table: Tensor) -> Fitted:
+    """A fitted recommender with these item vectors [ids, dim] (row 0 is padding) and some backbone."""
+    with torch_seed(0):
+        return Fitted(_Known(table[1:]))
+
+
+def _tables(case: Case[Method]) -> dict[str, Tensor]:
+    """Vectors of 40 items by what they come from, the text or an upstream recommender; row 0 is padding."""
     draw = torch.Generator().manual_seed(0)
-    widths = {"text": 16, "teacher": 8}
+    widths = {"text": 16} | dict.fromkeys(case.plugin.upstream(case.config), 8)
     return {
         name: functional.pad(torch.randn(N_ITEMS, dim, generator=draw), (0, 0, 1, 0)) for name, dim in widths.items()
     }
@@ -238,24 +278,28 @@ def _tables() -> dict[str, Tensor]:
 
 def _method(case: Case[Method], split: Split | None = None, other: Mapping[str, Tensor] | None = None) -> Method:
     """The method on a split, with some of its tables replaced."""
-    needs, split, tables = case.plugin.needs, split or small_split(), _tables() | dict(other or {})
-    taught = "teacher" in needs and case.plugin.teacher(case.config) is not None
+    needs, split, tables = case.plugin.needs, split or small_split(), _tables(case) | dict(other or {})
+    text = tables.pop("text")
+    upstream = {name: known(table) for name, table in tables.items()}
     with torch_seed(0):
-        parts = Parts(
-            n_items=split.data.n_items,
-            backbone=_any_backbone() if "backbone" in needs else None,
-            text=tables["text"] if "text" in needs else None,
-            teacher=tables["teacher"] if taught else None,
-        )
+        backbone = _any_backbone() if "backbone" in needs else None
+        parts = Parts(split.data.n_items, backbone, text if "text" in needs else None, upstream)
         method = case.plugin(case.config, parts)
     method.fit_counts(split)
     return method
 
 
-def _vector_method(case: Case[Method]) -> VectorMethod:
+def _trained(case: Case[Method]) -> Trained:
     method = _method(case)
-    if not isinstance(method, VectorMethod):
+    if not isinstance(method, Trained):
         raise Skipped("it trains nothing")
+    return method
+
+
+def _vector_method(case: Case[Method]) -> VectorMethod:
+    method = _trained(case)
+    if not isinstance(method, VectorMethod):
+        raise Skipped("its score is no product of a state and a vector")
     return method
 
 
@@ -266,8 +310,10 @@ def _histories(split: Split | None = None) -> Tensor:
 
 
 def _batch(method: VectorMethod) -> Batch:
-    batches = TrainingBatches(small_split(), method.backbone, _PairwiseObjective(), TrainConfig(batch_size=12))
-    return next(batches.epoch(0, 1))
+    batches = batches_of(method, small_split(), _PairwiseObjective(), TrainConfig(batch_size=12))
+    if batches is None:
+        raise Skipped("it has no backbone")
+    return method.prepared(batch := next(batches.epoch(0, 1)), method.items(batch.rows))
 
 
 @torch.no_grad()
@@ -309,25 +355,66 @@ def a_history_has_the_scores_it_has_alone(case: Case[Method]) -> None:
 
 
 def every_trained_weight_gets_a_gradient(case: Case[Method]) -> None:
-    method = _vector_method(case).train()
-    batch = _batch(method)
-    vectors = method.items(batch.rows)
-    states = method.states_of(batch, vectors)
-    torch.autograd.backward((states * vectors[batch.positives]).sum() + method.auxiliary(batch, vectors))
+    method, objective, config = _trained(case).train(), _PairwiseObjective(), TrainConfig(batch_size=12)
+    batches = batches_of(method, small_split(), objective, config)
+    for phase in phases_of(method):
+        with moving(method, phase):
+            source = phase.batches or (batches and batches.of(phase, configured(phase, config)))
+            if source is None:
+                raise Broken(f"phase '{phase.name}' has no batches -> without a backbone a phase brings its own")
+            _begin(method, phase)
+            batch = next(iter(source.epoch(0, 1)))
+            value = backward_of(phase.loss, batch) if phase.loss else _backward(method, objective, batch, config)
+            require(torch.isfinite(value.loss), f"the loss of phase '{phase.name}' is {value.loss.item()}")
+            _require_gradients(method, phase)
+        method.zero_grad()
+
+
+def _begin(method: Trained, phase: Phase) -> None:
+    """What comes before the first step of a phase."""
+    method.eval()
+    with torch.no_grad(), torch_seed(0):
+        if phase.begin:
+            phase.begin()
+        if phase.begin_epoch:
+            phase.begin_epoch(1)
+    method.train()
+
+
+def _backward(method: Trained, objective: Objective, batch: object, config: TrainConfig) -> Value:
+    told = "only a VectorMethod has a loss on the training histories"
+    if not (isinstance(method, VectorMethod) and isinstance(batch, Batch)):
+        raise Broken(f"a phase has no loss of its own -> {told}")
+    return backward(method, objective, batch, config)
+
+
+def _require_gradients(method: Trained, phase: Phase) -> None:
     for name, weight in method.named_parameters():
         if not weight.requires_grad or name == "mask":  # the mask belongs to cloze tasks
             continue
-        look = "a detach(), a weight that nothing uses; requires_grad=False where it is meant to stay"
+        look = f"phase '{phase.name}': a detach(), a weight that nothing uses; requires_grad=False where it should stay"
         require(weight.grad is not None, f"{name} has no gradient", look)
         found = weight.grad if weight.grad is not None else weight
         require(torch.isfinite(found).all(), f"{name} has an infinite gradient")
 
 
 @torch.no_grad()
+def states_and_scores_are_float32_where_the_weights_are(case: Case[Method]) -> None:
+    method, histories = _method(case).eval(), _histories()
+    method.begin_ranking()
+    states = method.states(histories)
+    for name, found in (("states", states), ("scores", method.scores(states, slice(1, N_ITEMS + 1)))):
+        told = f"{name}() are {found.dtype} on {found.device}, should be float32 on {method.device}"
+        look = "a count of more than 2^24 has no float32 of its own: keep the order, not the number"
+        require(found.dtype == torch.float32 and found.device == method.device, told, look)
+
+
+@torch.no_grad()
 def a_score_is_the_product_of_state_and_vector(case: Case[Method]) -> None:
     method, histories = _vector_method(case), _histories()
     scores = _scores(method, histories)
-    product = method.states(histories) @ method.items(torch.arange(1, N_ITEMS + 1)).T
+    vectors = method.similarity.of_vectors(method.items(torch.arange(1, N_ITEMS + 1)))
+    product = method.states(histories) @ vectors.T
     found, right = list(product.shape), list(scores.shape)
     require(found == right, f"states @ items(1..{N_ITEMS}).T has the shape {found}, the scores have {right}")
     look = "items(ids) gives vectors of ids 1..n_items, and scores() column 0 is item `items.start`"
@@ -337,11 +424,14 @@ def a_score_is_the_product_of_state_and_vector(case: Case[Method]) -> None:
 @torch.no_grad()
 def training_and_ranking_have_the_same_states(case: Case[Method]) -> None:
     method = _vector_method(case).eval()
+    if not isinstance(method.task, NextItem):
+        raise Skipped("it trains on hidden items")
     batch = _batch(method)
     trained = method.states_of(batch, method.items(batch.rows))
     prefixes = [row[: place + 1] for group in batch.inputs for row in group for place in range(group.shape[1])]
     histories = pad_sequence([batch.rows[prefixes[place] - 1] for place in batch.places.tolist()], batch_first=True)
     method.begin_ranking()
+    trained = method.similarity.of_states(method.ranked(trained, (histories != PAD).sum(1)))
     look = "both read the history up to the event before the target"
     told = "states_of() in training gives other states than states() in ranking after the same history"
     require(close(trained, method.states(histories), atol=1e-4), told, look)
@@ -349,11 +439,9 @@ def training_and_ranking_have_the_same_states(case: Case[Method]) -> None:
 
 def _item_tables(case: Case[Method]) -> list[str]:
     """Which tables of vectors, a row an item, the method is given."""
-    needed = case.plugin.needs & {"text", "teacher"}
-    if case.plugin.teacher(case.config) is None:
-        needed -= {"teacher"}
+    needed = [name for name in _tables(case) if name != "text" or "text" in case.plugin.needs]
     if not needed:
-        raise Skipped("it has no vectors from text or a teacher")
+        raise Skipped("it has no vectors from text or an upstream recommender")
     return sorted(needed)
 
 
@@ -361,9 +449,9 @@ def row_i_of_text_and_teacher_belongs_to_item_i(case: Case[Method]) -> None:
     _vector_method(case)
     for table in _item_tables(case):
         plain = _noisy(case)
-        used = float(_auxiliary(plain)) != float(_auxiliary(_noisy(case, {table: _tables()[table].flip(1)})))
+        used = _losses(plain) != _losses(_noisy(case, {table: _tables(case)[table].flip(1)}))
         for item in (1, 2, 7, 20, N_ITEMS - 1, N_ITEMS):
-            distances = (plain.catalogue() - _noisy(case, {table: _moved(table, item)}).catalogue()).norm(dim=1)
+            distances = (plain.catalogue() - _noisy(case, {table: _moved(case, table, item)}).catalogue()).norm(dim=1)
             moved = int(distances.argmax()) + 1 if distances.max() > 1e-6 else None
             told = f"row {item} of `parts.{table}` moves the vector of item {moved} more than that of item {item}"
             require(moved in (item, None), told, "row 0 is padding, row i is item i: text[ids], or text[1:][ids - 1]")
@@ -371,9 +459,27 @@ def row_i_of_text_and_teacher_belongs_to_item_i(case: Case[Method]) -> None:
         require(used, f"it needs '{table}', but neither a vector nor the auxiliary loss depends on it")
 
 
-def _moved(table: str, item: int) -> Tensor:
+@torch.no_grad()
+def _losses(method: VectorMethod) -> list[float]:
+    """What each phase takes beside the objective, of a batch."""
+    batches = batches_of(method, small_split(), _PairwiseObjective(), TrainConfig(batch_size=12))
+    found = []
+    for phase in phases_of(method):
+        source = phase.batches or (batches and batches.of(phase, TrainConfig(batch_size=12)))
+        batch = next(iter(source.epoch(0, 1))) if source else None
+        if phase.loss:
+            found.append(float(phase.loss(batch)))
+        elif isinstance(batch, Batch):
+            vectors = method.items(batch.rows)
+            batch = method.prepared(batch, vectors)
+            more = method.of_histories(batch, method.states_of(batch, vectors), vectors)
+            found += [float(method.auxiliary(batch, vectors)), 0.0 if more is None else float(more)]
+    return found
+
+
+def _moved(case: Case[Method], table: str, item: int) -> Tensor:
     """A table with another vector of one item."""
-    found = _tables()[table]
+    found = _tables(case)[table]
     found[item] += 0.3 * torch.randn(found.shape[1], generator=torch.Generator().manual_seed(item))
     return found
 
@@ -392,7 +498,7 @@ def _noisy(case: Case[Method], other: Mapping[str, Tensor] | None = None) -> Vec
 def _auxiliary(method: VectorMethod, number: Tensor | None = None) -> Tensor:
     """The auxiliary loss of a batch, whose items may have other numbers."""
     batch = _batch(method)
-    vectors = torch.randn(len(batch.rows), method.dim, generator=torch.Generator().manual_seed(6))
+    vectors = torch.randn(len(batch.rows), method.width, generator=torch.Generator().manual_seed(6))
     return method.auxiliary(batch if number is None else replace(batch, rows=number[batch.rows]), vectors)
 
 
@@ -401,7 +507,7 @@ def the_auxiliary_loss_takes_the_rows_of_its_items(case: Case[Method]) -> None:
     _item_tables(case)
     order = torch.randperm(N_ITEMS, generator=torch.Generator().manual_seed(2)) + 1
     taken, number = functional.pad(order, (1, 0)), functional.pad(order.argsort() + 1, (1, 0))
-    other = _noisy(case, {name: table[taken] for name, table in _tables().items()})
+    other = _noisy(case, {name: table[taken] for name, table in _tables(case).items()})
     found, right = float(_auxiliary(other, number)), float(_auxiliary(_noisy(case)))
     told = f"the auxiliary loss of the same items under other numbers is {found:.5f} instead of {right:.5f}"
     require(abs(found - right) < 1e-4 * max(1, abs(right)), told, "batch.rows are item ids: row i of a table is item i")
@@ -413,7 +519,7 @@ def other_numbers_of_the_items_give_the_same_scores(case: Case[Method]) -> None:
     order = np.random.default_rng(2).permutation(N_ITEMS)
     split = renumbered(small_split(), order)
     taken = torch.from_numpy(np.concatenate([[0], order + 1]))
-    tables = {name: table[taken] for name, table in _tables().items()}
+    tables = {name: table[taken] for name, table in _tables(case).items()}
     plain = _scores(_method(case), _histories())[:, torch.from_numpy(order)]
     look = "ids start at 1: row or column i - 1 of an array without padding belongs to item i"
     told = "other numbers of the same items give other scores, so a score belongs to another item"
@@ -426,13 +532,21 @@ class _PairwiseObjective(Objective):
     sampling = Sampling(count=1)
 
     def __init__(self) -> None:
-        torch.nn.Module.__init__(self)
+        super().__init__(Config())
 
-    def forward(self, states: Tensor, vectors: Tensor, positives: Tensor, negatives: Negatives) -> Tensor:
-        return states.sum()
+    def forward(
+        self,
+        states: Tensor,
+        vectors: Tensor,
+        positives: Tensor,
+        negatives: Negatives,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        return (states * functional.embedding(positives, vectors)).sum(1).mean()
 
 
 METHODS = (
+    states_and_scores_are_float32_where_the_weights_are,
     blocks_of_items_have_the_scores_of_the_whole,
     more_padding_changes_no_score,
     a_history_has_the_scores_it_has_alone,

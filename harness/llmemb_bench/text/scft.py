@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +27,6 @@ from llmemb_bench.text.held_out import HeldOut, hold_out
 from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.text.views import alike, two_views
-from llmemb_bench.world import world
 
 KEPT = "tuning.safetensors"
 MEASUREMENTS = 5
@@ -88,6 +86,7 @@ class _Tuning:
     ) -> None:
         self.encoder, self.items, self.augmentations = encoder, items, augmentations
         self.loss, self.config, self.kept = loss, config, kept
+        self.resumable = checkpoint.Resumable(kept and kept / KEPT, config.checkpoint_seconds)
         self.held_out: HeldOut | None = hold_out(items, augmentations, config)
         held = {items.attributes[row] for row in self.held_out.rows} if self.held_out else set()
         self.rows = [row for row in range(len(items)) if items.attributes[row] not in held]
@@ -101,8 +100,6 @@ class _Tuning:
         self.masks = config.false_negatives == "mask"
         self.every = config.held_out.every or math.ceil(config.steps / MEASUREMENTS)
         self.state = State()
-        self.best: dict[str, Tensor] = {}
-        self.saved = time.monotonic()
 
     def run(self, work: Work) -> None:
         """Every step that is left, then the best weights if the settings ask for them."""
@@ -116,8 +113,8 @@ class _Tuning:
             self.state.log.append({"step": float(self.state.step), **entry})
             self._keep()
             work.advance(note=_note(self.state.log))
-        if self.best:
-            _put(self.best, self.weights)
+        if self.resumable.best:
+            _put(self.resumable.best, self.weights)
 
     def _step(self, step: int) -> dict[str, float]:
         rows = _batch(self.rows, self.config, step)
@@ -154,7 +151,7 @@ class _Tuning:
         if found["recall_at_1"] > self.state.best_recall:
             self.state.best_recall, self.state.measured_since_best = found["recall_at_1"], 0
             if self.config.held_out.patience is not None:
-                self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}
+                self.resumable.remember(self.weights)
         return found
 
     def _is_over(self) -> bool:
@@ -162,22 +159,16 @@ class _Tuning:
         return patience is not None and self.state.measured_since_best >= patience
 
     def _keep(self) -> None:
-        # By the first process's clock, so that all agree.
-        if self.kept is None or not world().agreed(time.monotonic() - self.saved >= self.config.checkpoint_seconds):
-            return
-        best = {f"best.{name}": weight for name, weight in self.best.items()}
-        tensors = {**self.weights, **best, **checkpoint.optimizer_tensors(self.optimizer)}
-        checkpoint.save(self.kept / KEPT, asdict(self.state), tensors)
-        self.saved = time.monotonic()
+        if self.resumable.is_due():
+            self.resumable.keep(asdict(self.state), {**self.weights, **checkpoint.optimizer_tensors(self.optimizer)})
 
     def resume(self) -> None:
         """Go on from what a killed run left."""
-        found = checkpoint.load(self.kept / KEPT) if self.kept else None
+        found = self.resumable.resume()
         if found is None:
             return
         self.state, tensors = State(**found[0]), found[1]
         _put(tensors, self.weights)
-        self.best = {name: tensors[f"best.{name}"] for name in self.weights if f"best.{name}" in tensors}
         checkpoint.restore_optimizer(self.optimizer, tensors)
         say(f"scft: going on after step {self.state.step}")
 

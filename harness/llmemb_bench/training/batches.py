@@ -9,14 +9,26 @@ is spent on padding. A batch depends on seed, epoch and its number alone, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmemb_bench.contracts import Backbone, Batch, Negatives, Objective
+from llmemb_bench.contracts import (
+    Backbone,
+    Batch,
+    Histories,
+    Negatives,
+    Objective,
+    Phase,
+    Sampling,
+    Task,
+    Trained,
+    VectorMethod,
+    Wanted,
+)
 from llmemb_bench.data.padding import pad_right
 from llmemb_bench.data.split import Split
 from llmemb_bench.errors import DataError
@@ -24,21 +36,39 @@ from llmemb_bench.ids import PAD, mask_id
 from llmemb_bench.seeds import generator
 from llmemb_bench.training.negatives import Drawn, NegativeSampler
 from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.training.size import refuse_huge_draws
+
+POSITIONS_ASKED = 1 << 20
+"""Positions of further histories that a method may have in a batch: what bounds the memory and time of a step."""
+
+Ask = Callable[[NDArray[np.int64], int, np.random.Generator], Wanted]
+"""`VectorMethod.wanted`"""
+
+
+def _nothing(users: NDArray[np.int64], step: int, rng: np.random.Generator) -> Wanted:
+    return Wanted()
 
 
 class TrainingBatches:
-    """The training histories of a split, as batches for one backbone's task and one objective."""
+    """The training histories of a split, as batches for one backbone, one task and one objective."""
 
-    def __init__(self, split: Split, backbone: Backbone, objective: Objective, config: TrainConfig) -> None:
-        self.split, self.batch_size, self.targetless = split, config.batch_size, config.targetless
-        self.task: Literal["next_item", "cloze"] = backbone.task
-        self.hidden, self.shown, self.only_last = backbone.hidden_share(), backbone.shown_shares(), backbone.only_last()
-        self.positions_a_group = backbone.positions_a_group
-        self.whole_catalogue = objective.whole_catalogue
+    def __init__(
+        self,
+        split: Split,
+        backbone: Backbone,
+        objective: Objective | None,
+        config: TrainConfig,
+        *,
+        task: Task | None = None,
+        ask: Ask = _nothing,
+    ) -> None:
+        """`task`: None for the backbone's own; no `objective`, no negatives. Raises DataError where nothing can be
+        predicted."""
+        self.split, self.backbone, self.objective, self.config, self.ask = split, backbone, objective, config, ask
+        self.task = task or backbone.task
+        self.whole_catalogue = objective is not None and objective.whole_catalogue
         self.n_items = split.data.n_items
-        # A next-item history holds one more event than the model reads: its last one is only a target.
-        longest = backbone.config.max_len + (self.task == "next_item")
-        self.lengths = np.minimum(split.n_train, longest)
+        self.lengths = np.minimum(split.n_train, self.task.training_length(backbone.config.max_len))
         self.starts = split.data.offsets[:-1] + split.n_train - self.lengths
         self.users = np.flatnonzero(self.lengths >= 2)
         if len(self.users) == 0:
@@ -47,106 +77,68 @@ class TrainingBatches:
                 where="dataset",
                 fix="check the time column and split; the counting methods need no training",
             )
-        self.sampler = NegativeSampler(split, objective.sampling)
-        self._copies = 2 if self.task == "cloze" else 1
+        self.sampler = NegativeSampler(split, Sampling() if objective is None else objective.sampling)
+        copies = self.task.copies
         counted = self.users if config.targetless == "leave_out" else np.flatnonzero(self.lengths >= 1)
-        self._steps = min(-(-self._copies * len(counted) // config.batch_size), self._copies * len(self.users))
-        self.targets_a_step = self._expected_targets() / self._steps
+        self._steps = min(-(-copies * len(counted) // config.batch_size), copies * len(self.users))
+        targets = self.task.expected_targets(self.lengths[self.users].astype(np.float64))
+        self.targets_a_step = targets / self._steps
         self._local = np.zeros(self.n_items + 2, dtype=np.int64)
 
-    def _expected_targets(self) -> float:
-        """Predictions an epoch; of a cloze task those at random places, and the last one of each history."""
-        lengths = self.lengths[self.users].astype(np.float64)
-        if self.task == "cloze":
-            return float((self.hidden * lengths + (1 - self.hidden) ** lengths + 1).sum())
-        return float(len(lengths) if self.only_last else (lengths - 1).sum())
+    def of(self, phase: Phase, config: TrainConfig) -> TrainingBatches:
+        """The same histories for a phase with these settings; a loss of its own gets no negatives."""
+        if phase.loss is None and phase.task is None and phase.batch_size is None:
+            return self
+        objective, task = None if phase.loss else self.objective, phase.task or self.task
+        return TrainingBatches(self.split, self.backbone, objective, config, task=task, ask=self.ask)
 
     def __len__(self) -> int:
         """Steps an epoch."""
         return self._steps
 
     def epoch(self, seed: int, number: int, skip: int = 0) -> Iterator[Batch]:
-        """All histories once in random order (a cloze task: once with random places hidden and once with the last);
-        without the first `skip` batches."""
-        order = generator(seed, "order", number).permutation(self._copies * len(self.users))
+        """All histories in random order, as often as the task has copies of them; without the first `skip` batches."""
+        order = generator(seed, "order", number).permutation(self.task.copies * len(self.users))
         for place, entries in enumerate(self._cut(order)[skip:], start=skip):
-            yield self._batch(entries, generator(seed, "batch", number, place))
+            step = (number - 1) * self._steps + place
+            yield self._batch(entries, generator(seed, "batch", number, place), step)
 
     def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Batches of `batch_size`, the last one smaller; or as many as there would be with all users, of equal size."""
-        if self.targetless == "count":
+        if self.config.targetless == "count":
             return np.array_split(order, self._steps)
-        return np.split(order, np.arange(self.batch_size, len(order), self.batch_size))
+        return np.split(order, np.arange(self.config.batch_size, len(order), self.config.batch_size))
 
-    def _batch(self, entries: NDArray[np.int64], rng: np.random.Generator) -> Batch:
-        last, users = np.divmod(entries, len(self.users))
+    def _batch(self, entries: NDArray[np.int64], rng: np.random.Generator, step: int) -> Batch:
+        copies, users = np.divmod(entries, len(self.users))
         users = self.users[users]
         order = np.argsort(self.lengths[users], kind="stable")
-        users, only_last = users[order], last[order] == 1
-        cut = split_by_length(self.lengths[users], self.positions_a_group)
-        groups = [self._group(users[group], only_last[group], rng) for group in cut]
-        inputs, wanted, predicted = zip(*groups, strict=True)
-        owners = np.repeat(np.arange(len(users)), np.concatenate([places.sum(1) for places in predicted]))
-        positives = np.concatenate([items[places] for items, places in zip(wanted, predicted, strict=True)])
-        places = np.flatnonzero(np.concatenate([places.ravel() for places in predicted]))
+        users, copies = users[order], copies[order]
+        readings = []
+        for group in split_by_length(self.lengths[users], self.backbone.positions_a_group):
+            histories = pad_right(self.split.data.items, self.starts[users[group]], self.lengths[users[group]])
+            readings.append(self.task.read(histories, copies[group], self.n_items, rng))
+        owners = np.repeat(np.arange(len(users)), np.concatenate([found.predicted.sum(1) for found in readings]))
+        positives = np.concatenate([found.wanted[found.predicted] for found in readings])
+        places = np.flatnonzero(np.concatenate([found.predicted.ravel() for found in readings]))
         drawn = self.sampler.draw(users, owners, rng)
-        return self._local_batch(users, inputs, places, positives, drawn)
-
-    def _group(
-        self, users: NDArray[np.int64], only_last: NDArray[np.bool_], rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """[group, len] what is read, what follows or is hidden there, and where that is predicted."""
-        history = pad_right(self.split.data.items, self.starts[users], self.lengths[users])
-        if self.task == "next_item":
-            wanted = history[:, 1:]
-            predicted = self._last(users, wanted) if self.only_last else wanted != PAD
-            return history[:, :-1] * (wanted != PAD), wanted, predicted
-        predicted = self._hidden_places(users, history, only_last, rng)
-        return self._disguised(history, predicted, ~only_last, rng), history, predicted
-
-    def _disguised(
-        self,
-        history: NDArray[np.int64],
-        hidden: NDArray[np.bool_],
-        at_random: NDArray[np.bool_],
-        rng: np.random.Generator,
-    ) -> NDArray[np.int64]:
-        """What stands at hidden places: the mask, and in the histories hidden `at_random` sometimes an item."""
-        masked = np.where(hidden, mask_id(self.n_items), history)
-        random, own = self.shown
-        if random + own == 0:
-            return masked
-        draw = np.where(hidden & at_random[:, None], rng.random(history.shape), 1.0)
-        masked[draw < random] = rng.integers(1, self.n_items + 1, size=int((draw < random).sum()))
-        return np.where((draw >= random) & (draw < random + own), history, masked)
-
-    def _last(self, users: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Where the last event of each history stands among what can be predicted."""
-        behind = self.lengths[users] - 1 - (self.task == "next_item")
-        last: NDArray[np.bool_] = np.arange(wanted.shape[1]) == behind[:, None]
-        return last
-
-    def _hidden_places(
-        self,
-        users: NDArray[np.int64],
-        history: NDArray[np.int64],
-        only_last: NDArray[np.bool_],
-        rng: np.random.Generator,
-    ) -> NDArray[np.bool_]:
-        hidden: NDArray[np.bool_] = (rng.random(history.shape) < self.hidden) & (history != PAD)
-        at_random = hidden.any(1) & ~only_last
-        return np.where(at_random[:, None], hidden, self._last(users, history))
+        wanted = self.ask(users, step, rng)
+        return self._local_batch(users, [found.inputs for found in readings], places, positives, drawn, wanted)
 
     def _local_batch(
         self,
         users: NDArray[np.int64],
-        inputs: tuple[NDArray[np.int64], ...],
+        inputs: list[NDArray[np.int64]],
         places: NDArray[np.int64],
         positives: NDArray[np.int64],
         drawn: Drawn,
+        wanted: Wanted,
     ) -> Batch:
         """Renumber ids to the distinct items of the batch, so that each vector is computed once."""
-        rows = self._rows(*inputs, positives, drawn.items)
+        asked = {name: self._grouped(name, histories) for name, histories in wanted.histories.items()}
+        rows = self._rows(
+            *inputs, positives, drawn.items, *(group for found in asked.values() for group in found.groups)
+        )
         local = self._local  # what stands there of other batches is never looked up
         local[rows] = np.arange(1, len(rows) + 1)
         local[mask_id(self.n_items)] = mask_id(len(rows))
@@ -164,6 +156,8 @@ class TrainingBatches:
             positives=torch.from_numpy(local[positives] - 1),
             negatives=negatives,
             targets_a_step=self.targets_a_step,
+            histories={name: found.local(local) for name, found in asked.items()},
+            of_users={name: torch.from_numpy(values) for name, values in wanted.of_users.items()},
         )
 
     def _rows(self, *ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -175,6 +169,40 @@ class TrainingBatches:
             present[part] = True
         present[[PAD, mask_id(self.n_items)]] = False
         return np.flatnonzero(present)
+
+    def _grouped(self, name: str, histories: NDArray[np.int64]) -> _Grouped:
+        lengths = (histories != PAD).sum(1)
+        longest = self.task.ranking_length(self.backbone.config.max_len)
+        if len(lengths) == 0 or lengths.min() < 1 or lengths.max() > longest or lengths.sum() > POSITIONS_ASKED:
+            raise ValueError(
+                f"the method wants {len(lengths)} histories '{name}' in a batch, of {lengths.min(initial=0)} to "
+                f"{lengths.max(initial=0)} events, {lengths.sum():,} together; it may have at least one, of 1 to "
+                f"{longest} events, {POSITIONS_ASKED:,} together"
+            )
+        order = np.argsort(lengths, kind="stable")
+        cut = split_by_length(lengths[order], self.backbone.positions_a_group)
+        return _Grouped([histories[order[group], : lengths[order[group]].max()] for group in cut], np.argsort(order))
+
+
+@dataclass(frozen=True)
+class _Grouped:
+    """Histories that a method wants, in groups of similar length, as item ids of the catalogue."""
+
+    groups: list[NDArray[np.int64]]
+    order: NDArray[np.int64]
+
+    def local(self, number: NDArray[np.int64]) -> Histories:
+        """As ids of the batch."""
+        return Histories(tuple(torch.from_numpy(number[group]) for group in self.groups), torch.from_numpy(self.order))
+
+
+def batches_of(method: Trained, split: Split, objective: Objective, config: TrainConfig) -> TrainingBatches | None:
+    """The training histories as a method's phases read them; None for a method without a backbone, whose phases bring
+    batches of their own. Negatives that would not fit into memory are a SpecError."""
+    if not isinstance(method, VectorMethod):
+        return None
+    refuse_huge_draws(split, method.backbone, objective, config)
+    return TrainingBatches(split, method.backbone, objective, config, task=method.task, ask=method.wanted)
 
 
 def split_by_length(lengths: NDArray[np.int64], cost: int) -> list[slice]:

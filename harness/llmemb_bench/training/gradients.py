@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,39 +37,66 @@ class Value:
 def backward(
     method: VectorMethod, objective: Objective, batch: Batch, config: TrainConfig, *, told: bool = False
 ) -> Value:
-    """Add the gradient of objective + auxiliary loss to the weights; `told`: with the method's curves.
+    """Add the gradient of objective + further losses to the weights; `told`: with the method's curves.
 
     A target counts 1 / `targets_a_step`, whatever part, process or batch it is in. The auxiliary loss may compare all
     items of the batch, so every process takes it as a whole and an equal share of its gradient.
     """
-    here, device, positions = world(), batch.rows.device, sum(group.numel() for group in batch.inputs)
-    parts = here.size * max(
-        min(config.accumulate, len(batch.users)), -(-positions // (here.size * POSITIONS_A_PART[device.type]))
-    )
-    own = [batch.part(number, parts) for number in range(parts)][here.rank :: here.size] if parts > 1 else [batch]
+    here, device = world(), batch.rows.device
     coarse = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
     with coarse:
         made = method.items(batch.rows)
     vectors = made.detach().float().requires_grad_()  # what every part adds its gradient to
+    batch = method.prepared(batch, vectors)
     auxiliary = method.auxiliary(batch, vectors) / here.size
     aligned = None
     if auxiliary.requires_grad:
         torch.autograd.backward(auxiliary)
         aligned = vectors.grad.clone() if told and vectors.grad is not None else None
-    total = torch.zeros_like(auxiliary)
-    for part in own:
-        if part.inputs:
-            with coarse:
-                states = method.states_of(part, vectors)  # [targets, dim]
-            share = len(part.places) / batch.targets_a_step
-            total = total + share * _objective(objective, states.float(), vectors, part, share, config.scores_mb)
+    further = auxiliary.detach()
+    total = torch.zeros_like(further)
+    similar = method.similarity.of_vectors(vectors)
+    candidates = vectors if similar is vectors else similar.detach().requires_grad_()
+    for part in _own_parts(batch, config):
+        with coarse:
+            states = method.states_of(part, vectors)  # [targets, width]
+        states = states.float()
+        more = method.of_histories(part, states, vectors)
+        if more is not None:
+            more = more * (len(part.users) / len(batch.users))
+            further = further + more.detach()
+        share = len(part.places) / batch.targets_a_step
+        scored = method.similarity.of_states(states)
+        total = total + share * _objective(objective, scored, candidates, part, share, config.scores_mb, more)
+    if candidates is not vectors and candidates.grad is not None:
+        torch.autograd.backward(similar, candidates.grad)
     gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad
     if made.requires_grad:
         torch.autograd.backward(made, gradient.to(made.dtype))
     curves: dict[str, float] = {}
     if aligned is not None:
         curves = {**method.curves(batch, vectors.detach()), "auxiliary_share": _share(aligned, gradient - aligned)}
-    return Value(total, auxiliary.detach(), curves)
+    return Value(total, further, curves)
+
+
+def backward_of(loss: Callable[..., Tensor], batch: object) -> Value:
+    """Add the gradient of a phase's own loss; every process takes it as a whole and an equal share of its gradient."""
+    value = loss(batch) / world().size
+    torch.autograd.backward(value)
+    return Value(value.detach(), torch.zeros_like(value), {})
+
+
+def _own_parts(batch: Batch, config: TrainConfig) -> list[Batch]:
+    """This process's parts of the histories, small enough for their activations."""
+    here, positions = world(), sum(group.numel() for group in batch.inputs)
+    parts = here.size * max(
+        min(config.accumulate, len(batch.users)),
+        -(-positions // (here.size * POSITIONS_A_PART[batch.rows.device.type])),
+    )
+    if parts == 1:
+        return [batch]
+    own = [batch.part(number, parts) for number in range(parts)][here.rank :: here.size]
+    return [part for part in own if part.inputs]
 
 
 def _share(part: Tensor, rest: Tensor) -> float:
@@ -79,22 +106,36 @@ def _share(part: Tensor, rest: Tensor) -> float:
 
 
 def _objective(
-    objective: Objective, states: Tensor, vectors: Tensor, batch: Batch, share: float, scores_mb: int
+    objective: Objective,
+    states: Tensor,
+    vectors: Tensor,
+    batch: Batch,
+    share: float,
+    scores_mb: int,
+    more: Tensor | None,
 ) -> Tensor:
-    """The objective's value; `share` of its gradient goes to the vectors, and through the states to the weights."""
+    """The objective's value; `share` of its gradient goes to the vectors, and with that of `more` through the states
+    to the weights."""
     blocks = list(_blocks(objective, batch, vectors, scores_mb))
     if len(blocks) == 1:
-        value: Tensor = objective(states, vectors, batch.positives, batch.negatives)
-        torch.autograd.backward(share * value)
+        value: Tensor = objective(states, vectors, batch.positives, batch.negatives, *_weights(batch, blocks[0]))
+        torch.autograd.backward(share * value if more is None else share * value + more)
         return value.detach()
     ends, total = states.detach().requires_grad_(), torch.zeros((), device=states.device)
     for block in blocks:
-        value = objective(ends[block], vectors, batch.positives[block], batch.negatives.of(block))
+        value = objective(
+            ends[block], vectors, batch.positives[block], batch.negatives.of(block), *_weights(batch, block)
+        )
         weight = (block.stop - block.start) / len(states)
         torch.autograd.backward(share * weight * value)
         total = total + weight * value.detach()
-    torch.autograd.backward(states, ends.grad)
+    torch.autograd.backward(*([states], [ends.grad]) if more is None else ([states, more], [ends.grad, None]))
     return total
+
+
+def _weights(batch: Batch, block: slice) -> list[Tensor]:
+    """Of the targets of a block, where there are any."""
+    return [] if batch.weights is None else [batch.weights[block]]
 
 
 def _blocks(objective: Objective, batch: Batch, vectors: Tensor, scores_mb: int) -> Iterator[slice]:

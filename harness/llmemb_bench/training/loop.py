@@ -7,24 +7,26 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from llmemb_bench import checkpoint
-from llmemb_bench.contracts import Batch, Objective, VectorMethod
+from llmemb_bench.checkpoint import Resumable
+from llmemb_bench.contracts import Batch, Batches, Objective, Phase, Trained, VectorMethod
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_bench.memory import is_out_of_memory
 from llmemb_bench.progress import Work, say, track
 from llmemb_bench.seeds import seed_for
 from llmemb_bench.training.batches import TrainingBatches
-from llmemb_bench.training.gradients import Value, backward
+from llmemb_bench.training.gradients import Value, backward, backward_of
 from llmemb_bench.training.monitor import ValidationScore
 from llmemb_bench.training.optimizer import Optimizer
+from llmemb_bench.training.phases import configured, moving, phases_of
 from llmemb_bench.training.settings import TrainConfig
 from llmemb_bench.world import world
 
@@ -38,6 +40,8 @@ ABOVE_POPULARITY = 0.05
 """A score that is not this share above that of counting popularity is a model's that has learnt little else yet."""
 FAST_DECAY = 0.98
 """Adam's second beta in the original SASRec: what pushes every item down alike at the start is forgotten sooner."""
+SLACK = 1e-3
+"""What a phase's own measure may move by there, as a share of itself."""
 SHOWN = 5
 """Users that an error names."""
 
@@ -47,6 +51,8 @@ class State:
     """How far training is. Everything drawn at a step depends on the seed and the step alone, so nothing else is kept
     but weights and momenta."""
 
+    phase: int = 0
+    """Phases done."""
     epoch: int = 1
     batch: int = 0
     """Batches done of this epoch."""
@@ -65,79 +71,142 @@ class State:
     seconds: float = field(default=0.0, compare=False)
     """Of training and validation, over all processes that had a part in it; what a kill undid is not in it."""
 
+    def of_next_phase(self) -> State:
+        """Where the phase after this one begins."""
+        return State(phase=self.phase + 1, events=self.events, seconds=self.seconds)
+
 
 def train(
-    method: VectorMethod,
+    method: Trained,
     objective: Objective,
-    batches: TrainingBatches,
+    batches: TrainingBatches | None,
     config: TrainConfig,
     validate: Callable[[], ValidationScore],
     seed: int,
     kept: Path | None = None,
     by_popularity: ValidationScore | None = None,
 ) -> State:
-    """Train in place; ends with the weights of the best validated epoch, ranked again to be sure.
+    """Train in place, phase by phase; each ends with the weights of its best validated epoch, ranked again to be sure.
+    Returns how the last one ended, with the events and seconds of all.
 
-    A loss that is not finite is a DataError. With a folder `kept`, a killed run goes on where it was and ends with the
-    same bytes. A validation that is no better than one `by_popularity` is said.
+    `batches` of the training histories are for phases that bring none. A loss that is not finite is a DataError. With a
+    folder `kept`, a killed run goes on where it was and ends with the same bytes. A validation that is no better than
+    one `by_popularity` is said.
     """
-    training = _Training(method, objective, batches, config, validate, seed, kept, by_popularity)
-    training.resume()
-    steps = config.epochs * len(batches)
-    with track("train", min(steps, config.steps or steps), "steps") as work:
-        work.advance(training.state.step)
-        training.run(work)
+    phases = phases_of(method)
+    run = _Run(method, objective, validate, seed, kept, by_popularity, len(phases))
+    resumable = Resumable(kept and kept / KEPT, config.checkpoint_seconds)
+    found = resumable.resume()
+    state, tensors = (State(**found[0]), found[1]) if found else (State(), None)
+    run.write_events(state)
+    for phase in phases[state.phase :]:
+        with moving(method, phase):
+            own = configured(phase, config)
+            training = _Training(run, phase, own, _source(phase, batches, own), resumable, state)
+            training.begin(tensors)
+            training.run()
+        state, tensors = training.state.of_next_phase(), None
+        resumable.best = {}
     return training.state
 
 
+def _source(phase: Phase, batches: TrainingBatches | None, config: TrainConfig) -> Batches:
+    if phase.batches is not None:
+        return phase.batches
+    if batches is None:
+        raise TypeError(f"phase '{phase.name}' brings no batches, and a method without a backbone has no others")
+    return batches.of(phase, config)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the phases of a training have in common."""
+
+    method: Trained
+    objective: Objective
+    validate: Callable[[], ValidationScore]
+    seed: int
+    kept: Path | None
+    by_popularity: ValidationScore | None
+    n_phases: int
+
+    def write_events(self, state: State) -> None:
+        """Without what was told after the last checkpoint."""
+        if self.kept is not None and world().is_first:
+            lines = [json.dumps(event) + "\n" for event in state.events]
+            (self.kept / EVENTS).write_text("".join(lines), encoding="utf-8")
+
+    def write_event(self, event: dict[str, Any]) -> None:
+        """One more."""
+        if self.kept is not None and world().is_first:
+            with (self.kept / EVENTS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+
+
 class _Training:
-    """One run: what is trained, on what, and how far it is."""
+    """One phase: what is trained, on what, and how far it is."""
 
     def __init__(
-        self,
-        method: VectorMethod,
-        objective: Objective,
-        batches: TrainingBatches,
-        config: TrainConfig,
-        validate: Callable[[], ValidationScore],
-        seed: int,
-        kept: Path | None,
-        by_popularity: ValidationScore | None,
+        self, run: _Run, phase: Phase, config: TrainConfig, batches: Batches, resumable: Resumable, state: State
     ) -> None:
-        self.method, self.objective, self.batches = method, objective, batches
-        self.config, self.validate, self.seed, self.kept = config, validate, seed, kept
-        self.by_popularity = by_popularity
-        self.device = method.mask.device
-        self.optimizer = Optimizer(method, objective, config)
-        self.state = State()
-        self.best: dict[str, Tensor] = {}
+        self.whole, self.phase, self.config, self.batches = run, phase, config, batches
+        self.method, self.resumable, self.state = run.method, resumable, state
+        # The first phase draws as a training without phases does.
+        self.seed = seed_for(run.seed, "phase", phase.name) if state.phase else run.seed
+        self.device = self.method.device
+        self.optimizer = Optimizer(self.method, run.objective if phase.loss is None else None, config)
         self.best_is_ours = True
-        """Whether this process measured it."""
-        self.saved = self.counted = time.monotonic()
-        if config.compile:
+        """Whether this process measured the best weights."""
+        self.counted = time.monotonic()
+        if config.compile and isinstance(self.method, VectorMethod) and not self.method.backbone.is_compiled:
             _refuse_no_compiler(self.device)
-            method.backbone.is_compiled = True
-            method.backbone.compile(dynamic=True)
+            self.method.backbone.is_compiled = True
+            self.method.backbone.compile(dynamic=True)
 
-    def run(self, work: Work) -> None:
+    def begin(self, tensors: Mapping[str, Tensor] | None) -> None:
+        """From the weights as they are, or from what a killed run left."""
+        if tensors is None:
+            self._call(self.phase.begin)
+            return
+        self.optimizer.restore(tensors)
+        self.best_is_ours = False
+        say(f"training: going on after step {self.state.step}")
+
+    def run(self) -> None:
         """Every step that is left, then the best weights."""
-        while not self._is_over():
-            self.method.train()
-            for batch in self.batches.epoch(self.seed, self.state.epoch, self.state.batch):
-                if self.state.step == self.config.steps:
-                    break
-                self._step(batch)
-                work.advance(note=self._note())
-            self._end_epoch()
-            work.advance(0, note=self._note())
+        steps = self.config.epochs * len(self.batches)
+        with track(self.phase.name, min(steps, self.config.steps or steps), "steps") as work:
+            work.advance(self.state.step)
+            while not self._is_over():
+                self._epoch(work)
         self._restore_best()
         self._count_seconds()
 
-    def _step(self, batch: Batch) -> None:
+    def _epoch(self, work: Work) -> None:
+        state = self.state
+        if state.batch == 0 and self.phase.begin_epoch is not None:
+            self._call(partial(self.phase.begin_epoch, state.epoch))
+        self.method.train()
+        for batch in self.batches.epoch(self.seed, state.epoch, state.batch):
+            if state.step == self.config.steps:
+                break
+            self._step(batch)
+            work.advance(note=self._note())
+        self._end_epoch()
+        work.advance(0, note=self._note())
+
+    @torch.no_grad()
+    def _call(self, hook: Callable[[], None] | None) -> None:
+        if hook is not None:
+            torch.manual_seed(seed_for(self.seed, "hook", self.state.epoch))
+            self.method.eval()
+            hook()
+
+    def _step(self, batch: object) -> None:
         state = self.state
         torch.manual_seed(seed_for(self.seed, "dropout", state.step, world().rank))
         try:
-            value = backward(self.method, self.objective, batch.to(self.device), self.config, told=self._is_told())
+            value = self._backward(batch.to(self.device) if isinstance(batch, Batch) else batch)
         except (RuntimeError, MemoryError) as error:
             _explain(error)
             raise
@@ -148,13 +217,20 @@ class _Training:
             self._tell(self._since_last_event())
         self._keep()
 
+    def _backward(self, batch: object) -> Value:
+        if self.phase.loss is not None:
+            return backward_of(self.phase.loss, batch)
+        if not (isinstance(self.method, VectorMethod) and isinstance(batch, Batch)):
+            raise TypeError(f"phase '{self.phase.name}' has no loss: only a VectorMethod's training histories have one")
+        return backward(self.method, self.whole.objective, batch, self.config, told=self._is_told())
+
     def _is_told(self) -> bool:
         """Whether an event follows the step: every few steps, and at the end of an epoch."""
         step = self.state.step + 1
         is_last = self.state.batch + 1 == len(self.batches) or step == self.config.steps
         return is_last or step % self.config.log_every == 0
 
-    def _count(self, value: Value, batch: Batch) -> None:
+    def _count(self, value: Value, batch: object) -> None:
         parts = world().total(torch.stack([value.objective, value.auxiliary]).double().cpu()).tolist()
         loss = sum(parts)
         if not math.isfinite(loss):
@@ -164,12 +240,14 @@ class _Training:
             self.state.recent[name] = self.state.recent.get(name, 0.0) + part
         self.state.curves = value.curves or self.state.curves
 
-    def _refuse(self, loss: float, batch: Batch) -> None:
-        users = self.batches.split.data.user_ids
-        named = ", ".join(f"'{users[user]}'" for user in batch.users[:SHOWN].tolist())
+    def _refuse(self, loss: float, batch: object) -> None:
+        named = ""
+        if isinstance(batch, Batch) and isinstance(self.batches, TrainingBatches):
+            users = self.batches.split.data.user_ids
+            first = ", ".join(f"'{users[user]}'" for user in batch.users[:SHOWN].tolist())
+            named = f"; its {len(batch.users)} users start with {first}"
         raise DataError(
-            f"the loss is {loss} in epoch {self.state.epoch}, step {self.state.step + 1}; its {len(batch.users)} users "
-            f"start with {named}",
+            f"the loss is {loss} in epoch {self.state.epoch}, step {self.state.step + 1}{named}",
             where="training",
             fix="set a smaller recommender.train.learning_rate, and look at the vectors of their items",
         )
@@ -187,22 +265,30 @@ class _Training:
         event: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "loss": state.epoch_loss / state.batch}
         event |= state.curves
         last = state.epoch == self.config.epochs or state.step == self.config.steps
-        if state.epoch % self.config.validate_every == 0 or last:
-            event["validation"] = self.validate().value
+        if last or (self.phase.early_stopping and state.epoch % self.config.validate_every == 0):
+            event["validation"] = self._validated()
             event |= self._plateau(event["validation"])
             state.validated_since_best += 1
-            if event["validation"] > state.best_score:
+            if event["validation"] > state.best_score or not state.best_epoch:
                 state.best_epoch, state.best_score, state.validated_since_best = state.epoch, event["validation"], 0
-                self.best = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
+                self.resumable.remember(self.method.state_dict())
                 self.best_is_ours = True
         self._tell(event)
         state.epoch, state.batch, state.epoch_loss = state.epoch + 1, 0, 0.0
         self._keep()
 
+    def _validated(self) -> float:
+        """What the phase measures, or the validation ranking."""
+        if self.phase.monitor is None:
+            return self.whole.validate().value
+        self.method.eval()
+        with torch.no_grad():
+            return float(self.phase.monitor())
+
     def _plateau(self, score: float) -> dict[str, Any]:
         """Says that validation is not above counting popularity: sampled objectives can stay there for epochs."""
-        counted = self.by_popularity
-        if counted is None or score > (1 + ABOVE_POPULARITY) * counted.value:
+        counted = self.whole.by_popularity
+        if counted is None or self.phase.monitor is not None or score > (1 + ABOVE_POPULARITY) * counted.value:
             return {}
         way_out = "; train: {betas: [0.9, 0.98]} may help" if self.config.betas[1] > FAST_DECAY else ""
         above = "hardly" if score > counted.value else "not"
@@ -217,10 +303,10 @@ class _Training:
 
     def _restore_best(self) -> None:
         """Back to the best epoch's weights, and make sure that they are those which were measured."""
-        self.method.load_state_dict(self.best)
-        again = self.validate().value
+        self.method.load_state_dict(self.resumable.best)
+        again = self._validated()
         is_exact = self.best_is_ours and self.device.type == "cpu"
-        allowed = 0.0 if is_exact else MOVED / len(self.batches.split.users("validation"))
+        allowed = 0.0 if is_exact else self._tolerance()
         if abs(again - self.state.best_score) > allowed:
             raise DataError(
                 f"epoch {self.state.best_epoch} was validated at {self.state.best_score}, its restored weights give "
@@ -229,11 +315,17 @@ class _Training:
                 fix="this must not happen: a backbone that is random in ranking, or a defect of ours; please report it",
             )
 
+    def _tolerance(self) -> float:
+        """What a validation that is repeated elsewhere may differ by."""
+        if self.phase.monitor is not None or not isinstance(self.batches, TrainingBatches):
+            return SLACK * max(abs(self.state.best_score), 1.0)
+        return MOVED / len(self.batches.split.users("validation"))
+
     def _tell(self, event: dict[str, Any]) -> None:
+        if self.whole.n_phases > 1:
+            event = {"phase": self.phase.name, **event}
         self.state.events.append(event)
-        if self.kept is not None and world().is_first:
-            with (self.kept / EVENTS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
+        self.whole.write_event(event)
 
     def _note(self) -> str:
         state = self.state
@@ -244,32 +336,14 @@ class _Training:
         return f"epoch {state.epoch}  loss {loss:.4f}{best}"
 
     def _keep(self) -> None:
-        # By the first process's clock, so that all agree.
-        if self.kept is None or not world().agreed(time.monotonic() - self.saved >= self.config.checkpoint_seconds):
-            return
-        self._count_seconds()
-        best = {f"best.{name}": tensor for name, tensor in self.best.items()}
-        checkpoint.save(self.kept / KEPT, asdict(self.state), {**self.optimizer.tensors(), **best})
-        self.saved = time.monotonic()
+        if self.resumable.is_due():
+            self._count_seconds()
+            self.resumable.keep(asdict(self.state), self.optimizer.tensors())
 
     def _count_seconds(self) -> None:
         now = time.monotonic()
         self.state.seconds += now - self.counted
         self.counted = now
-
-    def resume(self) -> None:
-        """Go on from what a killed run left."""
-        found = checkpoint.load(self.kept / KEPT) if self.kept else None
-        if found is not None:
-            self.state = State(**found[0])
-            self.optimizer.restore(found[1])
-            self.best = {
-                name: found[1][f"best.{name}"] for name in self.method.state_dict() if f"best.{name}" in found[1]
-            }
-            say(f"training: going on after step {self.state.step}")
-        if self.kept is not None and world().is_first:  # without what was told after the last checkpoint
-            lines = [json.dumps(event) + "\n" for event in self.state.events]
-            (self.kept / EVENTS).write_text("".join(lines), encoding="utf-8")
 
 
 def _refuse_no_compiler(device: torch.device) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb_bench.contracts import Metric, VectorMethod
+from llmemb_bench.contracts import Method, Metric
 from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected
@@ -30,7 +30,7 @@ class ValidationScore:
 class Monitor:
     """The validation ranking that chooses the best epoch."""
 
-    method: VectorMethod
+    method: Method
     split: Split
     evaluate: Evaluate
     config: TrainConfig

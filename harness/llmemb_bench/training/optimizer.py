@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llmemb_bench import checkpoint
-from llmemb_bench.contracts import Objective, VectorMethod
+from llmemb_bench.contracts import Objective, Trained
 from llmemb_bench.errors import SpecError
 from llmemb_bench.training.gradients import share_gradients
 from llmemb_bench.training.settings import TrainConfig
@@ -24,13 +24,18 @@ class Adam(TypedDict):
 
 
 class Optimizer:
-    """Steps over a method's and an objective's weights."""
+    """Steps over those weights of a method, and of an objective if there is one, that require a gradient."""
 
-    def __init__(self, method: VectorMethod, objective: Objective, config: TrainConfig) -> None:
-        self.clip, self._modules = config.clip, {"method": method, "objective": objective}
-        self.weights: dict[str, nn.Parameter] = dict(
-            [*checkpoint.trained(method, "method"), *checkpoint.trained(objective, "objective")]
+    def __init__(self, method: Trained, objective: Objective | None, config: TrainConfig) -> None:
+        self.clip = config.clip
+        self._modules: dict[str, nn.Module] = {"method": method} | (
+            {} if objective is None else {"objective": objective}
         )
+        self.weights: dict[str, nn.Parameter] = {
+            name: weight
+            for prefix, module in self._modules.items()
+            for name, weight in checkpoint.trained(module, prefix)
+        }
         tables = sparse_tables(method, config)
         ids = {id(table) for table in tables}
         dense = [weight for weight in self.weights.values() if id(weight) not in ids]
@@ -72,12 +77,12 @@ class Optimizer:
             checkpoint.restore_optimizer(optimizer, tensors, name)
 
 
-def sparse_tables(method: VectorMethod, config: TrainConfig) -> list[Tensor]:
+def sparse_tables(method: Trained, config: TrainConfig) -> list[Tensor]:
     """Id tables of which a step moves only some rows, none where it moves all; raises SpecError where there is no
     such table, or where other settings look at all rows."""
     if config.rows == "all":
         return []
-    tables = [table for table in method.tables() if table.weight.requires_grad]
+    tables = method.tables()
     if not tables:
         raise SpecError(
             "the method has no id table, of which only some rows could be moved",
@@ -90,6 +95,7 @@ def sparse_tables(method: VectorMethod, config: TrainConfig) -> list[Tensor]:
             where="recommender.train.rows",
             fix="rows: all, or leave them out",
         )
-    for table in tables:
+    moved = [table for table in tables if table.weight.requires_grad]
+    for table in moved:
         table.sparse = True
-    return [table.weight for table in tables]
+    return [table.weight for table in moved]

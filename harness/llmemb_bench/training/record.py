@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ class TrainingRecord:
     """What a reader of its results must be told."""
     teacher: TrainingRecord | None = None
     """The training that this one could not do without."""
+    others: list[TrainingRecord] = field(default_factory=list)
+    """Further ones, of a method that builds on several recommenders."""
 
     @classmethod
     def of(
-        cls, end: State, monitor: str, protocol: str, teacher: TrainingRecord | None, doubts: list[str]
+        cls, end: State, monitor: str, protocol: str, before: Sequence[TrainingRecord], doubts: list[str]
     ) -> TrainingRecord:
-        """The record of a training that is over."""
+        """The record of a training that is over, and of those that it builds on."""
         return cls(
             monitor=monitor,
             protocol=protocol,
@@ -49,20 +52,22 @@ class TrainingRecord:
             steps=end.step,
             seconds=round(end.seconds, 3),
             doubts=doubts,
-            teacher=teacher,
+            teacher=before[0] if before else None,
+            others=list(before[1:]),
         )
 
     @property
     def teachers(self) -> list[TrainingRecord]:
         """The teacher, the teacher's teacher, and so on."""
-        return [] if self.teacher is None else [self.teacher, *self.teacher.teachers]
+        before = [] if self.teacher is None else [self.teacher, *self.others]
+        return [record for direct in before for record in (direct, *direct.teachers)]
 
     def without_seconds(self) -> dict[str, Any]:
         """What is the same however often the training is repeated or cut off."""
         teacher = None if self.teacher is None else self.teacher.without_seconds()
-        found = asdict(replace(self, teacher=None)) | {"teacher": teacher}
-        del found["seconds"]
-        return found
+        found = asdict(replace(self, teacher=None, others=[])) | {"teacher": teacher}
+        del found["seconds"], found["others"]
+        return found | ({"others": [other.without_seconds() for other in self.others]} if self.others else {})
 
     def save(self, folder: Path) -> None:
         """Write `training.json`."""
@@ -75,5 +80,5 @@ class TrainingRecord:
 
     @classmethod
     def _from(cls, found: dict[str, Any]) -> TrainingRecord:
-        teacher = found["teacher"]
-        return cls(**found | {"teacher": None if teacher is None else cls._from(teacher)})
+        teacher, others = found["teacher"], [cls._from(other) for other in found.get("others", [])]
+        return cls(**found | {"teacher": None if teacher is None else cls._from(teacher), "others": others})

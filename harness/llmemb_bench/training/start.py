@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from llmemb_bench.contracts import VectorMethod
+from llmemb_bench.contracts import Trained, VectorMethod
 from llmemb_bench.training.settings import Start
 
 ITEMS_LOOKED_AT = 4096
@@ -13,7 +13,7 @@ ITEMS_LOOKED_AT = 4096
 
 
 @torch.no_grad()
-def start_weights(method: VectorMethod, start: Start) -> None:
+def start_weights(method: Trained, start: Start) -> None:
     """Give the weights of a method just built, and of its backbone, the values that training starts from.
 
     `ours` leaves every part its own start; `published` draws each matrix that is trained, tables and positions among
@@ -21,11 +21,12 @@ def start_weights(method: VectorMethod, start: Start) -> None:
     of an item's vector in both, so that a hidden place neither drowns its neighbours nor vanishes among them.
     """
     if start == "published":
-        kept = method.loaded | method.backbone.structured
+        kept = method.loaded | (method.backbone.structured if isinstance(method, VectorMethod) else frozenset())
         for name, weight in method.named_parameters():
             if weight.requires_grad and weight.dim() > 1 and name.rpartition(".")[2] not in kept:
                 nn.init.xavier_normal_(weight)
-    method.mask.mul_(_mean_length(method) / method.mask.norm())
+    if isinstance(method, VectorMethod):
+        method.mask.mul_(_mean_length(method) / method.mask.norm())
 
 
 def _mean_length(method: VectorMethod) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from torch import nn
 
+from llmemb_bench.contracts import Cloze
 from llmemb_plugins.backbones._transformer import EPSILON, BlocksConfig, Stack, blocks_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -37,20 +38,13 @@ class Bert4Rec(Stack):
     asked about in ranking is one that was trained (docs/departures.md 18)."""
 
     config: Bert4RecConfig
-    task = "cloze"
 
     def __init__(self, config: Bert4RecConfig) -> None:
         super().__init__(config, blocks_of(config, nn.GELU, 4 * config.dim), EPSILON[config.block])
+        self.task = Cloze(config.hidden, *config.shown)
 
     def is_causal(self) -> bool:
         return False
 
     def sees_padding(self) -> bool:
         return self.config.padding == "attend"
-
-    def hidden_share(self) -> float:
-        return self.config.hidden
-
-    def shown_shares(self) -> tuple[float, float]:
-        random, own = self.config.shown
-        return random, own

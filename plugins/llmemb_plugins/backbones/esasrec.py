@@ -63,7 +63,6 @@ class ESasRec(Stack):
     """
 
     config: ESasRecConfig
-    task = "next_item"
 
     def __init__(self, config: ESasRecConfig) -> None:
         super().__init__(

@@ -60,7 +60,6 @@ class Fmlp(Backbone):
     """
 
     config: FmlpConfig
-    task = "next_item"
     structured = frozenset({"kernel"})
 
     def __init__(self, config: FmlpConfig) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmemb_bench.contracts import Backbone, BackboneConfig, Depth
+from llmemb_bench.contracts import Backbone, BackboneConfig, Depth, NextItem
 from llmemb_plugins.backbones._dropout import Dropout
 
 
@@ -25,16 +25,13 @@ class Gru4Rec(Backbone):
     """Gated recurrent layers and a linear one behind them. Padding comes last, so it never enters a real state."""
 
     config: Gru4RecConfig
-    task = "next_item"
 
     def __init__(self, config: Gru4RecConfig) -> None:
         super().__init__(config)
+        self.task = NextItem(only_last=config.targets == "last")
         self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(config.dim, config.dim, config.layers, batch_first=True)
         self.out = nn.Linear(config.dim, config.dim)
-
-    def only_last(self) -> bool:
-        return self.config.targets == "last"
 
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]

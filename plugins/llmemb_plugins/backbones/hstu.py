@@ -75,7 +75,6 @@ class Hstu(Backbone):
     """
 
     config: HstuConfig
-    task = "next_item"
 
     def __init__(self, config: HstuConfig) -> None:
         super().__init__(config)

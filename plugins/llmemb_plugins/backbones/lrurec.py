@@ -79,7 +79,6 @@ class LruRec(Backbone):
     """
 
     config: LruRecConfig
-    task = "next_item"
 
     def __init__(self, config: LruRecConfig) -> None:
         super().__init__(config)

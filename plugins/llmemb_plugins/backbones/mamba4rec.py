@@ -197,7 +197,6 @@ class Mamba4Rec(Backbone):
     positions, no compiled kernels."""
 
     config: Mamba4RecConfig
-    task = "next_item"
     structured = frozenset({"log_rate"})
 
     def __init__(self, config: Mamba4RecConfig) -> None:

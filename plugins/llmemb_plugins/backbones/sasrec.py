@@ -39,7 +39,6 @@ class SasRec(Stack):
     """Attention blocks over item vectors, scaled by sqrt(dim), plus learnt positions; LayerNorm at the end."""
 
     config: SasRecConfig
-    task = "next_item"
 
     def __init__(self, config: SasRecConfig) -> None:
         super().__init__(config, blocks_of(config, nn.ReLU, config.dim), EPSILON[config.block])

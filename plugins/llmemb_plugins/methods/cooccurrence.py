@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float32, Float64, Int, Int64
 from pydantic import Field
 from scipy import sparse
 from torch import Tensor
@@ -15,11 +15,12 @@ from torch import Tensor
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Method, Parts
 from llmemb_bench.data.split import Split
+from llmemb_plugins.methods._order import rising
 
 LEAST = 2.0**-968
 """A sum below this (an event 2,900 events back, at a decay of 0.8) counts as none."""
-AMONG_NONE = 2.0**-1000
-"""What an event weighs among items of no sum: 2^32 of them stay below LEAST."""
+SMALLEST = np.finfo(np.float32).tiny
+"""The score of an item of no sum and no event; more popular ones stand a smallest step higher each."""
 
 ROUNDING = 16
 """Sums that are so many of float64's smallest steps apart are equal: 5 * 0.8**2 and 4 * 0.8 are one apart."""
@@ -38,8 +39,9 @@ class CooccurrenceConfig(Config):
 class Cooccurrence(Method):
     """Score of item j: sum over history events i of decay^age(i) * pairs(i, j), pairs counted in training.
 
-    Ties, among them all items that were never paired with the history, go by popularity. Two keys in one float64: a
-    score is moved by as many of the smallest steps as keep the order of (sum, popularity) exact, so by 1e-12 at most.
+    Ties, among them all items that were never paired with the history, go by popularity. Sums are taken and compared in
+    float64; a score is the float32 next to its sum, moved up by as many of float32's smallest steps as keep the order
+    of (sum, popularity) exact. So a rank is that of the two keys, whatever a float32 can tell apart.
     """
 
     config: CooccurrenceConfig
@@ -49,7 +51,9 @@ class Cooccurrence(Method):
         self.n_items = parts.n_items
         width = parts.n_items + 1
         self.pairs = sparse.csr_array((width, width), dtype=np.float64)
-        self.popularity = np.zeros(width)
+        self.least = np.float32(SMALLEST)
+        self.popularity = np.zeros(width, dtype=np.int64)
+        self.of_none = np.zeros(width, dtype=np.float32)
 
     def fit_counts(self, split: Split) -> None:
         users, items = split.training_events()
@@ -62,7 +66,10 @@ class Cooccurrence(Method):
             found = sparse.csr_array((np.ones(len(later)), (earlier, later)), shape=(width, width))
             self.pairs = self.pairs + found + found.T
         self.pairs.setdiag(0)
-        self.popularity = split.popularity.astype(np.float64)
+        counts, self.popularity = np.unique(split.popularity, return_inverse=True)
+        lowest = np.full(len(counts) + 1, SMALLEST, dtype=np.float32)
+        *ladder, self.least = rising(lowest, np.arange(len(lowest)))
+        self.of_none = np.array(ladder, dtype=np.float32)[self.popularity]
 
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
         ids = histories.numpy()
@@ -72,28 +79,29 @@ class Cooccurrence(Method):
         ends = np.concatenate([[0], np.cumsum(real.sum(1))])
         history = sparse.csr_array((weights, ids[real], ends), shape=(len(ids), self.n_items + 1))
         sums = sparse.csr_array(history @ self.pairs)
-        scores = np.tile(self.popularity * AMONG_NONE, (len(ids), 1))
+        scores = np.tile(self.of_none, (len(ids), 1))
         for row, (start, end) in enumerate(pairwise(sums.indptr)):
             items, values = sums.indices[start:end], sums.data[start:end]
             is_sum = values >= LEAST
             items, values = items[is_sum], values[is_sum]
-            scores[row, items] = _in_two_keys(values, self.popularity[items])
+            scores[row, items] = _in_two_keys(values, self.popularity[items], self.least)
         return torch.from_numpy(scores)
 
     def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
         return states[:, items]
 
 
-def _in_two_keys(values: Float64[np.ndarray, "n"], then: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """Positive values, moved by as few of float64's smallest steps as make their order that of (value, then)."""
+def _in_two_keys(
+    values: Float64[np.ndarray, "n"], then: Int64[np.ndarray, "n"], least: np.float32
+) -> Float32[np.ndarray, "n"]:
+    """Positive values as float32, at `least` so large, in the order of (value, then)."""
     order = np.argsort(values)
     steps = values[order].view(np.int64)  # positive floats are ordered as their bits are
     is_new = np.diff(steps, prepend=-ROUNDING - 1) > ROUNDING
     level = np.cumsum(is_new) - 1
-    steps = steps[is_new][level]
+    of_level = values[order][is_new].astype(np.float32)[level]
     order = order[np.lexsort((then[order], level))]
-    differs = (np.diff(level, prepend=0) != 0) | (np.diff(then[order], prepend=-1.0) != 0)
-    place = np.cumsum(differs)
-    moved = np.empty_like(values)
-    moved[order] = (place + np.maximum.accumulate(steps - place)).view(np.float64)
+    differs = (np.diff(level, prepend=0) != 0) | (np.diff(then[order], prepend=-1) != 0)
+    moved = np.empty(len(values), dtype=np.float32)
+    moved[order] = rising(np.maximum(of_level, least), np.cumsum(differs))
     return moved

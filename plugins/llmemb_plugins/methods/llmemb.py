@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmemb_bench.config import BackboneChoice, Config, LossChoice, MethodChoice
-from llmemb_bench.contracts import Batch, Loss, Parts, Teacher, VectorMethod
+from llmemb_bench.contracts import Batch, Loss, Parts, Upstream, VectorMethod
 from llmemb_bench.errors import SpecError
 from llmemb_bench.spec.check import build
 from llmemb_plugins.methods._adapters import ADAPTERS, AdapterKind
@@ -74,7 +74,7 @@ class LlmEmb(VectorMethod):
     """RAT: a_i = W2 (W1 E_i + b1) + b2, E frozen; loss = objective + weight * align(teacher, a)."""
 
     config: LlmEmbConfig
-    needs = frozenset({"backbone", "training", "text", "teacher"})
+    needs = frozenset({"backbone", "training", "text"})
     loaded = frozenset({"text"})
 
     def __init__(self, config: LlmEmbConfig, parts: Parts) -> None:
@@ -114,9 +114,11 @@ class LlmEmb(VectorMethod):
         return self.dim // 2
 
     @classmethod
-    def teacher(cls, config: Config) -> Teacher | None:
+    def upstream(cls, config: Config) -> Mapping[str, Upstream]:
         alignment = LlmEmbConfig.model_validate(config).alignment
-        return Teacher(alignment.teacher, alignment.backbone) if alignment.weight else None
+        if not alignment.weight:
+            return {}
+        return {"teacher": Upstream(alignment.teacher, alignment.backbone, same_dim=True)}
 
     def tables(self) -> list[nn.Embedding]:
         return [] if self.config.ids == "replace" else [self.table]

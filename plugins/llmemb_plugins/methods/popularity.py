@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Method, Parts
 from llmemb_bench.data.split import Split
+from llmemb_plugins.methods._order import rising
 
 
 class PopularityConfig(Config):
@@ -16,19 +18,21 @@ class PopularityConfig(Config):
 
 
 class Popularity(Method):
-    """Score of an item: its number of training events."""
+    """Score of an item: its number of training events; of numbers beyond 2^24, which float32 cannot tell apart, the
+    order is kept."""
 
     config: PopularityConfig
 
     def __init__(self, config: PopularityConfig, parts: Parts) -> None:
         super().__init__(config, parts)
-        self.counts = torch.zeros(parts.n_items + 1, dtype=torch.float64)
+        self.counts = torch.zeros(parts.n_items + 1)
 
     def fit_counts(self, split: Split) -> None:
-        self.counts = torch.from_numpy(split.popularity).double()  # float32 counts to 2^24 only
+        counts, places = np.unique(split.popularity, return_inverse=True)
+        self.counts = torch.from_numpy(rising(counts.astype(np.float32), np.arange(len(counts)))[places])
 
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        return torch.ones(len(histories), 1, dtype=torch.float64)
+        return torch.ones(len(histories), 1)
 
     def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
         return states * self.counts[items]

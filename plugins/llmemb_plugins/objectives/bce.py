@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.contracts import Negatives
+from llmemb_bench.contracts import Negatives, weighted_mean
 from llmemb_plugins.objectives._sampled import SampledConfig, SampledObjective
 
 
@@ -30,11 +30,12 @@ class BinaryCrossEntropy(SampledObjective):
 
     def forward(
         self,
-        states: Float[Tensor, "targets dim"],
-        vectors: Float[Tensor, "rows dim"],
+        states: Float[Tensor, "targets width"],
+        vectors: Float[Tensor, "rows width"],
         positives: Int[Tensor, "targets"],
         negatives: Negatives,
+        weights: Float[Tensor, "targets"] | None = None,
     ) -> Float[Tensor, ""]:
         hits = (states * functional.embedding(positives, vectors)).sum(-1)
         misses = functional.softplus(negatives.scores(states, vectors)).sum(-1) / negatives.sizes()  # [targets]
-        return (functional.softplus(-hits) + misses).mean()
+        return weighted_mean(functional.softplus(-hits) + misses, weights)

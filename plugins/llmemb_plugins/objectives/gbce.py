@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.contracts import Negatives
+from llmemb_bench.contracts import Negatives, weighted_mean
 from llmemb_plugins.objectives._sampled import SampledConfig, SampledObjective
 
 
@@ -30,13 +30,14 @@ class GeneralisedBinaryCrossEntropy(SampledObjective):
 
     def forward(
         self,
-        states: Float[Tensor, "targets dim"],
-        vectors: Float[Tensor, "rows dim"],
+        states: Float[Tensor, "targets width"],
+        vectors: Float[Tensor, "rows width"],
         positives: Int[Tensor, "targets"],
         negatives: Negatives,
+        weights: Float[Tensor, "targets"] | None = None,
     ) -> Float[Tensor, ""]:
         rate = min(negatives.count / (negatives.n_items - 1), 1.0)
         beta = rate * (self.config.calibration * (1 - 1 / rate) + 1 / rate)
         hits = (states * functional.embedding(positives, vectors)).sum(-1)
         misses = functional.softplus(negatives.scores(states, vectors)).sum(-1)  # [targets]
-        return ((beta * functional.softplus(-hits) + misses) / (negatives.sizes() + 1)).mean()
+        return weighted_mean((beta * functional.softplus(-hits) + misses) / (negatives.sizes() + 1), weights)

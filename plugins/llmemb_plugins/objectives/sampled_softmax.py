@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.contracts import Negatives
+from llmemb_bench.contracts import Negatives, weighted_mean
 from llmemb_plugins.objectives._sampled import SampledConfig, SampledObjective
 
 
@@ -37,14 +37,15 @@ class SampledSoftmax(SampledObjective):
 
     def forward(
         self,
-        states: Float[Tensor, "targets dim"],
-        vectors: Float[Tensor, "rows dim"],
+        states: Float[Tensor, "targets width"],
+        vectors: Float[Tensor, "rows width"],
         positives: Int[Tensor, "targets"],
         negatives: Negatives,
+        weights: Float[Tensor, "targets"] | None = None,
     ) -> Float[Tensor, ""]:
         hits = (states * functional.embedding(positives, vectors)).sum(-1)
         misses = negatives.scores(states, vectors)  # [targets, negatives]
         if self.config.log_q:
             misses = misses - negatives.log_expected
         logits = torch.cat([hits[:, None], misses], dim=1)
-        return (logits.logsumexp(1) - hits).mean()
+        return weighted_mean(logits.logsumexp(1) - hits, weights)

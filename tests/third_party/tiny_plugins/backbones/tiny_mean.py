@@ -11,7 +11,6 @@ class TinyMean(Backbone):
     """State t is the mean of the first t vectors; `scale` makes it trainable."""
 
     config: TinyMeanConfig
-    task = "next_item"
 
     def __init__(self, config):
         from torch import nn

@@ -1,0 +1,1 @@
+"""Two methods of a third party."""
