@@ -129,7 +129,7 @@ def test_same_stages_of_many_cells_are_one(events_csv, tmp_path, shelf):
     ids, aligned, counted = (graph.cell(cell.spec, cell.seed) for cell in load_cells(tmp_path / "spec.yaml"))
     assert ids.data is aligned.data is counted.data
     assert ids.split is aligned.split
-    assert aligned.recommender.teachers == (ids.recommender,)
+    assert aligned.recommender.before == {"teacher": ids.recommender}
     assert ids.candidates[0] is counted.candidates[0]
     assert ids.recommender is not counted.recommender
     assert ids.recommender.text is None
