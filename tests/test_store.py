@@ -236,6 +236,20 @@ def test_a_damaged_store_that_cannot_be_written_is_read_from_the_run_folders(dam
     assert "cannot be written (cannot be used: Is a directory); the run folders are read instead" in line
 
 
+def test_a_store_that_was_moved_away_is_made_again_with_all_earlier_runs(before, tmp_path, capsys):
+    """As the message about a store of a newer version says."""
+    with duckdb.connect(str(tmp_path / DATABASE)) as db:
+        db.execute("alter table runs add column unknown varchar")
+    with pytest.raises(MissingError, match="move the file away"):
+        rows_of(tmp_path)
+    shutil.move(tmp_path / DATABASE, tmp_path / "moved.duckdb")
+    run = write_run(tmp_path, seed=4, value=0.5, schema=RUN)
+    seal(run)
+    enter(tmp_path, run)
+    assert overall(tmp_path)[0][3] == [1, 2, 3, 4]
+    assert "lacked 3 of 4 runs; entered from their folders" in capsys.readouterr().err
+
+
 def test_a_run_whose_folder_is_gone_is_taken_out_with_a_line(before, tmp_path, capsys):
     shutil.rmtree(next(tmp_path.glob("runs/demo/*-2")))
     assert overall(tmp_path)[0][3] == [1, 3]
