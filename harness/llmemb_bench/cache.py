@@ -31,7 +31,7 @@ def stage_key(stage: str, version: int, settings: object, upstream: Sequence[str
     return digest([stage, version, resolve(settings, machine=False), sources, list(upstream)])
 
 
-def _source(choice: Choice) -> str:
+def _source(choice: Choice[Any, Any]) -> str:
     return find(choice.kind, choice.use).source_hash
 
 

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf, stage_key
-from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import (
     Augmentation,
     Backbone,
@@ -39,10 +38,11 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import Ranks, rank
+from llmemb_bench.kinds import DatasetChoice
 from llmemb_bench.seeds import generator, torch_seed
 from llmemb_bench.spec.check import build, configure
 from llmemb_bench.spec.frame import Embeddings, Evaluate, Recommender
-from llmemb_bench.spec.resolve import paths_in, settings_of
+from llmemb_bench.spec.resolve import paths_in
 from llmemb_bench.store.folders import write_json
 from llmemb_bench.text.adapter import tune_and_save
 from llmemb_bench.text.encoding import build_encoder, encode
@@ -155,7 +155,7 @@ class Trainer:
             )
             return method_type(config, parts)
 
-        of_backbone = {"recommender.backbone": settings_of(wanted.backbone)} if wanted.backbone else {}
+        of_backbone = {"recommender.backbone": wanted.backbone.config} if wanted.backbone else {}
         refuse_huge_weights(built, {"recommender.method": config, **of_backbone})
         with torch_seed(self.seed, "initial weights"):
             method = built()

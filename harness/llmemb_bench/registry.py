@@ -18,27 +18,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from llmemb_bench import progress
 from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
+from llmemb_bench.kinds import KINDS
 from llmemb_bench.projects import GROUP, short, way_in
 from llmemb_bench.signals import Terminated
 
 if TYPE_CHECKING:
     from llmemb_bench.contracts import Plugin
-
-KINDS = {
-    "datasets": "raw files in, events and items out",
-    "encoders": "items in, vectors out",
-    "augmentations": "an item's attributes in, a view of them out",
-    "losses": "two aligned batches of vectors in, a scalar out",
-    "backbones": "a sequence of vectors in, a state at each position out",
-    "methods": "how item vectors become a recommender",
-    "objectives": "states, positives and negatives in, a scalar out",
-    "metrics": "ranks in, one value a user out",
-}
-"""The folder name of each kind and what its plugins do."""
 
 OURS = "llmemb-bench"
 """The project of the built-in plugins."""
@@ -86,8 +75,7 @@ class Entry:
             raise
         except BaseException as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
             raise self._broken("cannot be imported", error) from error
-        contracts = importlib.import_module("llmemb_bench.contracts")
-        contract = getattr(contracts, contracts.CONTRACTS[self.kind])
+        contract = KINDS[self.kind].load_contract()
         found = [
             member
             for member in vars(module).values()
@@ -99,7 +87,7 @@ class Entry:
                 where=str(self.path),
                 fix="keep one plugin a file; the file's name is the plugin's",
             )
-        plugin = cast("type[Plugin]", found[0])
+        plugin: type[Plugin] = found[0]
         try:
             plugin.config_type()
         except Exception as error:
@@ -200,8 +188,7 @@ def entries() -> tuple[Entry, ...]:
 
 def kind_of(word: str) -> str:
     """The kind that a word means, in singular or plural; raises SpecError with a suggestion."""
-    contracts: dict[str, str] = importlib.import_module("llmemb_bench.contracts").CONTRACTS
-    meant = {kind: kind for kind in KINDS} | {contract.lower(): kind for kind, contract in contracts.items()}
+    meant = {kind: kind for kind in KINDS} | {kind.singular.lower(): kind.name for kind in KINDS.values()}
     if word.lower() not in meant:
         raise SpecError(f"no kind of plugin is called '{word}'", fix=suggestion(word.lower(), list(KINDS)))
     return meant[word.lower()]

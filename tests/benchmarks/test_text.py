@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from llmemb_bench.config import LossChoice
 from llmemb_bench.contracts import TextEncoder
+from llmemb_bench.kinds import LossChoice
 from llmemb_bench.registry import find
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import backward

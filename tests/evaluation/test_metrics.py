@@ -11,11 +11,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from llmemb_bench.config import MetricChoice
 from llmemb_bench.contracts import Metric
 from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.expectation import gains
 from llmemb_bench.evaluation.measure import metrics_of
+from llmemb_bench.kinds import MetricChoice
 from llmemb_bench.registry import entries
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.frame import Evaluate

@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from llmemb_bench.config import Config, EncoderChoice, LossChoice
+from llmemb_bench.config import Config
 from llmemb_bench.contracts import Loss, Tokens
 from llmemb_bench.data.recdata import Items, Prompt
 from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.kinds import EncoderChoice, LossChoice
 from llmemb_bench.registry import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.adapter import LOG, tune_and_save
@@ -414,7 +415,8 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from llmemb_bench.config import Config, EncoderChoice, LossChoice
+from llmemb_bench.config import Config
+from llmemb_bench.kinds import EncoderChoice, LossChoice
 from llmemb_bench.contracts import Loss, Tokens
 from llmemb_bench.registry import find
 from llmemb_bench.testing.case import small_items

@@ -29,7 +29,8 @@ from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
 from llmemb_bench.config import typed
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
-from llmemb_bench.registry import KINDS, OURS, Entry, entries, kind_of, unknown, unreachable
+from llmemb_bench.kinds import KINDS
+from llmemb_bench.registry import OURS, Entry, entries, kind_of, unknown, unreachable
 from llmemb_bench.terminal import console, say, shown
 
 app = typer.Typer(

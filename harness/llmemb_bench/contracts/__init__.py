@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,55 +46,11 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.text import Tokens as Tokens
     from llmemb_bench.contracts.text import TorchPlugin as TorchPlugin
 
-_FILES = {
-    "batch": ("Batch", "Negatives", "Sampling"),
-    "dataset": (
-        "UNFILTERED",
-        "Dataset",
-        "DatasetConfig",
-        "Described",
-        "Download",
-        "Figures",
-        "FilesConfig",
-    ),
-    "metric": ("Metric",),
-    "plugin": ("Plugin",),
-    "recommender": (
-        "Backbone",
-        "BackboneConfig",
-        "Depth",
-        "Method",
-        "Objective",
-        "Parts",
-        "Teacher",
-        "VectorMethod",
-    ),
-    "text": (
-        "Augmentation",
-        "Encoder",
-        "Loss",
-        "TextEncoder",
-        "Tokens",
-        "TorchPlugin",
-    ),
-}
-
 
 def __getattr__(name: str) -> Any:
-    for file, names in _FILES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{file}"), name)
+    """What a file of this folder defines; found by its source, so that no other file is imported."""
+    defined = re.compile(rf"^(?:class |def )?{re.escape(name)}\b(?:[(:]| = )", re.MULTILINE)
+    for path in sorted(Path(__file__).parent.glob("[!_]*.py")) if name.isidentifier() and name[0] != "_" else ():
+        if defined.search(path.read_text(encoding="utf-8")):
+            return getattr(import_module(f"{__name__}.{path.stem}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-
-
-CONTRACTS = {
-    "datasets": "Dataset",
-    "encoders": "Encoder",
-    "augmentations": "Augmentation",
-    "losses": "Loss",
-    "backbones": "Backbone",
-    "methods": "Method",
-    "objectives": "Objective",
-    "metrics": "Metric",
-}
-"""Kind (the folder's name) to the class that its plugins derive from."""

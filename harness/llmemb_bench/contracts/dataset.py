@@ -69,6 +69,14 @@ class DatasetConfig(Config):
     memory_limit: Annotated[str, _SIZE, MACHINE] = "400MB"
     """What DuckDB may hold in memory while preparing; the rest spills to disk, beside the cache."""
 
+    def variant(self) -> str:
+        """What tells two uses of a dataset apart in a report, for example the category."""
+        return ""
+
+    def downloads(self) -> Sequence[Download]:
+        """What `data fetch` may download into the folder that `path` names; nothing where the terms forbid it."""
+        return []
+
     def prompt(self) -> Prompt:
         """How an item's attributes become a text."""
         return Prompt(self.instruction, self.phrase, self.phrases, self.separator)
@@ -159,11 +167,6 @@ class Dataset(Plugin):
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
 
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        """What tells two uses of this plugin apart in a report, for example the category."""
-        return ""
-
     @abstractmethod
     def files(self) -> Sequence[Path]:
         """The raw files that the relations read; a missing one is a MissingError."""
@@ -189,11 +192,6 @@ class Dataset(Plugin):
         """Where an event stands, counted from 0 (`file:line`, as an editor counts), and what is there for `user`,
         `item`, `time`, `rating` or `fold`, in words; for errors. Unless a dataset knows better: its first file."""
         return str(next(iter(self.files()), "dataset")), ""
-
-    @classmethod
-    def downloads(cls, config: Config) -> Sequence[Download]:
-        """What `data fetch` may download into the folder that `path` names; nothing where the terms forbid it."""
-        return []
 
     def known(self) -> Figures | None:
         """The figures to expect, if these are a known version under known settings."""

@@ -17,11 +17,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import Config, MethodChoice
+from llmemb_bench.config import Config
 from llmemb_bench.contracts.batch import Batch, Negatives, Sampling
 from llmemb_bench.contracts.text import TorchPlugin
 from llmemb_bench.data.split import Split
 from llmemb_bench.ids import PAD, mask_id
+from llmemb_bench.kinds import MethodChoice
 
 ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
 WIDEST = 1 << 16

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf, stage_key
-from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.prepare import load, prepare
 from llmemb_bench.data.recdata import RecData
 from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import Facts, describe
+from llmemb_bench.kinds import DatasetChoice
 from llmemb_bench.spec.check import build
 
 DATA, FACTS = 5, 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from llmemb_bench.config import MetricChoice
 from llmemb_bench.contracts import Metric
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.data.split import Split, Stage
@@ -13,6 +12,7 @@ from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.buckets import buckets_of, cut_of
 from llmemb_bench.evaluation.expectation import expected, gains, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks
+from llmemb_bench.kinds import MetricChoice
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.frame import Evaluate
 from llmemb_bench.spec.resolve import resolve

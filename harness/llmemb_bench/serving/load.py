@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmemb_bench import progress
 from llmemb_bench.cache import Shelf
-from llmemb_bench.config import BackboneChoice, Config, SpecText
+from llmemb_bench.config import Config, SpecText
 from llmemb_bench.contracts import Backbone, Method, Parts
 from llmemb_bench.data.fetch import MismatchError
 from llmemb_bench.data.recdata import RecData
@@ -29,6 +29,7 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.data.stages import prepared
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.ids import n_rows
+from llmemb_bench.kinds import BackboneChoice
 from llmemb_bench.pipeline import text_vectors
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history

@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 
 from llmemb_bench import checkpoint
-from llmemb_bench.config import EncoderChoice
 from llmemb_bench.contracts import Encoder, TextEncoder, Tokens
 from llmemb_bench.data.recdata import Attributes, Items
 from llmemb_bench.errors import DataError
+from llmemb_bench.kinds import EncoderChoice
 from llmemb_bench.progress import Work, say, track
-from llmemb_bench.spec.check import build, configure
+from llmemb_bench.spec.check import build, plugin_of
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.world import World, world
@@ -35,10 +35,10 @@ E = TypeVar("E", bound=Encoder)
 
 def build_encoder(contract: type[E], choice: EncoderChoice) -> E:
     """The encoder that a spec chooses, on this process's device."""
-    plugin, config = configure(contract, choice)
+    plugin = plugin_of(contract, choice)
     if not issubclass(plugin, TextEncoder):
         return build(contract, choice)
-    return plugin(config, device=world().device)
+    return plugin(choice.config, device=world().device)
 
 
 def encode(encoder: Encoder, items: Items, kept: Path | None = None) -> Vectors:

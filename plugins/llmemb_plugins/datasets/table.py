@@ -14,7 +14,7 @@ import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import AfterValidator, Field, model_validator
 
-from llmemb_bench.config import Config, SpecPath
+from llmemb_bench.config import SpecPath
 from llmemb_bench.contracts import Dataset, DatasetConfig, Described
 from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.raw import packing
@@ -100,16 +100,15 @@ class TableConfig(DatasetConfig):
             raise ValueError(f"should have a delimiter that is not the quote: both are {self.quote!r}")
         return self
 
+    def variant(self) -> str:
+        return Path(self.events.text).name
+
 
 class Table(Dataset):
     """Read by DuckDB; a column that is not there is an error that names those that are."""
 
     config: TableConfig
     obtain: ClassVar[str] = "set dataset.events and dataset.items to your files, relative to the spec"
-
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        return Path(TableConfig.model_validate(config).events.text).name
 
     def time_unit(self) -> TimeUnit | None:
         return self.config.time_unit
