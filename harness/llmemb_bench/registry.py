@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ast
 import difflib
-import hashlib
 import importlib
 import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, to
 from llmemb_bench.kinds import KINDS
 from llmemb_bench.projects import GROUP, short, way_in
 from llmemb_bench.signals import Terminated
+from llmemb_bench.sources import code_hash
 
 if TYPE_CHECKING:
     from llmemb_bench.contracts import Plugin
@@ -59,11 +59,11 @@ class Entry:
             return f"(cannot be read: {told(error)})"
         return (documentation or "(no docstring)").splitlines()[0]
 
-    @property
+    @cached_property
     def source_hash(self) -> str:
-        """Of the plugin's file and its kind's private files (`_*.py`): part of every cache key."""
-        shared = sorted(self.path.parent.glob("_*.py"))
-        return hashlib.sha256(b"\0".join(path.read_bytes() for path in [self.path, *shared])).hexdigest()
+        """Of the plugin's code and of all that it imports of plugin packages: part of every cache key. Taken once: what
+        is written into a file later is not what runs."""
+        return code_hash(self.module, self.path, _homes(entries()))
 
     def load(self) -> type[Plugin]:
         """Import the module and return its one plugin class."""
@@ -184,6 +184,12 @@ def entries() -> tuple[Entry, ...]:
     found = {entry for package, origin in packages().items() for entry in _scan(package, origin)}
     order = list(KINDS)
     return tuple(sorted(found, key=lambda entry: (order.index(entry.kind), entry.name, entry.origin)))
+
+
+@cache
+def _homes(known: tuple[Entry, ...]) -> dict[str, list[Path]]:
+    """Folders of the packages that plugins lie in, whole: what stands beside the folders of kinds counts too."""
+    return {top: roots_of(top) for top in {entry.module.partition(".")[0] for entry in known}}
 
 
 def kind_of(word: str) -> str:
