@@ -12,6 +12,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from llmemb_bench import sql
+
 VECTORS = "vectors"
 """Name of the one tensor of a .safetensors file."""
 MEMORY = "200MB"
@@ -50,9 +52,9 @@ def parquet(path: Path, about: Mapping[str, str]) -> Iterator[ParquetRows]:
         rows = ParquetRows(db)
         yield rows
         group = max(2048, min(122_880, VALUES_A_GROUP // rows.values_a_row))
-        pairs = ", ".join(f"{_quoted(name)}: {_quoted(text)}" for name, text in about.items())
+        pairs = ", ".join(f"{sql.literal(name)}: {sql.literal(text)}" for name, text in about.items())
         options = f"format parquet, row_group_size {group}, kv_metadata {{{pairs}}}"
-        db.execute(f"copy written to {_quoted(str(path))} ({options})")
+        db.execute(f"copy written to {sql.literal(path)} ({options})")
     for left in path.parent.glob(f"{spill.name}*"):
         left.unlink()
 
@@ -80,7 +82,3 @@ class TensorRows:
         self._file.close()
         if self._left:
             raise RuntimeError(f"{self._left} rows are missing")
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

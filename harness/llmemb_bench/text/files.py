@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from llmemb_bench import sql
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.memory import require
 
@@ -64,8 +65,8 @@ def _write(
                 lists.append(f"[{', '.join(columns)}]")
                 rows |= columns
             db.execute(f"insert into vectors select item, text, {', '.join(lists)} from rows")
-        metadata = _quoted(json.dumps(made, ensure_ascii=False))
-        db.execute(f"copy vectors to {_quoted(str(part))} (format parquet, kv_metadata {{made: {metadata}}})")
+        metadata = sql.literal(json.dumps(made, ensure_ascii=False))
+        db.execute(f"copy vectors to {sql.literal(part)} (format parquet, kv_metadata {{made: {metadata}}})")
 
 
 def read_vectors(path: Path, column: str = "vector") -> tuple[list[str], Table]:
@@ -110,7 +111,3 @@ def read_texts(path: Path) -> tuple[list[str], list[str], bool]:
         except duckdb.Error as error:
             raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
     return [item for item, _ in rows], [text for _, text in rows], "untuned" in columns
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
