@@ -11,13 +11,14 @@ import ast
 import difflib
 import importlib
 import inspect
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
 
 from llmemb_bench import progress
 from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
@@ -114,16 +115,18 @@ def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
 
 def extra_of(package: str) -> str | None:
     """The smallest extra of this distribution that brings an importable package."""
-    brought: dict[str, set[str]] = {}
-    for requirement in metadata.requires("llmemb-bench") or []:
-        name, _, marker = requirement.partition(";")
-        distribution = re.split(r"[^\w.-]", name.strip())[0]
-        extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
-        if extra:
-            importable = _IMPORT_NAMES.get(distribution, distribution.replace("-", "_"))
-            brought.setdefault(extra[1], set()).add(importable)
+    about = metadata.metadata(OURS)
+    needed = [Requirement(line) for line in about.get_all("Requires-Dist") or []]
+    brought = {
+        extra: {_importable(one.name) for one in needed if one.marker and one.marker.evaluate({"extra": extra})}
+        for extra in about.get_all("Provides-Extra") or []
+    }
     fitting = [extra for extra, packages in brought.items() if package in packages]
     return min(fitting, key=lambda extra: len(brought[extra]), default=None)
+
+
+def _importable(distribution: str) -> str:
+    return _IMPORT_NAMES.get(distribution, distribution.replace("-", "_"))
 
 
 def roots_of(package: str) -> list[Path]:
