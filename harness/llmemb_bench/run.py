@@ -22,6 +22,7 @@ from llmemb_bench.defects import as_failure
 from llmemb_bench.errors import BenchError
 from llmemb_bench.evaluation.buckets import bucket_facts
 from llmemb_bench.evaluation.measure import check_size, measure, metrics_of, protocol_of
+from llmemb_bench.hashing import digest
 from llmemb_bench.pipeline import WEIGHTS, Evaluation, TextVectors, Trainer, text_vectors
 from llmemb_bench.report.cell import main_numbers
 from llmemb_bench.seal import fault
@@ -29,7 +30,7 @@ from llmemb_bench.signals import Terminated, interruptible
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.frame import Spec
-from llmemb_bench.spec.resolve import digest, folders_in, resolve
+from llmemb_bench.spec.resolve import folders_in, resolve
 from llmemb_bench.store.database import compare, enter
 from llmemb_bench.store.folders import write_json, write_per_user, write_yaml
 from llmemb_bench.store.schema import MANIFEST, METRICS, RUN, SPEC, manifest_of, refuse_newer

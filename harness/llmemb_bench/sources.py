@@ -7,12 +7,12 @@ together while the code runs (`import_module(f"...")`) is not seen. Comments, do
 from __future__ import annotations
 
 import ast
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from llmemb_bench.hashing import digest, hash_of
 
 Homes = Mapping[str, Sequence[Path]]
 """The folders of each top-level package whose modules count, by its name."""
@@ -37,11 +37,7 @@ def code_hash(module: str, path: Path, homes: Homes) -> str:
         for wanted in {*_parents(name), *_imported(name, file, source)} - found.keys():
             if (place := _place(wanted, homes)) is not None:
                 waiting[wanted] = place
-    return _digest(found)
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return digest(found)
 
 
 def _parents(module: str) -> Iterator[str]:
@@ -78,12 +74,11 @@ def _read(path: Path) -> Source:
 
 @cache
 def _read_version(path: Path, time: int, size: int) -> Source:
-    content = path.read_bytes()
     try:
-        tree = ast.parse(content)
-        return Source(_digest(_shape(tree)), tuple(_imports(tree)))
+        tree = ast.parse(path.read_bytes())
+        return Source(digest(_shape(tree)), tuple(_imports(tree)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # nobody can run it; as it stands it is still one
-        return Source(hashlib.sha256(content).hexdigest(), ())
+        return Source(hash_of(path), ())
 
 
 def _shape(node: object) -> object:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from conftest import ROOT
 from llmemb_bench.config import SpecPath
 from llmemb_bench.errors import BenchError, MissingError, SpecError
+from llmemb_bench.hashing import digest
 from llmemb_bench.registry import find
 from llmemb_bench.spec.cells import load_cells
-from llmemb_bench.spec.resolve import digest, resolve
+from llmemb_bench.spec.resolve import resolve
 from llmemb_bench.spec.schema import spec_schema
 from llmemb_bench.spec.source import parse, read
 

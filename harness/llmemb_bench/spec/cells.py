@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from llmemb_bench.errors import BenchError, Problem, SpecError
+from llmemb_bench.hashing import digest
 from llmemb_bench.registry import suggestion
 from llmemb_bench.spec.check import TextPart, check, part_of
 from llmemb_bench.spec.frame import Embeddings, Spec
-from llmemb_bench.spec.resolve import digest, resolve
+from llmemb_bench.spec.resolve import resolve
 from llmemb_bench.spec.source import Document, assign, override, read, relocate
 from llmemb_bench.training.settings import TrainConfig
 

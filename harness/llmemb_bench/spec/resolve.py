@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from llmemb_bench.config import MACHINE, Choice, SpecPath
-
-
-def digest(value: object) -> str:
-    """Hash of a JSON value; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def resolve(value: object, *, machine: bool = True, absolute: bool = False) -> Any:

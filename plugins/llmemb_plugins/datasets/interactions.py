@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -115,7 +114,7 @@ class Interactions(Dataset):
         opened = gzip.open if path.suffix == ".gz" else open
         try:
             with opened(path, "rb") as file:
-                return PAPER.get(hashlib.file_digest(file, "sha256").hexdigest())
+                return PAPER.get(hash_of_stream(file))
         except (OSError, EOFError) as error:
             raise DataError(f"cannot be read: {error}", where=str(path), fix="download it again") from error
 
