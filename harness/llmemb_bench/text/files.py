@@ -11,12 +11,14 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb_bench import sql
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.memory import require
+from llmemb_bench.parquet import parquet
 
 SUFFIX = ".parquet"
 ROWS_A_BLOCK = 20_000
+MEMORY = "50%"
+"""What DuckDB may hold to write vectors of an encoder, thousands of numbers each."""
 
 Table = NDArray[np.float32]
 """[items, dim]"""
@@ -49,24 +51,11 @@ def write_vectors(
 def _write(
     part: Path, ids: Sequence[str], texts: Sequence[str], vectors: Mapping[str, Table], made: dict[str, Any]
 ) -> None:
-    with duckdb.connect() as db:
-        widths = ", ".join(f"{name} float[{table.shape[1]}]" for name, table in vectors.items())
-        db.execute(f"create table vectors (item varchar, text varchar, {widths})")
+    with parquet(part, {"made": json.dumps(made, ensure_ascii=False)}, MEMORY) as rows:
         for start in range(0, len(ids), ROWS_A_BLOCK):
             block = slice(start, start + ROWS_A_BLOCK)
-            rows: dict[str, Any] = {
-                "item": np.array(ids[block], dtype=object),
-                "text": np.array(texts[block], dtype=object),
-            }
-            lists = []
-            for name, table in vectors.items():
-                by_column = np.ascontiguousarray(table[block].T)
-                columns = {f"{name}_{place}": column for place, column in enumerate(by_column)}
-                lists.append(f"[{', '.join(columns)}]")
-                rows |= columns
-            db.execute(f"insert into vectors select item, text, {', '.join(lists)} from rows")
-        metadata = sql.literal(json.dumps(made, ensure_ascii=False))
-        db.execute(f"copy vectors to {sql.literal(part)} (format parquet, kv_metadata {{made: {metadata}}})")
+            columns = {"item": np.array(ids[block], dtype=object), "text": np.array(texts[block], dtype=object)}
+            rows.append(columns, {name: table[block] for name, table in vectors.items()})
 
 
 def read_vectors(path: Path, column: str = "vector") -> tuple[list[str], Table]:
