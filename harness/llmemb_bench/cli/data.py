@@ -11,7 +11,7 @@ import typer
 from llmemb_bench import progress
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Sets
 from llmemb_bench.errors import Exit, MissingError
-from llmemb_bench.terminal import console, say
+from llmemb_bench.terminal import say, tables
 
 if TYPE_CHECKING:
     from llmemb_bench.spec.check import DataPart
@@ -137,7 +137,7 @@ def describe(
         typer.echo(json.dumps(told, indent=1, allow_nan=False))
     else:
         title = " ".join(filter(None, [choice.use, choice.config.variant(), part.split.label]))
-        print_facts(title, facts, known, console(140))
+        print_facts(title, facts, known, tables())
     for line in warnings(dataset, made):
         progress.alert(f"warning: {line}")
     if different := differences(facts, known):
