@@ -20,8 +20,8 @@ from llmemb_bench.errors import DataError
 from llmemb_bench.kinds import EncoderChoice
 from llmemb_bench.progress import Work, say, track
 from llmemb_bench.spec.check import build, plugin_of
+from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
-from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.world import World, world
 
 TOKENS_A_BATCH = {"cpu": 2048, "cuda": 32_768}
