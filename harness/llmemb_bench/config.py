@@ -62,7 +62,7 @@ UNFILLED = re.compile(r"(?:^|[\\/])(?:\$[A-Za-z_({]|%[A-Za-z_]\w*%)")
 
 
 def typed(path: str | Path) -> Path:
-    """A path of the command line; an empty one, or one that its shell did not fill in, is an error."""
+    """A path of the command line; an empty one, or one that its shell did not fill in, is a SpecError."""
     if not str(path):
         raise SpecError("a path on the command line is empty", fix="name one; is a variable in it not set?")
     filled = expanded(path)
@@ -111,7 +111,8 @@ class SpecPath:
         return self.filled().resolve()
 
     def filled(self) -> Path:
-        """The path with its variables and home folder, from where its spec lies."""
+        """The path with its variables and home folder, from where its spec lies. A variable that is not set, or a text
+        that cannot be a path, is a MissingError; a path of another shell or system is a SpecError."""
         try:
             path = self.folder / expanded(OWN_VARIABLE.sub(_variable, self.text))
             is_there = path.resolve().exists()

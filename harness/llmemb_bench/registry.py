@@ -67,7 +67,8 @@ class Entry:
         return code_hash(self.module, self.path, _homes(entries()))
 
     def load(self) -> type[Plugin]:
-        """Import the module and return its one plugin class."""
+        """Import the module and return its one plugin class; a BenchError says what is wrong with the file, a
+        MissingError which package it lacks."""
         try:
             module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
@@ -215,7 +216,7 @@ def suggestion(word: str, known: list[str]) -> str:
 
 
 def find(kind: str, name: str) -> Entry:
-    """The entry that a spec names; unknown and doubled names are errors."""
+    """The entry that a spec names; an unknown or doubled name is a SpecError."""
     matches = [entry for entry in entries() if (entry.kind, entry.name) == (kind, name)]
     if not matches:
         raise unknown(name, kind)

@@ -201,7 +201,8 @@ class Dataset(Plugin):
         return all(getattr(self.config, name) == value for name, value in settings.items())
 
     def raw(self, folder: Path, *names: str) -> Path:
-        """The first of these files that exists in `folder` (or, as `*/NAME`, in one below); else how to get it."""
+        """The first of these files that exists in `folder` (or, as `*/NAME`, in one below); else a MissingError that
+        says how to get it."""
         below = sorted(folder.iterdir()) if folder.is_dir() else []
         for name in names:
             inside = name.removeprefix("*/")

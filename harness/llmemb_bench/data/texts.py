@@ -38,7 +38,7 @@ class Written:
 
 
 def write_texts(db: DuckDBPyConnection, dataset: Dataset, n_items: int, folder: Path) -> Written:
-    """Write `texts`, item by item and attribute by attribute."""
+    """Write `texts`, item by item and attribute by attribute; attributes that are not there are a SpecError."""
     given = dataset.items(db)
     described = Described.of(given) if given is not None else None
     if described is None and dataset.config.attributes:

@@ -89,7 +89,7 @@ def _cut_settings(evaluate: Evaluate) -> tuple[str, ...]:
 
 
 def check_size(split: Split, evaluate: Evaluate) -> None:
-    """Refuse what the data are too small for."""
+    """Before any work: no user to evaluate is a DataError, a cut-off beyond the catalogue a SpecError."""
     stages: tuple[Stage, ...] = ("validation", "test")
     for stage in stages:
         if len(split.users(stage)) == 0:

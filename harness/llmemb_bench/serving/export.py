@@ -61,7 +61,7 @@ class Exported:
 
 
 def refuse_occupied(output: Path) -> None:
-    """Before any work: a file, or a folder that holds anything but an older export."""
+    """Before any work: a file, or a folder that holds anything but an older export, is a SpecError."""
     fix = "name a new folder"
     if output.exists() and not output.is_dir():
         raise SpecError(f"'{output}' is a file", where="--output", fix=fix)
@@ -79,7 +79,8 @@ def _is_export(manifest: Path) -> bool:
 
 
 def export(run: LoadedRun, output: Path, count: int) -> Exported:
-    """Write the folder; an older export in its place is replaced when the new one is whole."""
+    """Write the folder; an older export in its place is replaced when the new one is whole; a MissingError where
+    it cannot be written."""
     with torch.no_grad():
         run.method.begin_ranking()
         vectors = _item_vectors(run)

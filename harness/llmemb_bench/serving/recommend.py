@@ -69,7 +69,7 @@ class Recommended:
 
 
 def history_of_user(data: RecData, wanted: str) -> NDArray[np.int32]:
-    """All events of a user of the dataset, by the dataset's own id."""
+    """All events of a user of the dataset, by the dataset's own id; an unknown one is a SpecError."""
     row = next((row for row, user in enumerate(data.user_ids) if user == wanted), None)
     if row is None:
         raise SpecError(f"no user has the id '{wanted}'", where="--user", fix=_near(wanted, data.user_ids))
@@ -77,7 +77,8 @@ def history_of_user(data: RecData, wanted: str) -> NDArray[np.int32]:
 
 
 def history_of_items(data: RecData, given: Sequence[str]) -> NDArray[np.int32]:
-    """Item ids, oldest first; a value that is no item's id as a whole is several with commas between."""
+    """Item ids, oldest first; a value that is no item's id as a whole is several with commas between.
+    Unknown ones are a SpecError."""
     number = {item: place for place, item in enumerate(data.catalogue.ids, start=1)}
     parts = [part for value in given for part in ([value] if value in number else value.split(","))]
     items = [part if part in number else part.strip() for part in parts if part.strip()]

@@ -80,7 +80,7 @@ class Cell:
 
 
 def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
-    """Read, override, expand and check a spec; every problem of every cell is reported at once."""
+    """Read, override, expand and check a spec; a SpecError tells every problem of every cell at once."""
     document = read(path)
     for assignment in sets:
         override(document, assignment)

@@ -90,7 +90,7 @@ def _alone() -> dict[str, str]:
 
 
 def read_in_a_fresh_process(choice: EncoderChoice, adapter: Path, items: Items) -> Vectors:
-    """Vectors of a few items by an encoder that nobody but the files tells anything."""
+    """Vectors of a few items by an encoder that nobody but the files tells anything; a DataError where it fails."""
     with TemporaryDirectory() as room:
         task = {
             "encoder": resolve(choice, absolute=True),

@@ -42,7 +42,8 @@ def build_encoder(contract: type[E], choice: EncoderChoice) -> E:
 
 
 def encode(encoder: Encoder, items: Items, kept: Path | None = None) -> Vectors:
-    """float32 vectors of any encoder, item 1 first; of one with tokens, finished blocks lie in the folder `kept`."""
+    """float32 vectors of any encoder, item 1 first; of one with tokens, finished blocks lie in the folder `kept`.
+    Another number of vectors than of items is a DataError."""
     made = encode_items(encoder, items, kept) if isinstance(encoder, TextEncoder) else encoder.encode(items)
     if made.ndim != 2 or len(made) != len(items) or made.shape[1] == 0:
         raise DataError(f"gave {list(made.shape)} numbers for {len(items)} items", where="embeddings.encoder")

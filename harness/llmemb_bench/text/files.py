@@ -25,7 +25,7 @@ Table = NDArray[np.float32]
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Before any work: a name that is no Parquet file, or a folder that is not there."""
+    """Before any work: a name that is no Parquet file is a SpecError, a folder that is not there a MissingError."""
     if path.suffix != SUFFIX:
         raise SpecError(f"'{path}' should end in {SUFFIX}", where="--output", fix=f"--output {path.stem}{SUFFIX}")
     if path.is_dir():
@@ -37,7 +37,8 @@ def refuse_unwritable(path: Path) -> None:
 def write_vectors(
     path: Path, ids: Sequence[str], texts: Sequence[str], vectors: Mapping[str, Table], made: dict[str, Any]
 ) -> None:
-    """One row an item and one column a table; `made` says how, in the file's metadata. Whole or absent."""
+    """One row an item and one column a table; `made` says how, in the file's metadata. Whole or absent; a
+    MissingError where it cannot be written."""
     part = path.with_suffix(".part")
     try:
         _write(part, ids, texts, vectors, made)
@@ -88,7 +89,8 @@ def _width(db: duckdb.DuckDBPyConnection, path: Path, column: str) -> int:
 
 
 def read_texts(path: Path) -> tuple[list[str], list[str], bool]:
-    """Items and texts of a file that `embed` wrote, and whether it holds untuned vectors too."""
+    """Items and texts of a file that `embed` wrote, and whether it holds untuned vectors too; a MissingError
+    where there is no file, a DataError for another one."""
     if not path.is_file():
         raise MissingError(f"no file {path}", fix="llmemb-bench embed SPEC --output " + path.name)
     with duckdb.connect() as db:

@@ -42,7 +42,8 @@ class ItemVectors:
 
 
 def reduce_dim(vectors: Float[np.ndarray, "items text_dim"], dim: int) -> Float[np.ndarray, "items dim"]:
-    """PCA: centred, not whitened (LLMEmb's extraction), with the deterministic sign of scikit-learn's SVD flip."""
+    """PCA: centred, not whitened (LLMEmb's extraction), with the deterministic sign of scikit-learn's SVD flip. More
+    dimensions than there are is a SpecError."""
     from sklearn.decomposition import PCA
 
     largest = min(vectors.shape)
