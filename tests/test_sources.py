@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmemb_bench.registry import entries, find
-from llmemb_bench.sources import code_hash
+from llmemb_bench.sources import _read_version, code_hash
 
 METRIC = '''"""A metric."""
 
@@ -150,8 +150,10 @@ def test_a_circle_of_imports_and_a_file_that_is_no_python_end(tmp_path):
     assert code_hash("one.a", tmp_path / "one/a.py", homes) != before
 
 
-def test_each_plugin_of_ours_has_a_hash_of_its_own_that_other_processes_share():
+def test_each_plugin_of_ours_has_a_hash_of_its_own_and_no_file_is_read_twice():
     found = {entry: entry.source_hash for entry in entries() if entry.origin == "llmemb-bench"}
     assert len(set(found.values())) == len(found)
     entries.cache_clear()
+    read = _read_version.cache_info().misses
     assert {entry: entry.source_hash for entry in entries() if entry.origin == "llmemb-bench"} == found
+    assert _read_version.cache_info().misses == read, "no file is read twice"

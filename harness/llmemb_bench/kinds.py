@@ -103,7 +103,7 @@ class Kind:
         return found
 
     def skeleton_text(self) -> str:
-        """The source that `new` starts from; it is not run."""
+        """The source that `new` starts from, which is not run; a ModuleNotFoundError where there is none."""
         spec = util.find_spec(self.skeleton)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"no module {self.skeleton}", name=self.skeleton)

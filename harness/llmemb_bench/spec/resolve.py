@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,7 @@ def resolve(value: object, *, machine: bool = True, absolute: bool = False) -> A
 
     Without `machine`, settings that no result depends on are left out: what is compared and hashed.
     """
-
-    def plain(inner: object) -> Any:
-        return resolve(inner, machine=machine, absolute=absolute)
-
+    plain = partial(resolve, machine=machine, absolute=absolute)
     if isinstance(value, Choice):
         return {"use": value.use, **plain(value.config)}
     if isinstance(value, BaseModel):
