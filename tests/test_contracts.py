@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from llmemb_bench import registry
-from llmemb_bench.registry import KINDS, entries
+from llmemb_bench.kinds import KINDS
+from llmemb_bench.registry import entries
 from llmemb_bench.scaffold import new_plugin
 from llmemb_bench.testing import run_checks
 

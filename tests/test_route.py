@@ -17,7 +17,7 @@ import pytest
 
 from conftest import ROOT
 from llmemb_bench.errors import Exit
-from llmemb_bench.registry import KINDS
+from llmemb_bench.kinds import KINDS
 from llmemb_bench.scaffold import new_plugin
 
 ROUTE = re.findall(r"```bash\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)

@@ -13,14 +13,14 @@ from filelock import FileLock
 
 from llmemb_bench import progress
 from llmemb_bench.disk import refusals
-from llmemb_bench.seal import fault, seal, sha256_of
-from llmemb_bench.spec.resolve import digest
+from llmemb_bench.hashing import digest, hash_of
+from llmemb_bench.seal import fault, seal
 
 
 def fingerprint(path: Path) -> str:
     """Hash of a file's content, or of names, sizes and times in a folder; absent files have one too."""
     if path.is_file():
-        return sha256_of(path)
+        return hash_of(path)
     inside = sorted(inner for inner in path.rglob("*") if inner.is_file())
     return digest([[str(i.relative_to(path)), i.stat().st_size, i.stat().st_mtime_ns] for i in inside])
 

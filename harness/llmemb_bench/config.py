@@ -10,15 +10,21 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from llmemb_bench.errors import MissingError, SpecError
 
+if TYPE_CHECKING:
+    from llmemb_bench.contracts import Plugin
+
 T = TypeVar("T")
+P = TypeVar("P", bound="Plugin")
+C = TypeVar("C", bound="Config")
 
 MACHINE = object()
 """Marks a setting (`Annotated[str, MACHINE]`) that says how much of the machine to use: no result depends on it,
@@ -56,7 +62,7 @@ UNFILLED = re.compile(r"(?:^|[\\/])(?:\$[A-Za-z_({]|%[A-Za-z_]\w*%)")
 
 
 def typed(path: str | Path) -> Path:
-    """A path of the command line; an empty one, or one that its shell did not fill in, is an error."""
+    """A path of the command line; an empty one, or one that its shell did not fill in, is a SpecError."""
     if not str(path):
         raise SpecError("a path on the command line is empty", fix="name one; is a variable in it not set?")
     filled = expanded(path)
@@ -105,7 +111,8 @@ class SpecPath:
         return self.filled().resolve()
 
     def filled(self) -> Path:
-        """The path with its variables and home folder, from where its spec lies."""
+        """The path with its variables and home folder, from where its spec lies. A variable that is not set, or a text
+        that cannot be a path, is a MissingError; a path of another shell or system is a SpecError."""
         try:
             path = self.folder / expanded(OWN_VARIABLE.sub(_variable, self.text))
             is_there = path.resolve().exists()
@@ -196,12 +203,25 @@ def _variable(match: re.Match[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """`{use: NAME, setting: ...}` or just `NAME`: a plugin and what the user set for it."""
+class Choice(Generic[P, C]):
+    """`{use: NAME, setting: ...}` or just `NAME`: a plugin of class P and what the user set for it, checked a C."""
 
     kind: ClassVar[str]
     use: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """As they were written; `config` has them checked."""
+
+    @cached_property
+    def plugin(self) -> type[P]:
+        """The class that it names; a SpecError, MissingError or BenchError says why there is none."""
+        from llmemb_bench.registry import find
+
+        return cast("type[P]", find(self.kind, self.use).load())  # a class of its kind's contract
+
+    @cached_property
+    def config(self) -> C:
+        """The plugin's settings object, made once; pydantic's ValidationError says what is wrong with the settings."""
+        return cast("C", self.plugin.config_type().model_validate(dict(self.settings)))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -212,7 +232,7 @@ class Choice:
         return {"x-plugin-kind": cls.kind}  # `llmemb-bench schema` puts the plugins in
 
     @classmethod
-    def _of(cls, value: object) -> Choice:
+    def _of(cls, value: object) -> Choice[Any, Any]:
         if isinstance(value, cls):
             return value
         if isinstance(value, str):
@@ -232,51 +252,3 @@ Protocol = Annotated[
     ),
 ]
 """`full` ranks the whole catalogue, `sampled-N` N uniform items outside the user's events."""
-
-
-class DatasetChoice(Choice):
-    """A dataset and its settings."""
-
-    kind = "datasets"
-
-
-class EncoderChoice(Choice):
-    """An encoder and its settings."""
-
-    kind = "encoders"
-
-
-class AugmentationChoice(Choice):
-    """An augmentation and its settings."""
-
-    kind = "augmentations"
-
-
-class LossChoice(Choice):
-    """A contrastive loss and its settings."""
-
-    kind = "losses"
-
-
-class BackboneChoice(Choice):
-    """A backbone and its settings."""
-
-    kind = "backbones"
-
-
-class MethodChoice(Choice):
-    """A method and its settings."""
-
-    kind = "methods"
-
-
-class ObjectiveChoice(Choice):
-    """An objective and its settings."""
-
-    kind = "objectives"
-
-
-class MetricChoice(Choice):
-    """A metric and its settings."""
-
-    kind = "metrics"

@@ -36,7 +36,8 @@ def memory() -> int:
 
 
 def require(size: int | float, what: str, setting: str) -> None:
-    """Refuse what cannot fit before it is allocated: `size` bytes of `what`, because of a setting (dotted key)."""
+    """A DataError for what cannot fit, before it is allocated: `size` bytes of `what`, because of a setting (its dotted
+    key)."""
     if size > memory():
         needed = amount(size) if size < math.inf else "more than 64 bits can count"
         raise DataError(

@@ -9,36 +9,26 @@ from __future__ import annotations
 
 import ast
 import difflib
-import hashlib
 import importlib
 import inspect
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
 
 from llmemb_bench import progress
 from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
+from llmemb_bench.kinds import KINDS
 from llmemb_bench.projects import GROUP, short, way_in
 from llmemb_bench.signals import Terminated
+from llmemb_bench.sources import code_hash
 
 if TYPE_CHECKING:
     from llmemb_bench.contracts import Plugin
-
-KINDS = {
-    "datasets": "raw files in, events and items out",
-    "encoders": "items in, vectors out",
-    "augmentations": "an item's attributes in, a view of them out",
-    "losses": "two aligned batches of vectors in, a scalar out",
-    "backbones": "a sequence of vectors in, a state at each position out",
-    "methods": "how item vectors become a recommender",
-    "objectives": "states, positives and negatives in, a scalar out",
-    "metrics": "ranks in, one value a user out",
-}
-"""The folder name of each kind and what its plugins do."""
 
 OURS = "llmemb-bench"
 """The project of the built-in plugins."""
@@ -70,14 +60,15 @@ class Entry:
             return f"(cannot be read: {told(error)})"
         return (documentation or "(no docstring)").splitlines()[0]
 
-    @property
+    @cached_property
     def source_hash(self) -> str:
-        """Of the plugin's file and its kind's private files (`_*.py`): part of every cache key."""
-        shared = sorted(self.path.parent.glob("_*.py"))
-        return hashlib.sha256(b"\0".join(path.read_bytes() for path in [self.path, *shared])).hexdigest()
+        """Of the plugin's code and of all that it imports of plugin packages: part of every cache key. Taken once: what
+        is written into a file later is not what runs."""
+        return code_hash(self.module, self.path, _homes(entries()))
 
     def load(self) -> type[Plugin]:
-        """Import the module and return its one plugin class."""
+        """Import the module and return its one plugin class; a BenchError says what is wrong with the file, a
+        MissingError which package it lacks."""
         try:
             module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
@@ -86,8 +77,7 @@ class Entry:
             raise
         except BaseException as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
             raise self._broken("cannot be imported", error) from error
-        contracts = importlib.import_module("llmemb_bench.contracts")
-        contract = getattr(contracts, contracts.CONTRACTS[self.kind])
+        contract = KINDS[self.kind].load_contract()
         found = [
             member
             for member in vars(module).values()
@@ -99,7 +89,7 @@ class Entry:
                 where=str(self.path),
                 fix="keep one plugin a file; the file's name is the plugin's",
             )
-        plugin = cast("type[Plugin]", found[0])
+        plugin: type[Plugin] = found[0]
         try:
             plugin.config_type()
         except Exception as error:
@@ -126,16 +116,18 @@ def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
 
 def extra_of(package: str) -> str | None:
     """The smallest extra of this distribution that brings an importable package."""
-    brought: dict[str, set[str]] = {}
-    for requirement in metadata.requires("llmemb-bench") or []:
-        name, _, marker = requirement.partition(";")
-        distribution = re.split(r"[^\w.-]", name.strip())[0]
-        extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
-        if extra:
-            importable = _IMPORT_NAMES.get(distribution, distribution.replace("-", "_"))
-            brought.setdefault(extra[1], set()).add(importable)
+    about = metadata.metadata(OURS)
+    needed = [Requirement(line) for line in about.get_all("Requires-Dist") or []]
+    brought = {
+        extra: {_importable(one.name) for one in needed if one.marker and one.marker.evaluate({"extra": extra})}
+        for extra in about.get_all("Provides-Extra") or []
+    }
     fitting = [extra for extra, packages in brought.items() if package in packages]
     return min(fitting, key=lambda extra: len(brought[extra]), default=None)
+
+
+def _importable(distribution: str) -> str:
+    return _IMPORT_NAMES.get(distribution, distribution.replace("-", "_"))
 
 
 def roots_of(package: str) -> list[Path]:
@@ -198,10 +190,15 @@ def entries() -> tuple[Entry, ...]:
     return tuple(sorted(found, key=lambda entry: (order.index(entry.kind), entry.name, entry.origin)))
 
 
+@cache
+def _homes(known: tuple[Entry, ...]) -> dict[str, list[Path]]:
+    """Folders of the packages that plugins lie in, whole: what stands beside the folders of kinds counts too."""
+    return {top: roots_of(top) for top in {entry.module.partition(".")[0] for entry in known}}
+
+
 def kind_of(word: str) -> str:
     """The kind that a word means, in singular or plural; raises SpecError with a suggestion."""
-    contracts: dict[str, str] = importlib.import_module("llmemb_bench.contracts").CONTRACTS
-    meant = {kind: kind for kind in KINDS} | {contract.lower(): kind for kind, contract in contracts.items()}
+    meant = {kind: kind for kind in KINDS} | {kind.singular.lower(): kind.name for kind in KINDS.values()}
     if word.lower() not in meant:
         raise SpecError(f"no kind of plugin is called '{word}'", fix=suggestion(word.lower(), list(KINDS)))
     return meant[word.lower()]
@@ -219,7 +216,7 @@ def suggestion(word: str, known: list[str]) -> str:
 
 
 def find(kind: str, name: str) -> Entry:
-    """The entry that a spec names; unknown and doubled names are errors."""
+    """The entry that a spec names; an unknown or doubled name is a SpecError."""
     matches = [entry for entry in entries() if (entry.kind, entry.name) == (kind, name)]
     if not matches:
         raise unknown(name, kind)

@@ -6,12 +6,11 @@ import keyword
 import re
 from pathlib import Path
 
-from llmemb_bench.contracts import CONTRACTS
 from llmemb_bench.errors import MissingError, SpecError
+from llmemb_bench.kinds import KINDS
 from llmemb_bench.projects import name_of, packages_around, project_of
 from llmemb_bench.registry import entries, kind_of, packages, roots_of
 
-SKELETONS = Path(__file__).parent / "skeletons"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
@@ -51,10 +50,10 @@ def _package_here(kind: str, name: str) -> Path:
 
 def _skeleton(kind: str, name: str) -> str:
     """The skeleton under its new name; a class is never called like one that it uses."""
-    text = (SKELETONS / f"{kind}.py").read_text(encoding="utf-8")
+    text, contract = KINDS[kind].skeleton_text(), KINDS[kind].singular
     title = "".join(part.capitalize() for part in name.split("_"))
     if re.search(rf"\b{title}\b", text):
-        title += CONTRACTS[kind] if title != CONTRACTS[kind] else "Plugin"
+        title += contract if title != contract else "Plugin"
     return text.replace("Skeleton", title).replace("skeleton", name)
 
 

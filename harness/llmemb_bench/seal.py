@@ -6,12 +6,13 @@ its size, time and inode stand for it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+
+from llmemb_bench.hashing import hash_of
 
 SEAL = "seal.json"
 FORM = 1
@@ -21,7 +22,7 @@ FORM = 1
 def seal(folder: Path) -> None:
     """Write down what each file of a folder is."""
     files = {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": hash_of(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / SEAL
     }
@@ -78,10 +79,4 @@ def _of_file(folder: Path, name: str, size: int, sha256: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _known_sha256(path: Path, size: int, changed: int, inode: int) -> str:
-    return sha256_of(path)
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_of(path)

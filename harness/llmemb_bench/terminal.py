@@ -9,10 +9,13 @@ import json
 import os
 import re
 import unicodedata
+from collections.abc import Container
 from typing import Any
 
 import typer
+from rich.box import HEAVY_HEAD
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -61,9 +64,38 @@ class _Seen(Console):
         return super().render_str(shown(text, keep="\n"), **options)
 
 
+WIDTH = 180
+"""Of tables that do not go to a terminal: in a file or a pipe."""
+
+
 def console(width: int | None = None, *, err: bool = False) -> Console:
     """Where tables go; `width` where they do not go to a terminal and COLUMNS says none."""
     made = _Seen(stderr=err, markup=False, emoji=False)
     if width is not None and not made.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
         made.width = width
+    return made
+
+
+def tables() -> Console:
+    """Where tables go: as wide as the terminal or COLUMNS says, else WIDTH."""
+    return console(WIDTH)
+
+
+def table(
+    *headings: str,
+    right: Container[str] = (),
+    folded: Container[str] = (),
+    title: str | None = None,
+    boxed: bool = False,
+) -> Table:
+    """A table whose cells keep to one line, but for those of `folded` columns; `right` ones hold numbers."""
+    made = Table(title=title, title_justify="left", box=HEAVY_HEAD if boxed else None, pad_edge=boxed)
+    for heading in headings:
+        is_folded = heading in folded
+        made.add_column(
+            heading,
+            no_wrap=not is_folded,
+            overflow="fold" if is_folded else "ellipsis",
+            justify="right" if heading in right else "left",
+        )
     return made

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import Parts
 from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import rank
+from llmemb_bench.kinds import DatasetChoice
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.spec.frame import Evaluate

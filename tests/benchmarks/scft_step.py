@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from llmemb_bench.data.recdata import Attributes, Items
 from llmemb_bench.registry import find
+from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
-from llmemb_bench.text.gradients import backward
-from llmemb_bench.text.memory import ChunkSize
+from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.scft import TOKENS_A_CHUNK
 from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.text.views import two_views
@@ -42,7 +42,7 @@ def ours(items: Items, views: list[Attributes], dtype: str) -> Callable[[], obje
     def step() -> None:
         encoder.zero_grad()
         tokens = cut(encoder, items, views).tokens
-        backward(encoder, tokens, range(2 * PAIRS), lambda vectors: loss(*vectors.chunk(2)), size)
+        backward_in_chunks(encoder, tokens, range(2 * PAIRS), lambda vectors: loss(*vectors.chunk(2)), size)
 
     return step
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from llmemb_bench.config import LossChoice
 from llmemb_bench.contracts import TextEncoder
+from llmemb_bench.kinds import LossChoice
 from llmemb_bench.registry import find
+from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.encoding import encode_items
-from llmemb_bench.text.gradients import backward
+from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
-from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.settings import HeldOutConfig, ScftConfig
 from products import products
 from test_speed import seconds
@@ -195,7 +195,9 @@ def shares(
 
     def step() -> None:
         encoder.train()
-        backward(encoder, tokens, range(count), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(chunk))
+        backward_in_chunks(
+            encoder, tokens, range(count), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(chunk)
+        )
         _wait(device)
 
     def encoding() -> None:

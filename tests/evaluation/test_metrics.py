@@ -11,11 +11,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from llmemb_bench.config import MetricChoice
 from llmemb_bench.contracts import Metric
-from llmemb_bench.errors import BenchError
+from llmemb_bench.errors import BenchError, SpecError
 from llmemb_bench.evaluation.expectation import gains
 from llmemb_bench.evaluation.measure import metrics_of
+from llmemb_bench.kinds import MetricChoice
 from llmemb_bench.registry import entries
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.frame import Evaluate
@@ -128,19 +128,24 @@ def test_of_a_matrix_over_metrics_the_wrong_one_fails_alone(foreign, run):
     assert "STEPS@5" in ran.out
 
 
+def steps_of_users(results: Path, base: float) -> float:
+    """The mean of `steps` at cut-off 5 over users and the ranks that ties leave open, from the rows of users."""
+    file = next((results / "runs").glob("mine/*/per_user.parquet"))
+    greater, equal = np.array(duckdb.sql(f"select n_greater, n_equal from '{file}'").fetchall()).T
+    expected = [
+        np.mean([base ** (1.0 - rank) if rank <= 5 else 0 for rank in range(above + 1, above + same + 2)])
+        for above, same in zip(greater, equal, strict=True)
+    ]
+    return float(np.mean(expected))
+
+
 def test_a_metric_that_is_named_is_in_the_table_and_in_json(foreign, run, cli, tmp_path):
     assert run("[steps]").code == 0
     assert "STEPS@5" in cli("report", "--results", tmp_path / "results").out
     rows = json.loads(cli("report", "--results", tmp_path / "results", "--format", "json").out)["rows"]
     assert {row["metric"] for row in rows} == {"steps@5"}
-    [file] = (tmp_path / "results" / "runs").glob("mine/*/per_user.parquet")
-    greater, equal = np.array(duckdb.sql(f"select n_greater, n_equal from '{file}'").fetchall()).T
-    expected = [
-        np.mean([0.5 ** (rank - 1) if rank <= 5 else 0 for rank in range(above + 1, above + same + 2)])
-        for above, same in zip(greater, equal, strict=True)
-    ]
     [mean] = [row["mean"] for row in rows if row["bucket"] == "overall"]
-    assert mean == pytest.approx(np.mean(expected))
+    assert mean == pytest.approx(steps_of_users(tmp_path / "results", 2.0))
 
 
 def test_a_spec_without_metrics_measures_hit_rate_and_ndcg_whatever_is_installed(foreign):
@@ -152,6 +157,28 @@ def test_one_metric_with_two_settings_is_two_metrics(foreign):
     found = metrics_of(Evaluate(cutoffs=[2], metrics=choices))
     assert list(found) == ["steps@2", "steps(base=4.0)@2", "hr@2"]
     assert gains(*found["steps(base=4.0)@2"]).tolist() == [1.0, 0.25]
+
+
+def test_a_metric_has_one_name_whatever_stands_beside_it_and_however_it_is_written(foreign):
+    def named(*settings: dict[str, float]) -> list[str]:
+        chosen = [MetricChoice("steps", given) for given in settings]
+        return list(metrics_of(Evaluate(cutoffs=[2], metrics=chosen)))
+
+    assert named({"base": 4.0}) == named({"base": 4}) == ["steps(base=4.0)@2"]
+    assert named({}) == named({"base": 2.0}) == ["steps@2"]
+    with pytest.raises(SpecError, match="the metric steps stands twice"):
+        named({}, {"base": 2.0})
+
+
+def test_two_settings_of_one_metric_are_two_numbers_in_a_run_and_in_reports(foreign, run, cli, tmp_path):
+    assert run("[steps, {use: steps, base: 4.0}]").code == 0
+    assert run("[{use: steps, base: 8.0}]").code == 0  # another run of the same cell: its number is not the first's
+    rows = json.loads(cli("report", "--results", tmp_path / "results", "--format", "json").out)["rows"]
+    means = {row["metric"]: row["mean"] for row in rows if row["bucket"] == "overall"}
+    assert means.keys() == {"steps@5", "steps(base=4.0)@5", "steps(base=8.0)@5"}
+    for base in (2.0, 4.0, 8.0):
+        name = "steps@5" if base == 2 else f"steps(base={base})@5"
+        assert means[name] == pytest.approx(steps_of_users(tmp_path / "results", base))
 
 
 def test_an_empty_list_of_metrics_is_refused(run):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 from conftest import ROOT
 from llmemb_bench.config import SpecPath
 from llmemb_bench.errors import BenchError, MissingError, SpecError
+from llmemb_bench.hashing import digest
 from llmemb_bench.registry import find
 from llmemb_bench.spec.cells import load_cells
-from llmemb_bench.spec.resolve import digest, resolve
+from llmemb_bench.spec.resolve import resolve
 from llmemb_bench.spec.schema import spec_schema
 from llmemb_bench.spec.source import parse, read
 
@@ -132,6 +135,33 @@ def test_the_matrix_is_a_product_and_seeds_multiply_it(tmp_path):
         (backbone, f"id_only (epochs={epochs})") for backbone in ("sasrec", "gru4rec") for epochs in (3, 4)
     }
     assert len({cell.folder for cell in cells}) == 8
+
+
+def test_two_hundred_cells_are_checked_in_a_second_or_so(tmp_path):
+    text = BASE + (
+        "matrix:\n  recommender.backbone: [{use: sasrec, dim: 8}, gru4rec, bert4rec, hstu, fmlp]\n"
+        "  recommender.objective: [bce, cross_entropy, gbce, sampled_softmax]\n"
+        f"  recommender.train.epochs: {list(range(1, 11))}\n"
+    )
+    timed = (
+        "import sys, time, pathlib; from llmemb_bench.spec.cells import load_cells; path = pathlib.Path(sys.argv[1])\n"
+        "load_cells(path); begin = time.process_time(); cells = load_cells(path)\n"
+        "print(len(cells), time.process_time() - begin)"
+    )  # in a process of its own: here, every call has its types checked
+    ran = subprocess.run(
+        [sys.executable, "-c", timed, write(tmp_path, text)], capture_output=True, text=True, check=True
+    )
+    count, seconds = ran.stdout.split()
+    assert (int(count), float(seconds) < 2) == (200, True)
+
+
+def test_a_checked_choice_has_its_settings_made_once(tmp_path):
+    (cell,) = load_cells(write(tmp_path, BASE))
+    backbone = cell.spec.recommender.backbone
+    assert backbone.config is cell.spec.model_copy().recommender.backbone.config
+    assert type(backbone.config) is backbone.plugin.config_type()
+    monitor = cell.spec.recommender.train.monitor  # a default, which no spec wrote
+    assert monitor.config is monitor.config
 
 
 def test_settings_tell_apart_two_uses_of_one_plugin(tmp_path):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from llmemb_bench.config import EncoderChoice, LossChoice
 from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
 from llmemb_bench.data.recdata import Items, Prompt
+from llmemb_bench.kinds import EncoderChoice, LossChoice
 from llmemb_bench.registry import find
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.text.encoding import build_encoder, encode_items

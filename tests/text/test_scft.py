@@ -16,17 +16,18 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from llmemb_bench.config import Config, EncoderChoice, LossChoice
+from llmemb_bench.config import Config
 from llmemb_bench.contracts import Loss, Tokens
 from llmemb_bench.data.recdata import Items, Prompt
 from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.kinds import EncoderChoice, LossChoice
 from llmemb_bench.registry import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.adapter import LOG, tune_and_save
+from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.encoding import encode_items
-from llmemb_bench.text.gradients import _Batch, backward
+from llmemb_bench.text.gradients import _Batch, backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
-from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.settings import HeldOutConfig, ScftConfig
 from llmemb_bench.text.views import alike, two_views
@@ -60,7 +61,7 @@ def gradient_of(made, chunk: int, name: str = "info_nce", graphs: int = 1) -> di
     views = two_views(items, range(12), [augmentation()], np.random.default_rng(0))
     tokens, objective = made.tokenize([items.text(view) for view in views]), loss(name)
     made.train()
-    backward(made, tokens, range(24), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(chunk, graphs))
+    backward_in_chunks(made, tokens, range(24), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(chunk, graphs))
     found = {name: weight.grad.clone() for name, weight in made.named_parameters() if weight.requires_grad}
     return found | {f"loss.{name}": weight.grad.clone() for name, weight in objective.named_parameters()}
 
@@ -414,7 +415,8 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from llmemb_bench.config import Config, EncoderChoice, LossChoice
+from llmemb_bench.config import Config
+from llmemb_bench.kinds import EncoderChoice, LossChoice
 from llmemb_bench.contracts import Loss, Tokens
 from llmemb_bench.registry import find
 from llmemb_bench.testing.case import small_items

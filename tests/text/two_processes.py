@@ -16,9 +16,9 @@ from llmemb_bench.contracts import TextEncoder
 from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.stages.together import filling_together
 from llmemb_bench.testing.case import small_items
+from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.encoding import encode_items
-from llmemb_bench.text.gradients import backward
-from llmemb_bench.text.memory import ChunkSize
+from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.views import two_views
 from llmemb_bench.world import end, leave, world
@@ -39,7 +39,7 @@ def gradient(folder: Path) -> dict[str, torch.Tensor]:
         assert_is_spread(made)
     views = two_views(items, range(11), [augmentation()], np.random.default_rng(0))
     tokens, objective = made.tokenize([items.text(view) for view in views]), loss("soft_clip")
-    backward(made.train(), tokens, range(22), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(60))
+    backward_in_chunks(made.train(), tokens, range(22), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(60))
     found = {name: weight.grad for name, weight in made.named_parameters() if weight.requires_grad}
     return found | {"temperature": objective.temperature.grad}
 

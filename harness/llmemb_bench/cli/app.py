@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from llmemb_bench import __version__, progress
@@ -29,8 +28,9 @@ from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
 from llmemb_bench.config import typed
 from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
-from llmemb_bench.registry import KINDS, OURS, Entry, entries, kind_of, unknown, unreachable
-from llmemb_bench.terminal import console, say, shown
+from llmemb_bench.kinds import KINDS
+from llmemb_bench.registry import OURS, Entry, entries, kind_of, unknown, unreachable
+from llmemb_bench.terminal import say, shown, table, tables
 
 app = typer.Typer(
     name="llmemb-bench",
@@ -139,11 +139,11 @@ def report(
 
 
 def _print_report(results: Path, experiments: list[str], seeds: list[int]) -> None:
-    """The tables, as wide as the terminal or COLUMNS says; 180 columns wide in a file or a pipe."""
+    """The tables, never narrower than they can be read."""
     from llmemb_bench.report.rows import read_rows
     from llmemb_bench.report.tables import NARROWEST, print_tables
 
-    seen = console(180)
+    seen = tables()
     seen.width = max(seen.width, NARROWEST)
     print_tables(read_rows(results, experiments, seeds), seen)
 
@@ -159,15 +159,14 @@ def list_(
     check: Annotated[bool, typer.Option("--check", help="Import each one and show what is broken.")] = False,
 ) -> None:
     """List plugins; without --check nothing is imported."""
-    table, listed = Table(box=None, pad_edge=False), _listed(kind)
-    for heading in ("KIND", "NAME", "ORIGIN", "WHAT IT IS"):
-        table.add_column(heading, no_wrap=heading != "WHAT IT IS")
+    listed = _listed(kind)
+    printed = table("KIND", "NAME", "ORIGIN", "WHAT IT IS", folded={"WHAT IT IS"})
     errors = {entry: _import_error(entry) if check else "" for entry in listed}
     for entry, error in errors.items():
         origin = "" if entry.origin == OURS else entry.origin
         what = Text.assemble(("BROKEN", "red"), f" {shown(error)}") if error else entry.summary
-        table.add_row(entry.kind, entry.name, origin, what)
-    console(200).print(table)
+        printed.add_row(entry.kind, entry.name, origin, what)
+    tables().print(printed)
     if check:
         _tell_checked(listed, sum(bool(error) for error in errors.values()))
 
@@ -208,10 +207,10 @@ def show(
     name: Annotated[str, typer.Argument(help="A plugin's name, or KIND/NAME.", metavar="NAME")],
 ) -> None:
     """Show a plugin's settings: type, default, meaning and origin."""
-    from llmemb_bench.report.settings import print_plugin
+    from llmemb_bench.cli.show import print_plugin
 
     for entry in _named(name):
-        print_plugin(entry, console(160))
+        print_plugin(entry, tables())
 
 
 @app.command()

@@ -11,7 +11,7 @@ import typer
 from llmemb_bench import progress
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Sets
 from llmemb_bench.errors import Exit, MissingError
-from llmemb_bench.terminal import console, say
+from llmemb_bench.terminal import say, tables
 
 if TYPE_CHECKING:
     from llmemb_bench.spec.check import DataPart
@@ -52,18 +52,15 @@ def fetch(
     """Download the official files into the folder that `path` names, if their terms allow it."""
     progress.show(progress_)
     from llmemb_bench.config import SpecPath
-    from llmemb_bench.contracts import Dataset
     from llmemb_bench.data import fetch as fetching
-    from llmemb_bench.spec.check import configure
 
     choice = _named(name, set_).dataset
-    plugin, config = configure(Dataset, choice)
-    downloads = plugin.downloads(config)
-    folder = getattr(config, "path", None)
+    downloads = choice.config.downloads()
+    folder = getattr(choice.config, "path", None)
     if not downloads or not isinstance(folder, SpecPath):
-        raise MissingError(f"'{choice.use}' has nothing that may be downloaded for you", fix=plugin.obtain)
+        raise MissingError(f"'{choice.use}' has nothing that may be downloaded for you", fix=choice.plugin.obtain)
     target = folder.resolve()
-    for line in (*(download.url for download in downloads), f"terms: {plugin.licence}", f"into: {target}"):
+    for line in (*(download.url for download in downloads), f"terms: {choice.plugin.licence}", f"into: {target}"):
         say(line, err=True)
     if not yes and not (sys.stdin.isatty() and typer.confirm("Do you accept the terms and download?", err=True)):
         raise MissingError("nothing was downloaded", fix="read the terms, then add --yes")
@@ -136,8 +133,8 @@ def describe(
         }
         typer.echo(json.dumps(told, indent=1, allow_nan=False))
     else:
-        title = " ".join(filter(None, [choice.use, type(dataset).variant(dataset.config), part.split.label]))
-        print_facts(title, facts, known, console(140))
+        title = " ".join(filter(None, [choice.use, choice.config.variant(), part.split.label]))
+        print_facts(title, facts, known, tables())
     for line in warnings(dataset, made):
         progress.alert(f"warning: {line}")
     if different := differences(facts, known):

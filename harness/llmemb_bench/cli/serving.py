@@ -11,7 +11,7 @@ from llmemb_bench import progress
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, RemoteCode, Results, begin
 from llmemb_bench.config import typed
 from llmemb_bench.errors import SpecError
-from llmemb_bench.terminal import as_json, console, say
+from llmemb_bench.terminal import as_json, say, tables
 
 Run = Annotated[
     str,
@@ -65,7 +65,7 @@ def recommend(
         if format_ == "json":
             typer.echo(as_json(serving.as_json(found)))
         else:
-            serving.print_recommended(found, console(160))
+            serving.print_recommended(found, tables())
 
 
 def export(

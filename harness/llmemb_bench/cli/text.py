@@ -18,7 +18,7 @@ from llmemb_bench.cli.options import (
     begin,
 )
 from llmemb_bench.config import typed
-from llmemb_bench.terminal import as_json, console, say
+from llmemb_bench.terminal import as_json, say, tables
 
 
 def embed(
@@ -71,4 +71,4 @@ def neighbours(
     if format_ == "json":
         typer.echo(as_json(near.as_json(found)))
     else:
-        near.print_neighbourhoods(found, console(160))
+        near.print_neighbourhoods(found, tables())

@@ -15,8 +15,10 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmemb_bench.contracts.backbone import Backbone as Backbone
@@ -63,85 +65,11 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.text import Tokens as Tokens
     from llmemb_bench.contracts.text import TorchPlugin as TorchPlugin
 
-_FILES = {
-    "backbone": (
-        "Backbone",
-        "BackboneConfig",
-        "Depth",
-        "by_group",
-    ),
-    "batch": (
-        "Batch",
-        "Histories",
-        "Negatives",
-        "Sampling",
-        "Wanted",
-    ),
-    "dataset": (
-        "UNFILTERED",
-        "Dataset",
-        "DatasetConfig",
-        "Described",
-        "Download",
-        "Figures",
-        "FilesConfig",
-    ),
-    "metric": ("Metric",),
-    "objective": (
-        "Objective",
-        "weighted_mean",
-    ),
-    "phase": (
-        "Batches",
-        "Phase",
-    ),
-    "plugin": ("CellFacts", "Plugin"),
-    "recommender": (
-        "Fitted",
-        "Method",
-        "Need",
-        "Parts",
-        "Trained",
-        "Upstream",
-        "VectorMethod",
-    ),
-    "similarity": (
-        "Cosine",
-        "Dot",
-        "Similarity",
-    ),
-    "task": (
-        "Cloze",
-        "NextItem",
-        "Reading",
-        "Task",
-    ),
-    "text": (
-        "Augmentation",
-        "Encoder",
-        "Loss",
-        "TextEncoder",
-        "Tokens",
-        "TorchPlugin",
-    ),
-}
 
-
-def __getattr__(name: str) -> object:
-    for file, names in _FILES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{file}"), name)
+def __getattr__(name: str) -> Any:
+    """What a file of this folder defines; found by its source, so that no other file is imported."""
+    defined = re.compile(rf"^(?:class |def )?{re.escape(name)}\b(?:[(:]| = )", re.MULTILINE)
+    for path in sorted(Path(__file__).parent.glob("[!_]*.py")) if name.isidentifier() and name[0] != "_" else ():
+        if defined.search(path.read_text(encoding="utf-8")):
+            return getattr(import_module(f"{__name__}.{path.stem}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-
-
-CONTRACTS = {
-    "datasets": "Dataset",
-    "encoders": "Encoder",
-    "augmentations": "Augmentation",
-    "losses": "Loss",
-    "backbones": "Backbone",
-    "methods": "Method",
-    "objectives": "Objective",
-    "metrics": "Metric",
-}
-"""Kind (the folder's name) to the class that its plugins derive from."""

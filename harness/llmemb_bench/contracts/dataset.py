@@ -69,6 +69,14 @@ class DatasetConfig(Config):
     memory_limit: Annotated[str, _SIZE, MACHINE] = "400MB"
     """What DuckDB may hold in memory while preparing; the rest spills to disk, beside the cache."""
 
+    def variant(self) -> str:
+        """What tells two uses of a dataset apart in a report, for example the category."""
+        return ""
+
+    def downloads(self) -> Sequence[Download]:
+        """What `data fetch` may download into the folder that `path` names; nothing where the terms forbid it."""
+        return []
+
     def prompt(self) -> Prompt:
         """How an item's attributes become a text."""
         return Prompt(self.instruction, self.phrase, self.phrases, self.separator)
@@ -159,11 +167,6 @@ class Dataset(Plugin):
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
 
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        """What tells two uses of this plugin apart in a report, for example the category."""
-        return ""
-
     @abstractmethod
     def files(self) -> Sequence[Path]:
         """The raw files that the relations read; a missing one is a MissingError."""
@@ -190,11 +193,6 @@ class Dataset(Plugin):
         `item`, `time`, `rating` or `fold`, in words; for errors. Unless a dataset knows better: its first file."""
         return str(next(iter(self.files()), "dataset")), ""
 
-    @classmethod
-    def downloads(cls, config: Config) -> Sequence[Download]:
-        """What `data fetch` may download into the folder that `path` names; nothing where the terms forbid it."""
-        return []
-
     def known(self) -> Figures | None:
         """The figures to expect, if these are a known version under known settings."""
         return next((known for known in self.figures if self._has(UNFILTERED | dict(known.settings))), None)
@@ -203,7 +201,8 @@ class Dataset(Plugin):
         return all(getattr(self.config, name) == value for name, value in settings.items())
 
     def raw(self, folder: Path, *names: str) -> Path:
-        """The first of these files that exists in `folder` (or, as `*/NAME`, in one below); else how to get it."""
+        """The first of these files that exists in `folder` (or, as `*/NAME`, in one below); else a MissingError that
+        says how to get it."""
         below = sorted(folder.iterdir()) if folder.is_dir() else []
         for name in names:
             inside = name.removeprefix("*/")

@@ -30,11 +30,8 @@ class Plugin(ABC):
 
     @classmethod
     def config_type(cls) -> type[Config]:
-        """The settings class: what the plugin annotates `config` with."""
-        for owner in cls.__mro__:
-            if "config" in inspect.get_annotations(owner):
-                return _annotated_config(owner)
-        raise TypeError(f"{cls.__name__} does not annotate `config`")
+        """The settings class: what the plugin annotates `config` with; a TypeError where that is none."""
+        return _config_type(cls)
 
     @classmethod
     def refuses(cls, config: Config, facts: CellFacts) -> Sequence[Problem]:
@@ -49,6 +46,14 @@ class Plugin(ABC):
 
 
 @cache
+def _config_type(plugin: type) -> type[Config]:
+    """Reading annotations costs a millisecond, and a spec of many cells asks thousands of times."""
+    for owner in plugin.__mro__:
+        if "config" in inspect.get_annotations(owner):
+            return _annotated_config(owner)
+    raise TypeError(f"{plugin.__name__} does not annotate `config`")
+
+
 def _annotated_config(owner: type) -> type[Config]:
     from typing import get_type_hints
 

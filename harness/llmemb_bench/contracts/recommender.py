@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import BackboneChoice, Config, MethodChoice
+from llmemb_bench.config import Config
 from llmemb_bench.contracts.backbone import Backbone, padded
 from llmemb_bench.contracts.batch import Batch, Histories, Wanted
 from llmemb_bench.contracts.phase import Phase
@@ -29,6 +29,7 @@ from llmemb_bench.contracts.text import TorchPlugin
 from llmemb_bench.data.split import Split
 from llmemb_bench.errors import SpecError
 from llmemb_bench.ids import PAD, mask_id
+from llmemb_bench.kinds import BackboneChoice, MethodChoice
 
 ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
 

@@ -27,8 +27,8 @@ Read = Callable[[int], bytes]
 def unpack(archive: Path, folder: Path) -> list[Path]:
     """Put every file of a .zip or .tar(.gz) into a folder; all of it or nothing.
 
-    Refused: names that lead outside the folder, links and devices, and more bytes than any such data set has.
-    Bytes are counted as they come out, because what an archive says of itself may be wrong.
+    A DataError refuses names that lead outside the folder, links and devices, and more bytes than any such data set
+    has. Bytes are counted as they come out, because what an archive says of itself may be wrong.
     """
     budget = min(MOST_BYTES, max(SMALL, HIGHEST_RATIO * archive.stat().st_size))
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as room:

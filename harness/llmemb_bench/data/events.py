@@ -38,7 +38,7 @@ class Ordered:
 
 
 def order_events(db: DuckDBPyConnection, dataset: Dataset) -> Ordered:
-    """Read, check, filter, order and number the events of a dataset."""
+    """Read, check, filter, order and number the events of a dataset; a DataError where none is there or left."""
     config = dataset.config
     given = dataset.events(db)
     relations = [given] if isinstance(given, DuckDBPyRelation) else given
@@ -64,7 +64,7 @@ def order_events(db: DuckDBPyConnection, dataset: Dataset) -> Ordered:
 
 
 def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
-    """Refuse a relation that lacks a column; the error names what there is."""
+    """A DataError where a relation lacks a column; it names what there is."""
     for column in wanted:
         if column not in found:
             raise DataError(f"no column '{column}'", where=where, fix=suggestion(column, list(found)))

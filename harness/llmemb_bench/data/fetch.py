@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import re
 import shutil
@@ -217,12 +216,6 @@ class _Pace:
         if self.received < SLOWEST * elapsed:
             raise TimeoutError(f"the server sent {self.received:,} bytes in {elapsed:.0f} seconds")
         self.since, self.received = time.monotonic(), 0
-
-
-def hash_of(path: Path, name: str = "sha256") -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
 
 
 def read_sums(folder: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from llmemb_bench import progress
+from llmemb_bench import progress, sql
 from llmemb_bench.contracts import Download
 from llmemb_bench.data.fetch import fetch
 from llmemb_bench.data.raw import UNREADABLE
@@ -47,5 +47,4 @@ def _install(db: DuckDBPyConnection, name: str) -> None:
                 plain.write_bytes(file.read(MOST_BYTES))
         except UNREADABLE as error:
             raise DataError(f"is no gzip file: {error}", where=url, fix="run the command again") from error
-        quoted = str(plain).replace("'", "''")
-        db.execute(f"install '{quoted}'")
+        db.execute(f"install {sql.literal(plain)}")

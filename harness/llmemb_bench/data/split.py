@@ -53,7 +53,8 @@ class Split:
 
     @cached_property
     def parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """[users] events before the validation part, and before the test part."""
+        """[users] events before the validation part, and before the test part; a SpecError where `by: file` finds
+        no split in the files."""
         match self.config.by:
             case "last_two":
                 long = self.lengths >= SHORTEST
@@ -71,7 +72,8 @@ class Split:
 
     @cached_property
     def cuts(self) -> tuple[int, int]:
-        """When validation and test start, in the data's unit, for a split by time."""
+        """When validation and test start, in the data's unit, for a split by time; a SpecError where there are no
+        times."""
         if self.data.time_unit == "order":
             raise SpecError("these data have no times", where="split.by", fix="by: last_two")
         if self.config.validation_from and self.config.test_from:

@@ -109,11 +109,9 @@ class StringsWriter:
 class ArrayWriter:
     """Writes a one-dimensional .npy file whose length is known only at the end."""
 
-    _HEADER = 128
-
     def __init__(self, path: Path, dtype: type[np.generic]) -> None:
         self._file, self._dtype, self._length = path.open("wb"), np.dtype(dtype), 0
-        self._file.write(b"\0" * self._HEADER)
+        self._write_header()
 
     def append(self, values: NDArray[np.generic]) -> None:
         """Add a block of values."""
@@ -121,9 +119,12 @@ class ArrayWriter:
         self._length += len(values)
 
     def close(self) -> None:
-        """Write the header, which holds the length."""
-        description = f"{{'descr': '{self._dtype.str}', 'fortran_order': False, 'shape': ({self._length},), }}"
+        """Write the header again, which holds the length."""
         self._file.seek(0)
-        prefix = b"\x93NUMPY\x01\x00" + (self._HEADER - 10).to_bytes(2, "little")
-        self._file.write(prefix + description.encode().ljust(self._HEADER - 11) + b"\n")
+        self._write_header()
         self._file.close()
+
+    def _write_header(self) -> None:
+        """NumPy leaves room in it for any length, so that it is as long in the end as it was in the beginning."""
+        about = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._length,)}
+        np.lib.format.write_array_header_1_0(self._file, about)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
+from llmemb_bench import sql
 from llmemb_bench.contracts import Dataset, Described
 from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.strings import StringsWriter
@@ -37,7 +38,7 @@ class Written:
 
 
 def write_texts(db: DuckDBPyConnection, dataset: Dataset, n_items: int, folder: Path) -> Written:
-    """Write `texts`, item by item and attribute by attribute."""
+    """Write `texts`, item by item and attribute by attribute; attributes that are not there are a SpecError."""
     given = dataset.items(db)
     described = Described.of(given) if given is not None else None
     if described is None and dataset.config.attributes:
@@ -125,7 +126,7 @@ def _shown(names: list[str]) -> str:
 
 def _raw(name: str, kind: str, most: int, alias: str) -> str:
     """SQL of a value as one text for `words`: nested ones whole and as JSON, others up to `most` characters."""
-    column = quoted(name)
+    column = sql.identifier(name)
     if SIMPLE_LIST.fullmatch(kind):
         text = f"array_to_string({column}, '{PART}')"
     elif NESTED.fullmatch(kind):
@@ -135,11 +136,6 @@ def _raw(name: str, kind: str, most: int, alias: str) -> str:
     else:
         text = f"{column}::varchar"
     return f"case when ({text})[1] in ('[', '{{') then {text} else left({text}, {most}) end as {alias}"
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _block(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from llmemb_bench.config import MetricChoice
 from llmemb_bench.contracts import Metric
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.data.split import Split, Stage
@@ -13,6 +12,7 @@ from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.buckets import buckets_of, cut_of
 from llmemb_bench.evaluation.expectation import expected, gains, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks
+from llmemb_bench.kinds import MetricChoice
 from llmemb_bench.spec.check import build
 from llmemb_bench.spec.frame import Evaluate
 from llmemb_bench.spec.resolve import resolve
@@ -23,21 +23,29 @@ MAIN = ("hr", "ndcg")
 
 def metrics_of(evaluate: Evaluate) -> dict[str, tuple[Metric, int]]:
     """Name (`hr@10`) to metric and cut-off, each able to tell what every rank is worth: one that is not is a BenchError
-    that names it."""
+    that names it. One that stands twice, with its defaults left out and written down, say, is a SpecError."""
     choices = evaluate.metrics or [MetricChoice(name) for name in MAIN]
-    found = {}
+    found: dict[str, tuple[Metric, int]] = {}
     for choice in choices:
-        metric, others = build(Metric, choice), [other for other in choices if other.use == choice.use]
-        name = choice.use if all(other == choice for other in others) else f"{choice.use}{_settings(choice)}"
+        metric, name = build(Metric, choice), name_of(choice)
+        if f"{name}@{evaluate.cutoffs[0]}" in found:
+            raise SpecError(f"the metric {name} stands twice", where="evaluate.metrics", fix="name each one once")
         for cutoff in evaluate.cutoffs:
             gains(metric, cutoff)
             found[f"{name}@{cutoff}"] = metric, cutoff
     return found
 
 
-def _settings(choice: MetricChoice) -> str:
-    """What tells one metric of a spec from the same one with other settings; nothing where all are left as they are."""
-    return f"({', '.join(f'{key}={value}' for key, value in choice.settings.items())})" if choice.settings else ""
+def name_of(choice: MetricChoice) -> str:
+    """`hr`, or `mine(base=4.0)` with the settings that are not at their defaults: one name is one metric, in any spec,
+    whatever stands beside it there."""
+    fields, settings = type(choice.config).model_fields, resolve(choice.config, machine=False)
+    told = [
+        f"{key}={value}"
+        for key, value in settings.items()
+        if fields[key].is_required() or value != resolve(fields[key].get_default(call_default_factory=True))
+    ]
+    return f"{choice.use}({', '.join(told)})" if told else choice.use
 
 
 def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def _cut_settings(evaluate: Evaluate) -> tuple[str, ...]:
 
 
 def check_size(split: Split, evaluate: Evaluate) -> None:
-    """Refuse what the data are too small for."""
+    """Before any work: no user to evaluate is a DataError, a cut-off beyond the catalogue a SpecError."""
     stages: tuple[Stage, ...] = ("validation", "test")
     for stage in stages:
         if len(split.users(stage)) == 0:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from rich.console import Console
-from rich.table import Table
 
 from llmemb_bench.contracts import Figures
 from llmemb_bench.data.statistics import MEANINGS, Facts
+from llmemb_bench.terminal import table
 
 CLOSE = 1e-9
 
@@ -33,22 +33,19 @@ def _same(found: int | float | str | None, expected: int | float) -> bool:
 def print_facts(name: str, facts: dict[str, Facts], known: Figures | None, console: Console) -> None:
     """One table, a section after another; a figure that differs from the known one is red."""
     expected = expected_of(known)
-    table = Table(title=name, title_justify="left")
-    table.add_column("statistic")
-    table.add_column("here", justify="right")
-    if known is not None:
-        table.add_column(known.source, justify="right")
-    table.add_column("meaning", overflow="fold")
+    numbers = ["here"] if known is None else ["here", known.source]
+    headings = ("statistic", *numbers, "meaning")
+    printed = table(*headings, right=numbers, folded=headings, title=name, boxed=True)
     for section, values in facts.items():
-        table.add_section()
+        printed.add_section()
         for statistic, value in values.items():
             row = [f"{section}: {statistic.replace('_', ' ')}", _shown(value)]
             if known is not None:
                 row.append(_shown(expected[statistic]) if statistic in expected else "")
             row.append(MEANINGS.get(statistic, ""))
             differs = statistic in expected and not _same(value, expected[statistic])
-            table.add_row(*row, style="red" if differs else "")
-    console.print(table)
+            printed.add_row(*row, style="red" if differs else "")
+    console.print(printed)
 
 
 def _shown(value: int | float | str | None) -> str:

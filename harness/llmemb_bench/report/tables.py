@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llmemb_bench import terminal
 from llmemb_bench.evaluation.cut import Cut
 from llmemb_bench.report.choice import searches_of, undecided
 from llmemb_bench.report.layout import SHOWN_BUCKETS, Layout, layouts
@@ -70,7 +71,7 @@ def _table(rows: list[Row], layout: Layout, metrics: Sequence[str]) -> Table:
     columns = [(metric, bucket) for metric in metrics for bucket in layout.buckets]
     cells = {(row.line, row.metric, row.bucket): row for row in rows}
     lines = {row.line: row for row in rows if row.metric in metrics}
-    table = Table()
+    table = terminal.table(boxed=True)
     for heading in layout.names:
         table.add_column(heading, no_wrap=not layout.folded, overflow="fold")
     validation = ["validation"] if layout.validation else []

@@ -22,8 +22,9 @@ from llmemb_bench.cache import new_folder
 from llmemb_bench.contracts import VectorMethod
 from llmemb_bench.errors import MissingError, SpecError
 from llmemb_bench.evaluation.buckets import head_items, item_counts
+from llmemb_bench.parquet import ParquetRows, parquet
 from llmemb_bench.progress import track
-from llmemb_bench.serving.files import ParquetRows, TensorRows, parquet
+from llmemb_bench.serving.files import TensorRows
 from llmemb_bench.serving.load import LoadedRun
 from llmemb_bench.serving.scoring import Histories, best_of, scores_at_once, states_of
 from llmemb_bench.spec.resolve import resolve
@@ -60,7 +61,7 @@ class Exported:
 
 
 def refuse_occupied(output: Path) -> None:
-    """Before any work: a file, or a folder that holds anything but an older export."""
+    """Before any work: a file, or a folder that holds anything but an older export, is a SpecError."""
     fix = "name a new folder"
     if output.exists() and not output.is_dir():
         raise SpecError(f"'{output}' is a file", where="--output", fix=fix)
@@ -78,7 +79,8 @@ def _is_export(manifest: Path) -> bool:
 
 
 def export(run: LoadedRun, output: Path, count: int) -> Exported:
-    """Write the folder; an older export in its place is replaced when the new one is whole."""
+    """Write the folder; an older export in its place is replaced when the new one is whole; a MissingError where
+    it cannot be written."""
     with torch.no_grad():
         run.method.begin_ranking()
         vectors = _item_vectors(run)
@@ -145,7 +147,7 @@ def _write_items(run: LoadedRun, folder: Path, vectors: NDArray[np.float32] | No
                 "training_events": popularity[block],
                 "bucket": bucket[block],
             }
-            rows.append(columns, None if vectors is None else vectors[block])
+            rows.append(columns, None if vectors is None else {"vector": vectors[block]})
     if vectors is not None:
         tensor = TensorRows(folder / "items.safetensors", len(vectors), vectors.shape[1], _about(run))
         tensor.append(vectors)
@@ -167,7 +169,7 @@ def _write_users(run: LoadedRun, folder: Path, dim: int | None, count: int) -> N
             names = np.array(data.user_ids[block], dtype=object)
             _append_top(top, names, items, ids.numpy(), scores.numpy())
             if dim is not None:
-                users.append({"user": names, "events": histories.lengths}, states.float().numpy())
+                users.append({"user": names, "events": histories.lengths}, {"vector": states.float().numpy()})
                 tensor.append(states.float().numpy())
             work.advance(len(names))
 

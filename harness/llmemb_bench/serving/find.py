@@ -14,7 +14,8 @@ SHOWN = 8
 
 
 def find_run(wanted: str, results: Path) -> Path:
-    """A run folder by its path, or by a part of `EXPERIMENT/FOLDER` that only one in `results` has."""
+    """A run folder by its path, or by a part of `EXPERIMENT/FOLDER` that only one in `results` has; a MissingError
+    where none has it, a SpecError where several do."""
     if (expanded(wanted) / MANIFEST).is_file():
         return expanded(wanted)
     known = {

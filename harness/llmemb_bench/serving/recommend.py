@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from llmemb_bench.data.recdata import Attributes, RecData
 from llmemb_bench.data.strings import Strings
@@ -20,7 +19,7 @@ from llmemb_bench.errors import Problem, SpecError
 from llmemb_bench.evaluation.buckets import head_items, item_counts
 from llmemb_bench.serving.load import LoadedRun
 from llmemb_bench.serving.scoring import Histories, best_of
-from llmemb_bench.terminal import shown
+from llmemb_bench.terminal import shown, table
 
 IDS_COMPARED = 20_000
 IDS_SHOWN = 5
@@ -70,7 +69,7 @@ class Recommended:
 
 
 def history_of_user(data: RecData, wanted: str) -> NDArray[np.int32]:
-    """All events of a user of the dataset, by the dataset's own id."""
+    """All events of a user of the dataset, by the dataset's own id; an unknown one is a SpecError."""
     row = next((row for row, user in enumerate(data.user_ids) if user == wanted), None)
     if row is None:
         raise SpecError(f"no user has the id '{wanted}'", where="--user", fix=_near(wanted, data.user_ids))
@@ -78,7 +77,8 @@ def history_of_user(data: RecData, wanted: str) -> NDArray[np.int32]:
 
 
 def history_of_items(data: RecData, given: Sequence[str]) -> NDArray[np.int32]:
-    """Item ids, oldest first; a value that is no item's id as a whole is several with commas between."""
+    """Item ids, oldest first; a value that is no item's id as a whole is several with commas between.
+    Unknown ones are a SpecError."""
     number = {item: place for place, item in enumerate(data.catalogue.ids, start=1)}
     parts = [part for value in given for part in ([value] if value in number else value.split(","))]
     items = [part if part in number else part.strip() for part in parts if part.strip()]
@@ -148,7 +148,7 @@ def print_recommended(found: Recommended, console: Console) -> None:
     notes = f"; the model reads the latest {found.read}" if unread else ""
     console.print(f"{whose}, {len(found.history)} events{notes}", highlight=False)
     earlier = len(found.history) - EVENTS_SHOWN
-    history = _table("", "ITEM", "TITLE")
+    history = table("", "ITEM", "TITLE")
     if earlier > 0:
         history.add_row("", "...", f"{earlier} earlier")
     for event in found.history[-EVENTS_SHOWN:]:
@@ -158,19 +158,13 @@ def print_recommended(found: Recommended, console: Console) -> None:
     if not found.items:
         console.print("nothing is left to recommend: every item is in the history")
         return
-    items = _table("RANK", "ITEM", "BUCKET", "TRAINING EVENTS", "SCORE", "TITLE")
+    items = table(
+        "RANK", "ITEM", "BUCKET", "TRAINING EVENTS", "SCORE", "TITLE", right={"RANK", "TRAINING EVENTS", "SCORE"}
+    )
     for item in found.items:
         cells = (item.bucket, f"{item.training_events:,}", f"{item.score:.4f}", _short(item.title))
         items.add_row(str(item.rank), shown(item.item), *cells)
     console.print(items, highlight=False)
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        right = heading in ("RANK", "TRAINING EVENTS", "SCORE")
-        table.add_column(heading, no_wrap=True, justify="right" if right else "left")
-    return table
 
 
 def _short(text: str, length: int = 80) -> str:

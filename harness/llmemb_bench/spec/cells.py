@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from llmemb_bench.contracts import Dataset, Encoder, Method
 from llmemb_bench.errors import BenchError, Problem, SpecError
+from llmemb_bench.hashing import digest
 from llmemb_bench.registry import suggestion
-from llmemb_bench.spec.check import TextPart, check, configure, part_of
+from llmemb_bench.spec.check import TextPart, check, part_of
 from llmemb_bench.spec.frame import Embeddings, Spec
-from llmemb_bench.spec.resolve import digest, resolve
+from llmemb_bench.spec.resolve import resolve
 from llmemb_bench.spec.source import Document, assign, override, read, relocate
 from llmemb_bench.training.settings import TrainConfig
 
@@ -80,7 +80,7 @@ class Cell:
 
 
 def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
-    """Read, override, expand and check a spec; every problem of every cell is reported at once."""
+    """Read, override, expand and check a spec; a SpecError tells every problem of every cell at once."""
     document = read(path)
     for assignment in sets:
         override(document, assignment)
@@ -174,7 +174,7 @@ def _check_matrix_keys(matrix: dict[str, Any], document: Document) -> None:
 
 def _lacks(spec: Spec, document: Document) -> list[Problem]:
     """What the method needs and the spec does not give."""
-    method, _ = configure(Method, spec.recommender.method)
+    method = spec.recommender.method.plugin
     where = document.place(("recommender", "method"))
     use = spec.recommender.method.use
     wanted = {
@@ -193,8 +193,7 @@ def _lacks(spec: Spec, document: Document) -> list[Problem]:
 
 
 def _untrainable(embeddings: Embeddings, document: Document) -> list[Problem]:
-    encoder, _ = configure(Encoder, embeddings.encoder)
-    if embeddings.scft is None or encoder.trainable:
+    if embeddings.scft is None or embeddings.encoder.plugin.trainable:
         return []
     where = document.place(("embeddings", "scft"))
     return [Problem(where, f"the encoder '{embeddings.encoder.use}' has no weights to tune", "remove 'scft:'")]
@@ -202,7 +201,7 @@ def _untrainable(embeddings: Embeddings, document: Document) -> list[Problem]:
 
 def _without_unused(spec: Spec) -> Spec:
     """A counting method has no encoder, no backbone and no training: its cell must not depend on them."""
-    method, _ = configure(Method, spec.recommender.method)
+    method = spec.recommender.method.plugin
     trained = "training" in method.needs
     recommender = spec.recommender.model_copy(
         update={
@@ -223,8 +222,7 @@ def _labels(spec: Spec, chosen: Mapping[str, Any], document: Document) -> Labels
         "backbone": spec.recommender.backbone,
     }
     names = {part: choice.use if choice else NONE for part, choice in choices.items()}
-    dataset, config = configure(Dataset, spec.dataset)
-    names["dataset"] = "-".join(filter(None, [spec.dataset.use, dataset.variant(config)]))
+    names["dataset"] = "-".join(filter(None, [spec.dataset.use, spec.dataset.config.variant()]))
     for path, value in chosen.items():
         part = next((label for key, label in PARTS.items() if f"{path}.".startswith(f"{key}.")), "method")
         if names[part] == NONE or not _present(spec, path):

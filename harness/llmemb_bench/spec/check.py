@@ -6,24 +6,18 @@ So an error shows one place and one cause, not every branch of a union.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from llmemb_bench.config import (
-    BackboneChoice,
-    Choice,
-    Config,
-    DatasetChoice,
-    EncoderChoice,
-    MethodChoice,
-    ObjectiveChoice,
-)
+from llmemb_bench.config import Choice, Config
 from llmemb_bench.contracts import Plugin
 from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
-from llmemb_bench.registry import find, suggestion
+from llmemb_bench.kinds import DatasetChoice
+from llmemb_bench.registry import suggestion
 from llmemb_bench.spec.frame import Embeddings, Evaluate, Spec
 from llmemb_bench.spec.source import Document, Loc
 from llmemb_bench.spec.words import Described, described, shown, way_out, with_article
@@ -31,18 +25,17 @@ from llmemb_bench.spec.words import Described, described, shown, way_out, with_a
 P = TypeVar("P", bound=Plugin)
 
 
-def configure(contract: type[P], choice: Choice) -> tuple[type[P], Config]:
-    """The plugin class that a checked choice names, and its settings object."""
-    plugin = find(choice.kind, choice.use).load()
+def plugin_of(contract: type[P], choice: Choice[Any, Any]) -> type[P]:
+    """The class that a checked choice names; one that is no subclass of the contract is a TypeError."""
+    plugin = choice.plugin
     if not issubclass(plugin, contract):
         raise TypeError(f"{plugin.__name__} is no {contract.__name__}")
-    return plugin, plugin.config_type().model_validate(dict(choice.settings))
+    return plugin
 
 
-def build(contract: type[P], choice: Choice) -> P:
-    """A plugin that needs nothing but its settings."""
-    plugin, config = configure(contract, choice)
-    made: P = plugin(config)  # type: ignore[call-arg]  # the contract's own __init__ takes the settings alone
+def build(contract: type[P], choice: Choice[Any, Any]) -> P:
+    """A plugin that needs nothing but its settings; of another contract it is a TypeError."""
+    made: P = plugin_of(contract, choice)(choice.config)  # type: ignore[call-arg]  # its own __init__ takes them alone
     return made
 
 
@@ -87,26 +80,26 @@ class TextPart(Config):
     embeddings: Embeddings
 
 
-CHOICES: dict[Loc, type[Choice]] = {
-    ("dataset",): DatasetChoice,
-    ("embeddings", "encoder"): EncoderChoice,
-    ("recommender", "method"): MethodChoice,
-    ("recommender", "backbone"): BackboneChoice,
-    ("recommender", "objective"): ObjectiveChoice,
-}
-"""Where the frame chooses plugins, to check their settings although the frame around them is wrong."""
-
-
 def _choices_in_raw(document: Document) -> Iterator[Problem]:
-    for loc, choice_type in CHOICES.items():
-        value: Any = document.value
-        for key in loc:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        try:
-            choice = choice_type._of(value)
-        except ValueError:
-            continue  # absent, or wrong: the frame says so
+    """What is wrong with the settings of plugins although the frame around them is wrong."""
+    for loc, choice in _raw_choices(Spec, document.value, ()):
         yield from _check_choice(choice, document, loc)
+
+
+def _raw_choices(wanted: Any, value: Any, loc: Loc) -> Iterator[tuple[Loc, Choice[Any, Any]]]:
+    """Where the annotation `wanted` chooses plugins, and what was given there; what is absent or wrong is left out."""
+    if isinstance(wanted, type) and issubclass(wanted, Choice):
+        with suppress(ValueError):  # the frame says so
+            yield loc, wanted._of(value)
+    elif isinstance(wanted, type) and issubclass(wanted, BaseModel):
+        for name, field in wanted.model_fields.items() if isinstance(value, Mapping) else ():
+            yield from _raw_choices(field.annotation, value.get(name), (*loc, name))
+    elif get_origin(wanted) is list:
+        for place, inner in enumerate(value) if isinstance(value, list) else ():
+            yield from _raw_choices(get_args(wanted)[0], inner, (*loc, place))
+    else:
+        for part in get_args(wanted):  # of `Part | None` or Annotated
+            yield from _raw_choices(part, value, loc)
 
 
 def _check_choices(value: object, document: Document, loc: Loc) -> Iterator[Problem]:
@@ -121,9 +114,9 @@ def _check_choices(value: object, document: Document, loc: Loc) -> Iterator[Prob
             yield from _check_choices(inner, document, (*loc, place))
 
 
-def _check_choice(choice: Choice, document: Document, loc: Loc) -> Iterator[Problem]:
+def _check_choice(choice: Choice[Any, Any], document: Document, loc: Loc) -> Iterator[Problem]:
     try:
-        config_type = find(choice.kind, choice.use).load().config_type()
+        config_type = choice.plugin.config_type()
     except MissingError:
         raise  # not the spec's fault
     except BenchError as error:
@@ -132,7 +125,7 @@ def _check_choice(choice: Choice, document: Document, loc: Loc) -> Iterator[Prob
         yield from (Problem(where, problem.finding, problem.fix) for problem in error.problems)
         return
     try:
-        config = config_type.model_validate(dict(choice.settings))
+        config = choice.config
     except ValidationError as error:
         yield from _problems(error, config_type, dict(choice.settings), document, loc)
         return

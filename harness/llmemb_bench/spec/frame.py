@@ -6,21 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from llmemb_bench.config import (
-    MACHINE,
-    WORDS,
-    BackboneChoice,
-    Config,
-    DatasetChoice,
-    EncoderChoice,
-    MethodChoice,
-    MetricChoice,
-    ObjectiveChoice,
-    Protocol,
-    Seed,
-    distinct,
-)
+from llmemb_bench.config import MACHINE, WORDS, Config, Protocol, Seed, distinct
 from llmemb_bench.data.settings import SplitConfig
+from llmemb_bench.kinds import BackboneChoice, DatasetChoice, EncoderChoice, MethodChoice, MetricChoice, ObjectiveChoice
 from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.training.settings import TrainConfig
 

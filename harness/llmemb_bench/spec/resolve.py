@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from llmemb_bench.config import MACHINE, Choice, Config, SpecPath
-from llmemb_bench.registry import find
-
-
-def digest(value: object) -> str:
-    """Hash of a JSON value; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def settings_of(choice: Choice) -> Config:
-    """The settings object of a checked choice."""
-    return find(choice.kind, choice.use).load().config_type().model_validate(dict(choice.settings))
+from llmemb_bench.config import MACHINE, Choice, SpecPath
 
 
 def resolve(value: object, *, machine: bool = True, absolute: bool = False) -> Any:
@@ -29,12 +17,9 @@ def resolve(value: object, *, machine: bool = True, absolute: bool = False) -> A
 
     Without `machine`, settings that no result depends on are left out: what is compared and hashed.
     """
-
-    def plain(inner: object) -> Any:
-        return resolve(inner, machine=machine, absolute=absolute)
-
+    plain = partial(resolve, machine=machine, absolute=absolute)
     if isinstance(value, Choice):
-        return {"use": value.use, **plain(settings_of(value))}
+        return {"use": value.use, **plain(value.config)}
     if isinstance(value, BaseModel):
         fields = type(value).model_fields.items()
         kept = [name for name, about in fields if machine or MACHINE not in about.metadata]
@@ -53,7 +38,7 @@ def walk(value: object) -> Iterator[object]:
     yield value
     inner: list[object] = []
     if isinstance(value, Choice):
-        inner = [settings_of(value)]
+        inner = [value.config]
     elif isinstance(value, BaseModel):
         inner = [getattr(value, name) for name in type(value).model_fields]
     elif isinstance(value, Mapping):
@@ -64,7 +49,7 @@ def walk(value: object) -> Iterator[object]:
         yield from walk(part)
 
 
-def choices_in(value: object) -> list[Choice]:
+def choices_in(value: object) -> list[Choice[Any, Any]]:
     """Every plugin chosen in a value, directly or by another plugin."""
     return [part for part in walk(value) if isinstance(part, Choice)]
 

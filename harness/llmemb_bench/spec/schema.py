@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llmemb_bench.errors import BenchError, told
-from llmemb_bench.registry import KINDS, Entry, entries
+from llmemb_bench.kinds import KINDS
+from llmemb_bench.registry import Entry, entries
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.terminal import say
 
@@ -14,10 +15,10 @@ def spec_schema() -> dict[str, Any]:
     """JSON Schema 2020-12; a plugin that cannot be imported is left out, with a word on stderr."""
     schema = Spec.model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
-    for kind in KINDS:
-        found = [plugin for entry in entries() if entry.kind == kind and (plugin := _plugin(entry, definitions))]
+    for kind in KINDS.values():
+        found = [plugin for entry in entries() if entry.kind == kind.name and (plugin := _plugin(entry, definitions))]
         names = [plugin["properties"]["use"]["const"] for plugin in found]
-        definitions[kind] = {"description": KINDS[kind], "anyOf": [{"enum": names}, *found]}
+        definitions[kind.name] = {"description": kind.does, "anyOf": [{"enum": names}, *found]}
     schema = _with_references(schema)
     definitions = schema["$defs"]
     properties = schema["properties"]

@@ -99,7 +99,7 @@ def _text_of(path: Path) -> str:
 
 
 def parse(text: str, name: str, folder: Path) -> Document:
-    """One YAML document whose top is a mapping; every fault in it is reported at once."""
+    """One YAML document whose top is a mapping; a SpecError tells every fault in it at once."""
     yaml = YAML(typ="safe", pure=True)
     reader = _Reader(yaml, name, folder)
     try:
@@ -223,7 +223,7 @@ def _merge(base: Any, over: Any) -> Any:
 
 
 def override(document: Document, assignment: str) -> None:
-    """Apply one `--set a.b=c`; the value is YAML, relative paths start from the working folder."""
+    """Apply one `--set a.b=c`; the value is YAML, relative paths start from the working folder. Raises SpecError."""
     where = f"--set {_short(assignment, 100)}"
     dotted, equals, text = assignment.partition("=")
     if not (dotted and equals):
@@ -249,7 +249,8 @@ def relocate(document: Document, loc: Loc, where: str) -> None:
 
 
 def assign(top: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
-    """Put a value at a dotted path; a bare plugin name on the way becomes `{use: NAME}`."""
+    """Put a value at a dotted path; a bare plugin name on the way becomes `{use: NAME}`; a value on
+    the way that holds nothing is a SpecError."""
     holder = top
     for key in keys[:-1]:
         inner = holder.get(key)

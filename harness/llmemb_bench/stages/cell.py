@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import Method
 from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.spec.check import configure
+from llmemb_bench.kinds import DatasetChoice
+from llmemb_bench.spec.check import plugin_of
 from llmemb_bench.spec.frame import Embeddings, Evaluate, Recommender, Spec
 from llmemb_bench.spec.resolve import paths_in
 from llmemb_bench.stages.adapter import TunedAdapter
@@ -106,7 +106,7 @@ class Graph:
             name: self._recommender(split, text, needed, evaluate, seed)
             for name, needed in upstream_recommenders(wanted).items()
         }
-        own = text if "text" in configure(Method, wanted.method)[0].needs else None
+        own = text if "text" in plugin_of(Method, wanted.method).needs else None
         return self._one(FittedRecommender(split, own, before, wanted, evaluate, seed))
 
     def _one(self, stage: S) -> S:

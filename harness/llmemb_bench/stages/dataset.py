@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from llmemb_bench import progress
-from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.prepare import load, prepare
 from llmemb_bench.data.recdata import Items, RecData
@@ -15,6 +14,7 @@ from llmemb_bench.data.split import Split
 from llmemb_bench.data.split import Stage as Part
 from llmemb_bench.data.statistics import Facts, describe
 from llmemb_bench.evaluation.candidates import scarcest
+from llmemb_bench.kinds import DatasetChoice
 from llmemb_bench.spec.check import build
 from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.stages.stage import Resources, Shelved, Stage

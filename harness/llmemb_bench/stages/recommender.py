@@ -17,9 +17,8 @@ from llmemb_bench.data.fetch import MismatchError
 from llmemb_bench.errors import DataError, MissingError
 from llmemb_bench.ids import n_rows
 from llmemb_bench.seeds import torch_seed
-from llmemb_bench.spec.check import build, configure
+from llmemb_bench.spec.check import build, plugin_of
 from llmemb_bench.spec.frame import Evaluate, Recommender
-from llmemb_bench.spec.resolve import settings_of
 from llmemb_bench.stages.dataset import Cut
 from llmemb_bench.stages.stage import Resources
 from llmemb_bench.stages.together import MadeTogether
@@ -55,7 +54,7 @@ class FittedRecommender(MadeTogether[Method]):
         super().__init__(split.shelf, settings, [split, *filter(None, [text]), *before.values()])
         self.split, self.text, self.before = split, text, dict(before)
         self.wanted, self.evaluate, self.seed = wanted, evaluate, seed
-        self.method_type, self.config = configure(Method, wanted.method)
+        self.method_type, self.config = plugin_of(Method, wanted.method), wanted.method.config
 
     @property
     def label(self) -> str:
@@ -81,7 +80,7 @@ class FittedRecommender(MadeTogether[Method]):
         return Resources(gpu=True, memory_mb=COPIES * 4 * numbers / 1e6 if known else None)
 
     def _dim(self) -> int:
-        return build(Backbone, self.wanted.backbone).config.dim if self.wanted.backbone else 0
+        return self.wanted.backbone.config.dim if self.wanted.backbone else 0
 
     def filling(self) -> AbstractContextManager[Path | None]:
         return super().filling() if self.is_trained else nullcontext()
@@ -122,7 +121,7 @@ class FittedRecommender(MadeTogether[Method]):
     def _start(self, config: TrainConfig) -> Trained:
         """Where training starts."""
         table, upstream = self._table(), self._fitted()
-        of_backbone = {"recommender.backbone": settings_of(self.wanted.backbone)} if self.wanted.backbone else {}
+        of_backbone = {"recommender.backbone": self.wanted.backbone.config} if self.wanted.backbone else {}
         refuse_huge_weights(lambda: self.built(table, upstream), {"recommender.method": self.config, **of_backbone})
         with torch_seed(self.seed, "initial weights"):
             method = self.built(table, upstream)
@@ -181,7 +180,7 @@ class ServedRecommender(FittedRecommender):
 
 def upstream_recommenders(wanted: Recommender) -> dict[str, Recommender]:
     """The recommenders that a method builds on, by the names that it gives them."""
-    method, config = configure(Method, wanted.method)
+    method, config = plugin_of(Method, wanted.method), wanted.method.config
     return {
         name: wanted.model_copy(update={"method": needed.method, "backbone": needed.backbone or wanted.backbone})
         for name, needed in method.upstream(config).items()

@@ -10,11 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from llmemb_bench.config import DatasetChoice
 from llmemb_bench.contracts import (
-    Backbone,
     CellFacts,
-    Dataset,
     Encoder,
     Fitted,
     Method,
@@ -27,9 +24,10 @@ from llmemb_bench.errors import DataError, Problem, SpecError
 from llmemb_bench.evaluation.candidates import refuse_scarce
 from llmemb_bench.evaluation.measure import check_size, metrics_of
 from llmemb_bench.ids import n_rows
-from llmemb_bench.spec.check import build, configure
+from llmemb_bench.kinds import DatasetChoice
+from llmemb_bench.spec.check import build, plugin_of
 from llmemb_bench.spec.frame import Embeddings, Spec
-from llmemb_bench.spec.resolve import choices_in, settings_of
+from llmemb_bench.spec.resolve import choices_in
 from llmemb_bench.stages.cell import CellStages
 from llmemb_bench.stages.recommender import FittedRecommender
 from llmemb_bench.text.vectors import refuse_wide
@@ -61,20 +59,19 @@ def facts_of(spec: Spec, stages: CellStages) -> CellFacts:
     data, embeddings = stages.data.result(), spec.embeddings
     width = None
     if embeddings is not None:
-        encoder, config = configure(Encoder, embeddings.encoder)
-        width = embeddings.reduce.dim if embeddings.reduce else encoder.text_dim_of(config)
+        encoder = embeddings.encoder
+        width = embeddings.reduce.dim if embeddings.reduce else plugin_of(Encoder, encoder).text_dim_of(encoder.config)
     return CellFacts(data.n_users, data.n_items, width)
 
 
 def _of_plugins(spec: Spec, facts: CellFacts) -> Iterator[Problem]:
     for choice in choices_in(spec):
-        plugin, config = configure(Plugin, choice)
-        yield from plugin.refuses(config, facts)
+        yield from plugin_of(Plugin, choice).refuses(choice.config, facts)
 
 
 def refuse_textless(dataset: DatasetChoice, embeddings: Embeddings, data: RecData) -> None:
     """A DataError where an encoder that reads texts would meet items without one."""
-    config, needs_text = build(Dataset, dataset).config, configure(Encoder, embeddings.encoder)[0].needs_text
+    config, needs_text = dataset.config, plugin_of(Encoder, embeddings.encoder).needs_text
     empty = np.flatnonzero(~data.catalogue.attributes.filled().any(axis=1))
     if needs_text and len(empty) and config.textless == "refuse":
         first = f"the first is '{data.catalogue.ids[empty[0]]}'"
@@ -87,8 +84,8 @@ def refuse_textless(dataset: DatasetChoice, embeddings: Embeddings, data: RecDat
 
 def _refuse_reduction(embeddings: Embeddings, facts: CellFacts) -> None:
     if embeddings.reduce is not None:
-        encoder, config = configure(Encoder, embeddings.encoder)
-        refuse_wide(embeddings.reduce.dim, facts.n_items, encoder.text_dim_of(config))
+        encoder = embeddings.encoder
+        refuse_wide(embeddings.reduce.dim, facts.n_items, plugin_of(Encoder, encoder).text_dim_of(encoder.config))
 
 
 def _with_upstream(recommender: FittedRecommender) -> Iterator[FittedRecommender]:
@@ -119,7 +116,7 @@ def _refuse_other_width(recommender: FittedRecommender, name: str) -> None:
     own, other = recommender.wanted.backbone, recommender.before[name].wanted.backbone
     if own is None or other is None:
         return
-    widths = [build(Backbone, choice).config.dim for choice in (own, other)]
+    widths = [choice.config.dim for choice in (own, other)]
     if widths[0] != widths[1]:
         raise SpecError(
             f"the {name}'s backbone has dim {widths[1]}, the recommender's {widths[0]}",
@@ -134,7 +131,7 @@ def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | N
     wanted, is_guess = recommender.wanted, recommender.text is not None and facts.text_dim is None
     if wanted.backbone is None:
         return None
-    settings = {"recommender.method": recommender.config, "recommender.backbone": settings_of(wanted.backbone)}
+    settings = {"recommender.method": recommender.config, "recommender.backbone": wanted.backbone.config}
     refuse_huge_weights(lambda: _built(recommender, facts), settings)
     try:
         with torch.device("meta"):
@@ -152,6 +149,6 @@ def _built(recommender: FittedRecommender, facts: CellFacts) -> Method:
     """The method on recommenders that nobody has fitted, over text vectors of zeros."""
     upstream = {name: Fitted(_built(before, facts)) for name, before in recommender.before.items()}
     choice = recommender.wanted.backbone
-    width = facts.text_dim or (build(Backbone, choice).config.dim if choice is not None else 1)
+    width = facts.text_dim or (choice.config.dim if choice is not None else 1)
     text = torch.zeros(n_rows(facts.n_items), width) if recommender.text is not None else None
     return recommender.built(text, upstream)

@@ -15,10 +15,11 @@ from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.statistics import warnings
 from llmemb_bench.evaluation.buckets import bucket_facts
 from llmemb_bench.evaluation.measure import measure, protocol_of
+from llmemb_bench.hashing import digest
 from llmemb_bench.seal import fault
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.spec.check import build
-from llmemb_bench.spec.resolve import digest, folders_in, resolve
+from llmemb_bench.spec.resolve import folders_in, resolve
 from llmemb_bench.stages.cell import CellStages
 from llmemb_bench.stages.keys import stage_key
 from llmemb_bench.stages.recommender import WEIGHTS

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmemb_bench import progress
 from llmemb_bench.contracts import Encoder, TextEncoder
-from llmemb_bench.spec.check import configure
+from llmemb_bench.spec.check import plugin_of
 from llmemb_bench.spec.frame import Embeddings
 from llmemb_bench.stages.adapter import TunedAdapter
 from llmemb_bench.stages.dataset import Catalogue
@@ -34,7 +34,7 @@ class TextVectors(MadeTogether[ItemVectors]):
 
     @property
     def resources(self) -> Resources:
-        return Resources(gpu=configure(Encoder, self.embeddings.encoder)[0].trainable)
+        return Resources(gpu=plugin_of(Encoder, self.embeddings.encoder).trainable)
 
     def make(self, folder: Path) -> None:
         items, adapter = self.catalogue.result(), self.adapter.result() if self.adapter else None

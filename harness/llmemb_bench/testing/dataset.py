@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from duckdb import DuckDBPyRelation
 
+from llmemb_bench import sql
 from llmemb_bench.contracts import Dataset, Described
 from llmemb_bench.data.prepare import prepare, reader
 from llmemb_bench.data.recdata import RecData
@@ -46,7 +47,7 @@ def _items(case: Case[Dataset]) -> list[Row]:
 
 
 def _as_text(columns: Sequence[str]) -> str:
-    return ", ".join(f'"{column}"::varchar' for column in columns)
+    return ", ".join(f"{sql.identifier(column)}::varchar" for column in columns)
 
 
 def _three(ids: set[str]) -> str:

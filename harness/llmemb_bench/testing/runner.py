@@ -12,9 +12,9 @@ from typing import Any, Literal
 from llmemb_bench.config import Config
 from llmemb_bench.contracts import Plugin
 from llmemb_bench.errors import BenchError, told
+from llmemb_bench.kinds import KINDS
 from llmemb_bench.registry import Entry, find
 from llmemb_bench.signals import Terminated
-from llmemb_bench.testing import dataset, objective, recommender, text
 from llmemb_bench.testing.case import Broken, Case, Skipped, require
 
 
@@ -29,17 +29,6 @@ class Result:
 
 Check = Callable[[Case[Any]], None]
 
-CHECKS: dict[str, tuple[Check, ...]] = {
-    "datasets": dataset.DATASETS,
-    "encoders": text.ENCODERS,
-    "augmentations": text.AUGMENTATIONS,
-    "losses": text.LOSSES,
-    "backbones": recommender.BACKBONES,
-    "methods": recommender.METHODS,
-    "objectives": objective.OBJECTIVES,
-    "metrics": objective.METRICS,
-}
-
 
 def run_checks(kind: str, name: str) -> list[Result]:
     """Every check of the kind; a plugin whose every check of its own kind was skipped fails."""
@@ -49,7 +38,7 @@ def run_checks(kind: str, name: str) -> list[Result]:
     except BenchError as error:
         return [Result("it can be imported", "failed", str(error))]
     with tempfile.TemporaryDirectory() as folder:
-        results = [_run(check, entry, plugin, Path(folder)) for check in (*COMMON, *CHECKS[kind])]
+        results = [_run(check, entry, plugin, Path(folder)) for check in (*COMMON, *KINDS[kind].load_checks())]
     if all(result.status == "skipped" for result in results[len(COMMON) :]):
         results.append(Result("one of its kind's checks ran", "failed", "every check was skipped"))
     return results

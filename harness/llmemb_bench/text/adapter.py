@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from llmemb_bench.config import EncoderChoice
 from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
 from llmemb_bench.data.recdata import Items
 from llmemb_bench.errors import DataError
+from llmemb_bench.kinds import EncoderChoice
 from llmemb_bench.permissions import is_remote_code_allowed
 from llmemb_bench.seeds import torch_seed
 from llmemb_bench.spec.resolve import resolve
@@ -90,7 +90,7 @@ def _alone() -> dict[str, str]:
 
 
 def read_in_a_fresh_process(choice: EncoderChoice, adapter: Path, items: Items) -> Vectors:
-    """Vectors of a few items by an encoder that nobody but the files tells anything."""
+    """Vectors of a few items by an encoder that nobody but the files tells anything; a DataError where it fails."""
     with TemporaryDirectory() as room:
         task = {
             "encoder": resolve(choice, absolute=True),

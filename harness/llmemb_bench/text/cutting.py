@@ -24,7 +24,8 @@ class Cut:
 
 
 def cut(encoder: TextEncoder, items: Items, views: Sequence[Attributes]) -> Cut:
-    """The longest text of each view that fits into `max_tokens`, found by bisection for all long ones at once."""
+    """The longest text of each view that fits into `max_tokens`, found by bisection for all long ones at once.
+    A SpecError where not even the instruction fits."""
     texts = [items.text(view) for view in views]
     whole = encoder.tokenize(texts)
     ids = list(whole.ids)

@@ -20,7 +20,8 @@ from llmemb_bench.world import world
 def embed(part: TextPart, shelf: Shelf, output: Path, *, untuned: bool, adapter: Path | None) -> tuple[int, int] | None:
     """Write the vectors of a dataset's items; returns their shape, or None in a process that writes nothing.
 
-    With `untuned`, those of the encoder before SCFT stand beside them; the tuned weights are copied to `adapter`.
+    With `untuned`, those of the encoder before SCFT stand beside them; the tuned weights are copied to `adapter`:
+    a SpecError where there are none, or the folder is there already.
     """
     if adapter is not None and part.embeddings.scft is None:
         raise SpecError("there is no adapter to write", where="--adapter", fix="add embeddings.scft to the spec")

@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Float
 
 from llmemb_bench import checkpoint
-from llmemb_bench.config import EncoderChoice
 from llmemb_bench.contracts import Encoder, TextEncoder, Tokens
 from llmemb_bench.data.recdata import Attributes, Items
 from llmemb_bench.errors import DataError
+from llmemb_bench.kinds import EncoderChoice
 from llmemb_bench.progress import Work, say, track
-from llmemb_bench.spec.check import build, configure
+from llmemb_bench.spec.check import build, plugin_of
+from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
-from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.world import World, world
 
 TOKENS_A_BATCH = {"cpu": 2048, "cuda": 32_768}
@@ -35,14 +35,15 @@ E = TypeVar("E", bound=Encoder)
 
 def build_encoder(contract: type[E], choice: EncoderChoice) -> E:
     """The encoder that a spec chooses, on this process's device."""
-    plugin, config = configure(contract, choice)
+    plugin = plugin_of(contract, choice)
     if not issubclass(plugin, TextEncoder):
         return build(contract, choice)
-    return plugin(config, device=world().device)
+    return plugin(choice.config, device=world().device)
 
 
 def encode(encoder: Encoder, items: Items, kept: Path | None = None) -> Vectors:
-    """float32 vectors of any encoder, item 1 first; of one with tokens, finished blocks lie in the folder `kept`."""
+    """float32 vectors of any encoder, item 1 first; of one with tokens, finished blocks lie in the folder `kept`.
+    Another number of vectors than of items is a DataError."""
     made = encode_items(encoder, items, kept) if isinstance(encoder, TextEncoder) else encoder.encode(items)
     if made.ndim != 2 or len(made) != len(items) or made.shape[1] == 0:
         raise DataError(f"gave {list(made.shape)} numbers for {len(items)} items", where="embeddings.encoder")

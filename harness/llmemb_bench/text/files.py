@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_bench.memory import require
+from llmemb_bench.parquet import parquet
 
 SUFFIX = ".parquet"
 ROWS_A_BLOCK = 20_000
+MEMORY = "50%"
+"""What DuckDB may hold to write vectors of an encoder, thousands of numbers each."""
 
 Table = NDArray[np.float32]
 """[items, dim]"""
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Before any work: a name that is no Parquet file, or a folder that is not there."""
+    """Before any work: a name that is no Parquet file is a SpecError, a folder that is not there a MissingError."""
     if path.suffix != SUFFIX:
         raise SpecError(f"'{path}' should end in {SUFFIX}", where="--output", fix=f"--output {path.stem}{SUFFIX}")
     if path.is_dir():
@@ -34,7 +37,8 @@ def refuse_unwritable(path: Path) -> None:
 def write_vectors(
     path: Path, ids: Sequence[str], texts: Sequence[str], vectors: Mapping[str, Table], made: dict[str, Any]
 ) -> None:
-    """One row an item and one column a table; `made` says how, in the file's metadata. Whole or absent."""
+    """One row an item and one column a table; `made` says how, in the file's metadata. Whole or absent; a
+    MissingError where it cannot be written."""
     part = path.with_suffix(".part")
     try:
         _write(part, ids, texts, vectors, made)
@@ -48,24 +52,11 @@ def write_vectors(
 def _write(
     part: Path, ids: Sequence[str], texts: Sequence[str], vectors: Mapping[str, Table], made: dict[str, Any]
 ) -> None:
-    with duckdb.connect() as db:
-        widths = ", ".join(f"{name} float[{table.shape[1]}]" for name, table in vectors.items())
-        db.execute(f"create table vectors (item varchar, text varchar, {widths})")
+    with parquet(part, {"made": json.dumps(made, ensure_ascii=False)}, MEMORY) as rows:
         for start in range(0, len(ids), ROWS_A_BLOCK):
             block = slice(start, start + ROWS_A_BLOCK)
-            rows: dict[str, Any] = {
-                "item": np.array(ids[block], dtype=object),
-                "text": np.array(texts[block], dtype=object),
-            }
-            lists = []
-            for name, table in vectors.items():
-                by_column = np.ascontiguousarray(table[block].T)
-                columns = {f"{name}_{place}": column for place, column in enumerate(by_column)}
-                lists.append(f"[{', '.join(columns)}]")
-                rows |= columns
-            db.execute(f"insert into vectors select item, text, {', '.join(lists)} from rows")
-        metadata = _quoted(json.dumps(made, ensure_ascii=False))
-        db.execute(f"copy vectors to {_quoted(str(part))} (format parquet, kv_metadata {{made: {metadata}}})")
+            columns = {"item": np.array(ids[block], dtype=object), "text": np.array(texts[block], dtype=object)}
+            rows.append(columns, {name: table[block] for name, table in vectors.items()})
 
 
 def read_vectors(path: Path, column: str = "vector") -> tuple[list[str], Table]:
@@ -98,7 +89,8 @@ def _width(db: duckdb.DuckDBPyConnection, path: Path, column: str) -> int:
 
 
 def read_texts(path: Path) -> tuple[list[str], list[str], bool]:
-    """Items and texts of a file that `embed` wrote, and whether it holds untuned vectors too."""
+    """Items and texts of a file that `embed` wrote, and whether it holds untuned vectors too; a MissingError
+    where there is no file, a DataError for another one."""
     if not path.is_file():
         raise MissingError(f"no file {path}", fix="llmemb-bench embed SPEC --output " + path.name)
     with duckdb.connect() as db:
@@ -110,7 +102,3 @@ def read_texts(path: Path) -> tuple[list[str], list[str], bool]:
         except duckdb.Error as error:
             raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
     return [item for item, _ in rows], [text for _, text in rows], "untuned" in columns
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

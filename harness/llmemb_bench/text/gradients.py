@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from llmemb_bench.contracts import TextEncoder, Tokens
+from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.encoding import batches_by_length
-from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.world import world
 
 
-def backward(
+def backward_in_chunks(
     encoder: TextEncoder,
     tokens: Tokens,
     seeds: Sequence[int],

@@ -10,7 +10,7 @@ from typing import Any
 from llmemb_bench.cache import fingerprint
 from llmemb_bench.contracts import Encoder, TextEncoder
 from llmemb_bench.data.recdata import Items
-from llmemb_bench.spec.resolve import digest
+from llmemb_bench.hashing import digest
 from llmemb_bench.text.encoding import tokens_a_batch
 from llmemb_bench.world import world
 

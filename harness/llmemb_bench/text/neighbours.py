@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from llmemb_bench.errors import SpecError
-from llmemb_bench.terminal import shown
+from llmemb_bench.terminal import shown, table
 from llmemb_bench.text.files import read_texts, read_vectors
 from llmemb_bench.text.geometry import unit
 
@@ -103,12 +102,10 @@ def print_neighbourhoods(found: Sequence[Neighbourhood], console: Console) -> No
     for neighbourhood in found:
         console.print(f"{shown(neighbourhood.item)}  {_short(neighbourhood.text)}", style="bold")
         for label, nearest in neighbourhood.nearest.items():
-            table = Table(title=label, title_justify="left", box=None, pad_edge=False)
-            for heading in ("", "COSINE", "ITEM", "TEXT"):
-                table.add_column(heading, no_wrap=True, justify="right" if heading == "COSINE" else "left")
+            printed = table("", "COSINE", "ITEM", "TEXT", right={"COSINE"}, title=label)
             for near in nearest:
-                table.add_row("+" if near.is_new else "", f"{near.cosine:.3f}", shown(near.item), _short(near.text))
-            console.print(table)
+                printed.add_row("+" if near.is_new else "", f"{near.cosine:.3f}", shown(near.item), _short(near.text))
+            console.print(printed)
         console.print()
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from llmemb_bench.config import EncoderChoice
 from llmemb_bench.contracts import TextEncoder
 from llmemb_bench.data.recdata import Items, Prompt
 from llmemb_bench.errors import BenchError
+from llmemb_bench.kinds import EncoderChoice
 from llmemb_bench.permissions import allow_remote_code
 from llmemb_bench.text.encoding import build_encoder, encode_items
 

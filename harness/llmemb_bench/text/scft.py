@@ -21,10 +21,10 @@ from llmemb_bench.data.recdata import Attributes, Items
 from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.progress import Work, say, track
 from llmemb_bench.seeds import generator
+from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
-from llmemb_bench.text.gradients import backward
+from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.held_out import HeldOut, hold_out
-from llmemb_bench.text.memory import ChunkSize
 from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.text.views import alike, two_views
 
@@ -124,7 +124,7 @@ class _Tuning:
         same = alike(self.items, rows, shortened.tokens).to(self.encoder.device) if self.masks else None
         rate = self.config.learning_rate * _share(step, self.config)
         self.optimizer.zero_grad()
-        value, vectors = backward(
+        value, vectors = backward_in_chunks(
             self.encoder,
             shortened.tokens,
             seeds,

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llmemb_bench.config import MACHINE, AugmentationChoice, Config, LossChoice, Seed
+from llmemb_bench.config import MACHINE, Config, Seed
+from llmemb_bench.kinds import AugmentationChoice, LossChoice
 
 
 class HeldOutConfig(Config):

@@ -10,7 +10,8 @@ from llmemb_bench.errors import SpecError
 
 
 def shard(model: nn.Module, layers: Iterable[nn.Module], device: str) -> None:
-    """Spread the frozen weights in place, layer by layer; trained ones (LoRA) stay whole in every process."""
+    """Spread the frozen weights in place, layer by layer; trained ones (LoRA) stay whole in every process.
+    Without LoRA it is a SpecError."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

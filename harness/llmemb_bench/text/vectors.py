@@ -54,7 +54,8 @@ def refuse_wide(dim: int, n_items: int, text_dim: int | None) -> None:
 
 
 def reduce_dim(vectors: Float[np.ndarray, "items text_dim"], dim: int) -> Float[np.ndarray, "items dim"]:
-    """PCA: centred, not whitened (LLMEmb's extraction), with the deterministic sign of scikit-learn's SVD flip."""
+    """PCA: centred, not whitened (LLMEmb's extraction), with the deterministic sign of scikit-learn's SVD flip. More
+    dimensions than there are is a SpecError."""
     from sklearn.decomposition import PCA
 
     refuse_wide(dim, *vectors.shape)

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmemb_bench.config import MACHINE, Config, MetricChoice, Protocol
+from llmemb_bench.config import MACHINE, Config, Protocol
+from llmemb_bench.kinds import MetricChoice
 
 Start = Literal["ours", "published"]
 """Where weights start (`start.py`)."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+from llmemb_bench import sql
 from llmemb_bench.data.literals import rewritten
 from llmemb_bench.data.raw import lines, packing
-from llmemb_bench.data.texts import quoted
 from llmemb_bench.errors import DataError
 from llmemb_plugins.datasets._files import Source, in_utf8, named
 
@@ -44,7 +44,7 @@ def read_json(db: DuckDBPyConnection, files: Sequence[str], form: str, sample: i
     types = zip(found.columns, map(str, found.types), strict=True)
     columns = {name: "VARCHAR[]" if kind.endswith("[]") else "VARCHAR" for name, kind in types}
     read = db.sql("select * from read_json(?, format = ?, columns = ?)", params=[list(files), form, columns])
-    return Source(read, {name: quoted(name) for name in columns})
+    return Source(read, {name: sql.identifier(name) for name in columns})
 
 
 def _by_path(db: DuckDBPyConnection, files: Sequence[str], form: str, sample: int) -> Source:
@@ -53,7 +53,7 @@ def _by_path(db: DuckDBPyConnection, files: Sequence[str], form: str, sample: in
     keys = _keys(found, sample)
     if not all(keys):
         raise DataError("has a key without a name", where=files[0], fix="name it, or leave it out")
-    return Source(found, {key: f"(json ->> {_path(key)})" for key in keys})
+    return Source(found, {key: f"(json ->> {sql.json_path(key)})" for key in keys})
 
 
 def _may_differ_in_case(columns: Sequence[str]) -> bool:
@@ -68,12 +68,6 @@ def _keys(objects: DuckDBPyRelation, sample: int) -> list[str]:
     keys = first.select("row_number() over () as line, json_keys(json) as keys")
     named_keys = keys.select("line, unnest(keys) as name, generate_subscripts(keys, 1) as place")
     return [name for name, _ in named_keys.aggregate("name, min((line, place)) as first").order("first").fetchall()]
-
-
-def _path(key: str) -> str:
-    """SQL of the JSON path to a key of any name."""
-    escaped = key.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
-    return f"'$.\"{escaped}\"'"
 
 
 def objects(path: Path) -> Iterator[tuple[str, dict[str, object]]]:

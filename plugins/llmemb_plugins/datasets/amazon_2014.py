@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import Field
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
 from llmemb_plugins.datasets._json import example_lines, json_place, loose_json_lines
 
@@ -44,6 +43,13 @@ class Amazon2014Config(FilesConfig):
     attribute_chars: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 100
     """Longest attribute value (paper: 100)."""
 
+    def variant(self) -> str:
+        return self.category
+
+    def downloads(self) -> Sequence[Download]:
+        names = (f"reviews_{self.category}{'_5' if self.core5 else ''}", f"meta_{self.category}")
+        return [Download(f"{FOLDER}/{name}.json.gz") for name in names]
+
 
 class Amazon2014(Dataset):
     """Every review is an event, whatever its rating; text: title, brand, first category path, description, price.
@@ -69,16 +75,6 @@ class Amazon2014(Dataset):
             394_908,
         ),
     )
-
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        return Amazon2014Config.model_validate(config).category
-
-    @classmethod
-    def downloads(cls, config: Config) -> Sequence[Download]:
-        given = Amazon2014Config.model_validate(config)
-        names = (f"reviews_{given.category}{'_5' if given.core5 else ''}", f"meta_{given.category}")
-        return [Download(f"{FOLDER}/{name}.json.gz") for name in names]
 
     def files(self) -> Sequence[Path]:
         folder, category = self.config.path.resolve(), self.config.category

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import Field
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
 from llmemb_plugins.datasets._json import example_lines, json_lines, json_place
 
@@ -42,6 +41,13 @@ class Amazon2018Config(FilesConfig):
     attribute_chars: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 100
     """Longest attribute value (paper: 100)."""
 
+    def variant(self) -> str:
+        return self.category
+
+    def downloads(self) -> Sequence[Download]:
+        small = f"categoryFilesSmall/{self.category}_5" if self.core5 else f"categoryFiles/{self.category}"
+        return [Download(f"{FOLDER}/{name}.json.gz") for name in (small, f"metaFiles2/meta_{self.category}")]
+
 
 class Amazon2018(Dataset):
     """Every review is an event, whatever its rating; text: title, brand, category, description, feature, tech1,
@@ -67,16 +73,6 @@ class Amazon2018(Dataset):
             ("All_Beauty", 991, 85, 5_269),
         )
     )
-
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        return Amazon2018Config.model_validate(config).category
-
-    @classmethod
-    def downloads(cls, config: Config) -> Sequence[Download]:
-        given = Amazon2018Config.model_validate(config)
-        small = f"categoryFilesSmall/{given.category}_5" if given.core5 else f"categoryFiles/{given.category}"
-        return [Download(f"{FOLDER}/{name}.json.gz") for name in (small, f"metaFiles2/meta_{given.category}")]
 
     def files(self) -> Sequence[Path]:
         folder, category = self.config.path.resolve(), self.config.category

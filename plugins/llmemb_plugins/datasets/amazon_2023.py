@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import Field
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, FilesConfig
 from llmemb_bench.data.recdata import TimeUnit
 from llmemb_plugins.datasets._json import example_lines, json_lines, json_place
@@ -41,6 +40,13 @@ class Amazon2023Config(FilesConfig):
     attribute_chars: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 100
     """Longest attribute value (as the paper has it for the earlier releases)."""
 
+    def variant(self) -> str:
+        return self.category
+
+    def downloads(self) -> Sequence[Download]:
+        names = (f"review_categories/{self.category}", f"meta_categories/meta_{self.category}")
+        return [Download(f"{FOLDER}/{name}.jsonl.gz") for name in names]
+
 
 class Amazon2023(Dataset):
     """Every review is an event; an item is a `parent_asin`, so that the variants of a product are one item.
@@ -56,16 +62,6 @@ class Amazon2023(Dataset):
     )
     licence: ClassVar[str] = "research use; cite Hou et al. 2024"
     popularity_attributes: ClassVar[frozenset[str]] = frozenset({"average_rating", "rating_number"})
-
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        return Amazon2023Config.model_validate(config).category
-
-    @classmethod
-    def downloads(cls, config: Config) -> Sequence[Download]:
-        category = Amazon2023Config.model_validate(config).category
-        names = (f"review_categories/{category}", f"meta_categories/meta_{category}")
-        return [Download(f"{FOLDER}/{name}.jsonl.gz") for name in names]
 
     def time_unit(self) -> TimeUnit:
         return "ms"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-from llmemb_bench.config import Config, SpecPath
+from llmemb_bench.config import SpecPath
 from llmemb_bench.contracts import UNFILTERED, Dataset, DatasetConfig, Figures
 from llmemb_bench.data.raw import UNREADABLE, lines
 from llmemb_bench.errors import DataError, MissingError
@@ -73,17 +72,16 @@ class InteractionsConfig(DatasetConfig):
     file: SpecPath
     """The file, plain or gzip; two ids a line with spaces or a tab between."""
 
+    def variant(self) -> str:
+        path = Path(self.file.text)
+        return f"{path.parent.name}/{path.name}".strip("/")
+
 
 class Interactions(Dataset):
     """Which event came first is the order of the lines; there are no times."""
 
     config: InteractionsConfig
     obtain: ClassVar[str] = "write one `user item` pair a line, each user's events in time order"
-
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        path = Path(InteractionsConfig.model_validate(config).file.text)
-        return f"{path.parent.name}/{path.name}".strip("/")
 
     def files(self) -> Sequence[Path]:
         path = self.config.file.resolve()
@@ -116,7 +114,7 @@ class Interactions(Dataset):
         opened = gzip.open if path.suffix == ".gz" else open
         try:
             with opened(path, "rb") as file:
-                return PAPER.get(hashlib.file_digest(file, "sha256").hexdigest())
+                return PAPER.get(hash_of_stream(file))
         except UNREADABLE as error:
             raise DataError(f"cannot be read: {error}", where=str(path), fix="download it again") from error
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
 from llmemb_bench.errors import DataError
 from llmemb_plugins.datasets._delimited import Form, header
@@ -52,6 +51,13 @@ class MovieLensConfig(FilesConfig):
     instruction: str = "The movie has the following attributes: "
     """The line that every prompt starts with (ours; the paper has no movies)."""
 
+    def variant(self) -> str:
+        return self.release
+
+    def downloads(self) -> Sequence[Download]:
+        url = f"https://files.grouplens.org/datasets/movielens/ml-{self.release}.zip"
+        return [Download(url, RELEASES[self.release].checksum, unpack=True)]
+
 
 class MovieLens(Dataset):
     """Every rating is an event; text: title (with its year) and genres."""
@@ -73,16 +79,6 @@ class MovieLens(Dataset):
             ("32m", 200_948, 84_432, 32_000_204),
         )
     )
-
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        return MovieLensConfig.model_validate(config).release
-
-    @classmethod
-    def downloads(cls, config: Config) -> Sequence[Download]:
-        release = MovieLensConfig.model_validate(config).release
-        url = f"https://files.grouplens.org/datasets/movielens/ml-{release}.zip"
-        return [Download(url, RELEASES[release].checksum, unpack=True)]
 
     @property
     def _release(self) -> Release:

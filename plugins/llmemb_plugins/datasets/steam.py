@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Download, FilesConfig
 from llmemb_plugins.datasets._json import loose_json_lines
 
@@ -33,6 +32,9 @@ class SteamConfig(FilesConfig):
     instruction: str = "The game has the following attributes: "
     """The line that every prompt starts with (ours; the paper has no games)."""
 
+    def downloads(self) -> Sequence[Download]:
+        return [Download(f"https://cseweb.ucsd.edu/~wckang/{name}") for name in FILES]
+
 
 class Steam(Dataset):
     """Every review is an event, at the day it was written; a user is a username.
@@ -49,10 +51,6 @@ class Steam(Dataset):
     licence: ClassVar[str] = "research use; cite Kang & McAuley 2018"
     names_no_offset: ClassVar[bool] = True
     popularity_attributes: ClassVar[frozenset[str]] = frozenset({"sentiment"})
-
-    @classmethod
-    def downloads(cls, config: Config) -> Sequence[Download]:
-        return [Download(f"https://cseweb.ucsd.edu/~wckang/{name}") for name in FILES]
 
     def files(self) -> Sequence[Path]:
         folder = self.config.path.resolve()

@@ -14,13 +14,13 @@ import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import AfterValidator, Field, model_validator
 
-from llmemb_bench.config import Config, SpecPath
+from llmemb_bench import sql
+from llmemb_bench.config import SpecPath
 from llmemb_bench.contracts import Dataset, DatasetConfig, Described
 from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.raw import packing
 from llmemb_bench.data.recdata import TimeUnit
 from llmemb_bench.data.remote import load_extension
-from llmemb_bench.data.texts import quoted
 from llmemb_bench.errors import DataError, MissingError, SpecError
 from llmemb_plugins.datasets._delimited import DELIMITERS, Form, read_delimited, records
 from llmemb_plugins.datasets._files import Source, in_utf8, named, refuse_other_content, unpacked_name
@@ -100,16 +100,15 @@ class TableConfig(DatasetConfig):
             raise ValueError(f"should have a delimiter that is not the quote: both are {self.quote!r}")
         return self
 
+    def variant(self) -> str:
+        return Path(self.events.text).name
+
 
 class Table(Dataset):
     """Read by DuckDB; a column that is not there is an error that names those that are."""
 
     config: TableConfig
     obtain: ClassVar[str] = "set dataset.events and dataset.items to your files, relative to the spec"
-
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        return Path(TableConfig.model_validate(config).events.text).name
 
     def time_unit(self) -> TimeUnit | None:
         return self.config.time_unit
@@ -151,7 +150,7 @@ class Table(Dataset):
             if column := self._column(role, source.columns, source.typed):
                 self._refuse_missing(column, source, path)
                 value = source.columns[column]
-                selected.append(f"{_id(value) if role in IDS else value} as {quoted(role)}")
+                selected.append(f"{_id(value) if role in IDS else value} as {sql.identifier(role)}")
         if fold:
             selected.append(f"'{fold}' as fold")
         return source.relation.select(", ".join(selected))
@@ -225,7 +224,7 @@ class Table(Dataset):
             plain = [in_utf8(db, file, self.config.encoding) if isinstance(file, Path) else file for file in files]
             return read_json(db, named(plain), JSON[suffix], sample)
         read = db.sql("select * from read_parquet(?, binary_as_string = true)", params=[named(files)])
-        return Source(read, {name: quoted(name) for name in read.columns})
+        return Source(read, {name: sql.identifier(name) for name in read.columns})
 
     def _allow_remote(self, db: DuckDBPyConnection, path: SpecPath) -> None:
         if not self.config.remote:

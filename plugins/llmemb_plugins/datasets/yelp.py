@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import BeforeValidator
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Dataset, Figures, FilesConfig
 from llmemb_bench.data.times import moment
 from llmemb_plugins.datasets._json import json_lines, json_place
@@ -48,6 +47,9 @@ class YelpConfig(FilesConfig):
     instruction: str = "The point of interest has the following attributes: "
     """The line that every prompt starts with (paper's)."""
 
+    def variant(self) -> str:
+        return "" if self.release == "open" else self.release
+
 
 class Yelp(Dataset):
     """Every review is an event; text: name, categories, city, state; in 2013 neighborhoods and full_address too.
@@ -74,11 +76,6 @@ class Yelp(Dataset):
             192_214,
         ),
     )
-
-    @classmethod
-    def variant(cls, config: Config) -> str:
-        release = YelpConfig.model_validate(config).release
-        return "" if release == "open" else release
 
     def files(self) -> Sequence[Path]:
         folder = self.config.path.resolve()

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llmemb_bench.cache import fingerprint
 from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.hashing import hash_of
 from llmemb_bench.permissions import is_remote_code_allowed
 from llmemb_bench.progress import say
 from llmemb_bench.registry import extra_of
@@ -326,4 +326,4 @@ def _hash_of(path: Path) -> str:
     stored = path.resolve()
     if BLOB.fullmatch(stored.name):
         return stored.name
-    return fingerprint(stored)
+    return hash_of(stored)

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from llmemb_bench.cache import fingerprint
 from llmemb_bench.config import Config
 from llmemb_bench.errors import Problem, SpecError
-from llmemb_bench.spec.resolve import digest
+from llmemb_bench.hashing import digest
 from llmemb_bench.world import world
 
 ADAPTER, ALL, BASE = "adapter_model.safetensors", "weights.safetensors", "base.json"

@@ -13,10 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import Config, MethodChoice
+from llmemb_bench.config import Config
 from llmemb_bench.contracts import Batch, Parts, Phase, Upstream, VectorMethod, Wanted
 from llmemb_bench.data.split import Split
 from llmemb_bench.ids import PAD
+from llmemb_bench.kinds import MethodChoice
 
 
 class LongTailConfig(Config):

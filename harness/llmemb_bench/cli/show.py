@@ -10,12 +10,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from llmemb_bench.config import Choice, SpecPath
 from llmemb_bench.registry import Entry
 from llmemb_bench.spec.words import described
+from llmemb_bench.terminal import table
 
 
 def print_plugin(entry: Entry, console: Console) -> None:
@@ -23,12 +23,11 @@ def print_plugin(entry: Entry, console: Console) -> None:
     plugin = entry.load()
     console.print(Text(f"{entry.kind}/{entry.name}", style="bold"), entry.summary, highlight=False)
     console.print(inspect.cleandoc(plugin.__doc__ or ""), highlight=False)
-    table = Table()
-    for heading in ("setting", "type", "default", "meaning and origin"):
-        table.add_column(heading, overflow="fold")
+    headings = ("setting", "type", "default", "meaning and origin")
+    settings = table(*headings, folded=headings, boxed=True)
     for row in _rows(plugin.config_type(), ""):
-        table.add_row(*map(escape, row))
-    console.print(table if table.row_count else "(no settings)", highlight=False)
+        settings.add_row(*map(escape, row))
+    console.print(settings if settings.row_count else "(no settings)", highlight=False)
 
 
 def _rows(config: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
