@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from llmemb_bench.cache import stage_key
 from llmemb_bench.config import Choice, Config
 from llmemb_bench.contracts import Plugin
 from llmemb_bench.errors import SpecError
@@ -18,6 +17,7 @@ from llmemb_bench.registry import entries, find
 from llmemb_bench.spec.check import part_of
 from llmemb_bench.spec.schema import spec_schema
 from llmemb_bench.spec.source import parse
+from llmemb_bench.stages.keys import stage_key
 
 CONTRACT = """
 from abc import abstractmethod
