@@ -38,7 +38,8 @@ def tiny(tmp_path, monkeypatch):
 
 
 def command(*words: str, path: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(path)}
+    places = os.pathsep.join(filter(None, [str(path), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": places}
     return subprocess.run(
         [sys.executable, "-m", "llmemb_bench", *words], capture_output=True, text=True, env=environment, check=False
     )
