@@ -109,7 +109,7 @@ class Parts:
     text: Float[Tensor, "rows text_dim"] | None = None
     """Item vectors from text; row 0 is padding and zero."""
     teacher: Float[Tensor, "rows dim"] | None = None
-    """Item vectors of the trained teacher; row 0 is padding and zero."""
+    """Item vectors of the trained teacher, row 0 padding and zero; None where a trained method is built to rank."""
 
 
 class Method(TorchPlugin):
