@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from llmemb_bench.config import Choice, Config
 
 if TYPE_CHECKING:
-    from llmemb_bench.contracts import (
+    from llmemb_bench.contracts import (  # noqa: F401  # for the names in quotes below, which ruff takes for texts
+        Augmentation,
+        Backbone,
+        BackboneConfig,
+        Dataset,
+        DatasetConfig,
+        Encoder,
+        Loss,
+        Method,
+        Metric,
+        Objective,
         Plugin,
     )
 

@@ -17,6 +17,7 @@ from llmemb_bench import progress
 from llmemb_bench.contracts import Download
 from llmemb_bench.data.archives import unpack
 from llmemb_bench.errors import DataError, Exit, MissingError
+from llmemb_bench.hashing import hash_of
 
 SUMS = "SHA256SUMS"
 BLOCK = 1 << 18
