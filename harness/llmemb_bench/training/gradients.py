@@ -79,8 +79,9 @@ def backward(
     return Value(total, further, curves)
 
 
-def backward_of(loss: Callable[..., Tensor], batch: object) -> Value:
-    """Add the gradient of a phase's own loss; every process takes it as a whole and an equal share of its gradient."""
+def backward_of(loss: Callable[..., Tensor], batch: object, *, told: bool = False) -> Value:
+    """Add the gradient of a phase's own loss, of which there is nothing else to be told; every process takes it as a
+    whole and an equal share of its gradient."""
     value = loss(batch) / world().size
     torch.autograd.backward(value)
     return Value(value.detach(), torch.zeros_like(value), {})

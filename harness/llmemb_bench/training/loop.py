@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,15 @@ def train(
     return training.state
 
 
+def _gradient_of(run: _Run, phase: Phase, config: TrainConfig) -> Callable[..., Value]:
+    """What adds the gradient of a batch to the weights; `told`: whether an event follows."""
+    if phase.loss is not None:
+        return partial(backward_of, phase.loss)
+    if not isinstance(run.method, VectorMethod):
+        raise TypeError(f"phase '{phase.name}' has no loss: only a VectorMethod's training histories have one")
+    return partial(backward, run.method, run.objective, config=config)
+
+
 def _source(phase: Phase, batches: TrainingBatches | None, config: TrainConfig) -> Batches:
     if phase.batches is not None:
         return phase.batches
@@ -155,6 +164,7 @@ class _Training:
         self.seed = seed_for(run.seed, "phase", phase.name) if state.phase else run.seed
         self.device = self.method.device
         self.optimizer = Optimizer(self.method, run.objective if phase.loss is None else None, config)
+        self.backward = _gradient_of(run, phase, config)
         self.best_is_ours = True
         """Whether this process measured the best weights."""
         self.counted = time.monotonic()
@@ -177,23 +187,25 @@ class _Training:
         steps = self.config.epochs * len(self.batches)
         with track(self.phase.name, min(steps, self.config.steps or steps), "steps") as work:
             work.advance(self.state.step)
-            while not self._is_over():
-                self._epoch(work)
+            for batch in self._left(work):
+                self._step(batch)
+                work.advance(note=self._note())
         self._restore_best()
         self._count_seconds()
 
-    def _epoch(self, work: Work) -> None:
+    def _left(self, work: Work) -> Iterator[object]:
+        """Every batch that is left; between them what an epoch begins and ends with."""
         state = self.state
-        if state.batch == 0 and self.phase.begin_epoch is not None:
-            self._call(partial(self.phase.begin_epoch, state.epoch))
-        self.method.train()
-        for batch in self.batches.epoch(self.seed, state.epoch, state.batch):
-            if state.step == self.config.steps:
-                break
-            self._step(batch)
-            work.advance(note=self._note())
-        self._end_epoch()
-        work.advance(0, note=self._note())
+        while not self._is_over():
+            if state.batch == 0 and self.phase.begin_epoch is not None:
+                self._call(partial(self.phase.begin_epoch, state.epoch))
+            self.method.train()
+            for batch in self.batches.epoch(self.seed, state.epoch, state.batch):
+                if state.step == self.config.steps:
+                    break
+                yield batch
+            self._end_epoch()
+            work.advance(0, note=self._note())
 
     @torch.no_grad()
     def _call(self, hook: Callable[[], None] | None) -> None:
@@ -206,7 +218,7 @@ class _Training:
         state = self.state
         torch.manual_seed(seed_for(self.seed, "dropout", state.step, world().rank))
         try:
-            value = self._backward(batch.to(self.device) if isinstance(batch, Batch) else batch)
+            value = self.backward(batch.to(self.device) if isinstance(batch, Batch) else batch, told=self._is_told())
         except (RuntimeError, MemoryError) as error:
             _explain(error)
             raise
@@ -216,13 +228,6 @@ class _Training:
         if state.step % self.config.log_every == 0:
             self._tell(self._since_last_event())
         self._keep()
-
-    def _backward(self, batch: object) -> Value:
-        if self.phase.loss is not None:
-            return backward_of(self.phase.loss, batch)
-        if not (isinstance(self.method, VectorMethod) and isinstance(batch, Batch)):
-            raise TypeError(f"phase '{self.phase.name}' has no loss: only a VectorMethod's training histories have one")
-        return backward(self.method, self.whole.objective, batch, self.config, told=self._is_told())
 
     def _is_told(self) -> bool:
         """Whether an event follows the step: every few steps, and at the end of an epoch."""
