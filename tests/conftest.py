@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from llmemb_bench.cli import main
-from llmemb_bench.data.recdata import Items, RecData
-from llmemb_bench.data.split import Split
-from llmemb_bench.data.strings import Strings
-from llmemb_bench.registry import Entry
+from llmemb_bench.registry.entries import Entry
+from llmemb_bench.values.recdata import Items, RecData
+from llmemb_bench.values.split import Split
+from llmemb_bench.values.strings import Strings
 
 ROOT = Path(__file__).parent.parent
 

@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 
-from llmemb_bench import run
-from llmemb_bench.cache import remove
+from llmemb_bench.base.folders import remove
 from llmemb_bench.cli import main
 from llmemb_bench.report.rows import as_json, read_rows
+from llmemb_bench.running import run
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.stages import adapter as stage_of_adapter
 from llmemb_bench.stages import candidates, dataset, recommender, vectors

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmemb_bench.store.folders import write_yaml
-from llmemb_bench.store.schema import SPEC
+from llmemb_bench.runs.files import write_yaml
+from llmemb_bench.runs.schema import SPEC
 
 BASE = {"experiment": "demo", "dataset": "toy", "encoder": "none", "method": "popularity", "backbone": "none"}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llmemb_bench import registry
-from llmemb_bench.kinds import KINDS
-from llmemb_bench.registry import entries
-from llmemb_bench.scaffold import new_plugin
+from llmemb_bench.registry.entries import entries
+from llmemb_bench.registry.entries import entries as registry
+from llmemb_bench.registry.kinds import KINDS
+from llmemb_bench.registry.scaffold import new_plugin
 from llmemb_bench.testing import run_checks
 
 BUILT_IN = [entry for entry in entries() if entry.origin == "llmemb-bench"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import llmemb_bench
-from llmemb_bench import errors
+from llmemb_bench.base import errors
 
 ROOT = Path(llmemb_bench.__file__).parent
 OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.BenchError)}

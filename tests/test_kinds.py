@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from llmemb_bench.config import Choice, Config
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.contracts import Plugin
-from llmemb_bench.errors import SpecError
-from llmemb_bench.kinds import KINDS, Kind
-from llmemb_bench.registry import entries, find
+from llmemb_bench.registry.config import Choice, Config
+from llmemb_bench.registry.entries import entries, find
+from llmemb_bench.registry.kinds import KINDS, Kind
 from llmemb_bench.spec.check import part_of
 from llmemb_bench.spec.schema import spec_schema
 from llmemb_bench.spec.source import parse
@@ -43,7 +43,7 @@ RERANKERS = (it_keeps_every_item,)
 """
 SKELETON = '''"""skeleton: say what it is."""
 
-from llmemb_bench.config import Config
+from llmemb_bench.registry.config import Config
 from newkind.contract import Reranker
 
 
@@ -143,7 +143,7 @@ def test_a_key_knows_its_settings_and_its_code(mine: Path):
 
 
 def test_the_table_needs_neither_torch_nor_a_contract():
-    loaded = "import sys, json, llmemb_bench.kinds; print(json.dumps(sorted(sys.modules)))"
+    loaded = "import sys, json, llmemb_bench.registry.kinds; print(json.dumps(sorted(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     modules = json.loads(found.stdout)
     assert not [name for name in modules if name == "torch" or name.startswith(("llmemb_bench.contracts", "duckdb"))]

@@ -54,7 +54,7 @@ def test_the_specs_are_valid(tmp_path):
 
 
 def test_the_exit_codes_are_the_documented_ones():
-    from llmemb_bench.errors import Exit
+    from llmemb_bench.base.errors import Exit
 
     told = "done|a run|the spec|some|this machine|not the data|interrupted|terminated"
     assert sorted(map(int, re.findall(rf"\b(\d+) (?:{told})", README))) == sorted(int(code) for code in Exit)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from llmemb_bench.errors import BenchError, Exit, MissingError, SpecError
-from llmemb_bench.registry import Entry, entries, extra_of, find
+from llmemb_bench.base.errors import BenchError, Exit, MissingError, SpecError
+from llmemb_bench.registry.entries import Entry, entries, extra_of, find
 
 THIRD_PARTY = Path(__file__).parent / "third_party"
 

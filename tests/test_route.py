@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from llmemb_bench.errors import Exit
-from llmemb_bench.kinds import KINDS
-from llmemb_bench.scaffold import new_plugin
+from llmemb_bench.base.errors import Exit
+from llmemb_bench.registry.kinds import KINDS
+from llmemb_bench.registry.scaffold import new_plugin
 
 ROUTE = re.findall(r"```bash\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for line in ROUTE[0].splitlines()]

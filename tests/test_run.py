@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from llmemb_bench.cache import new_folder
+from llmemb_bench.base.folders import new_folder
 from llmemb_bench.stages.shelf import Shelf
 
 SPEC = """\

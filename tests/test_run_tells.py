@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from llmemb_bench.store.database import DATABASE
+from llmemb_bench.runs.database import DATABASE
 
 SPEC = """\
 version: 1

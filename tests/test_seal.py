@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmemb_bench.seal import SEAL, fault, seal, sealed
+from llmemb_bench.base.seal import SEAL, fault, seal, sealed
 from llmemb_bench.stages.shelf import Shelf
 
 KEY = "k" * 64
@@ -127,7 +127,7 @@ def test_a_file_in_place_of_a_folder_of_the_cache_makes_way_with_a_line(name, tm
 
 def test_a_file_is_read_once_a_process_however_often_its_folder_is_opened(place, tmp_path, monkeypatch):
     assert fault(place) == ""
-    monkeypatch.setattr("llmemb_bench.seal.hash_of", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr("llmemb_bench.base.seal.hash_of", lambda path: pytest.fail(f"read {path} again"))
     for _ in range(3):
         assert filled(Shelf(tmp_path / "shelf"), make) == place
 

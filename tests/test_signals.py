@@ -15,9 +15,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from llmemb_bench.disk import refusal, refusals
-from llmemb_bench.errors import Exit, MissingError
-from llmemb_bench.signals import Terminated, interruptible, terminable
+from llmemb_bench.base.disk import refusal, refusals
+from llmemb_bench.base.errors import Exit, MissingError
+from llmemb_bench.base.signals import Terminated, interruptible, terminable
 from llmemb_bench.stages.shelf import Shelf
 
 LONG = "select count(*) from range(1000000) a, range(300) b where hash(a.range + b.range) % 7 = 1"
@@ -141,7 +141,9 @@ def test_a_disk_that_takes_no_more_in_the_middle_of_a_run_is_one_line(size, tmp_
 
 def test_a_termination_waits_for_no_call_that_looks_at_no_signal():
     busy = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
-    code = f"from llmemb_bench.signals import terminable\nwith terminable():\n    print('in', flush=True)\n    {busy}"
+    code = (
+        f"from llmemb_bench.base.signals import terminable\nwith terminable():\n    print('in', flush=True)\n    {busy}"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         time.sleep(0.2)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from llmemb_bench.registry import entries, find
-from llmemb_bench.sources import _read_version, code_hash
+from llmemb_bench.registry.entries import entries, find
+from llmemb_bench.registry.sources import _read_version, code_hash
 
 METRIC = '''"""A metric."""
 
-from llmemb_bench.config import Config
+from llmemb_bench.registry.config import Config
 from llmemb_bench.contracts import Metric
 {imports}
 

@@ -8,7 +8,7 @@ import duckdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmemb_bench import sql
+from llmemb_bench.base import sql
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 AWKWARD = st.sampled_from(["'", '"', "it's", 'a "b"', "\\", "\\'", "x';--", '"; drop', "$.a", "a.b", "[0]"])

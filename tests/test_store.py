@@ -14,11 +14,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from llmemb_bench.errors import BenchError, DataError, MissingError
+from llmemb_bench.base.errors import BenchError, DataError, MissingError
+from llmemb_bench.base.seal import seal
 from llmemb_bench.report.rows import as_json, read_rows
-from llmemb_bench.seal import seal
-from llmemb_bench.store.database import DATABASE, enter, open_store
-from llmemb_bench.store.schema import RUN
+from llmemb_bench.runs.database import DATABASE, enter, open_store
+from llmemb_bench.runs.schema import RUN
 from stored_runs import BASE, TRAINING, write_run
 
 
@@ -110,7 +110,7 @@ def test_parallel_runs_all_enter(tmp_path):
     write_run(tmp_path, seed=0)
     runs = [write_run(tmp_path, seed=seed) for seed in range(4)]
     program = (
-        "import sys; from pathlib import Path; from llmemb_bench.store.database import enter;"
+        "import sys; from pathlib import Path; from llmemb_bench.runs.database import enter;"
         "enter(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     started = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(run)]) for run in runs]

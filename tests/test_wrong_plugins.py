@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llmemb_bench import testing
-from llmemb_bench.scaffold import new_plugin
+from llmemb_bench.registry.scaffold import new_plugin
 from llmemb_bench.testing import run_checks
 
 STATES = "states: Tensor = self.out(means + kept)"
@@ -203,7 +203,7 @@ COUNTS = '''"""wrong: popularity."""
 import numpy as np
 import torch
 
-from llmemb_bench.config import Config
+from llmemb_bench.registry.config import Config
 from llmemb_bench.contracts import Method
 
 
@@ -233,7 +233,7 @@ CONTENT = '''"""wrong: cosines of texts."""
 
 import torch
 
-from llmemb_bench.config import Config
+from llmemb_bench.registry.config import Config
 from llmemb_bench.contracts import Method
 
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from llmemb_bench.base.ids import PAD
 from llmemb_bench.contracts import Cloze, Task
-from llmemb_bench.data.split import Split
-from llmemb_bench.ids import PAD
+from llmemb_bench.values.split import Split
 
 MAX_LEN = 200
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from llmemb_bench.data.prepare import prepare
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
 
 
 def peak_megabytes() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmemb_bench.data.recdata import Items
+from llmemb_bench.values.recdata import Items
 
 WORDS = (
     *(

@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
-from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import rank
-from llmemb_bench.kinds import DatasetChoice
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import torch_seed
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.registry.entries import find
+from llmemb_bench.registry.kinds import DatasetChoice
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.stages.dataset import PreparedData
 from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.optimizer import Optimizer
-from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.values.split import Split
 from plain_rat import PlainStep, plain_batches
 from prepare_files import peak_megabytes
 

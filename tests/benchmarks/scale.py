@@ -12,17 +12,17 @@ import time
 import numpy as np
 import torch
 
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
-from llmemb_bench.data.recdata import Items, RecData
-from llmemb_bench.data.split import Split
-from llmemb_bench.data.strings import Strings
 from llmemb_bench.evaluation.ranking import rank
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import torch_seed
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.registry.entries import find
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.loop import ValidationScore, train
-from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.values.recdata import Items, RecData
+from llmemb_bench.values.split import Split
+from llmemb_bench.values.strings import Strings
 from prepare_files import peak_megabytes
 
 EVENTS, SAMPLE = 10, 1024

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from llmemb_bench.data.recdata import Attributes, Items
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
+from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.scft import TOKENS_A_CHUNK
-from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.text.views import two_views
+from llmemb_bench.values.recdata import Attributes, Items
 from prepare_files import peak_megabytes
 from products import products
 

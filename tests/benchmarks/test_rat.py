@@ -15,10 +15,10 @@ import torch
 from rat_step import make, model
 
 from conftest import ROOT, make_split
-from llmemb_bench.ids import PAD
+from llmemb_bench.base.ids import PAD
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
-from llmemb_bench.training.settings import TrainConfig
 from plain_rat import PlainStep
 
 HERE = Path(__file__).parent

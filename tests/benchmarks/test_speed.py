@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from conftest import make_split
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
-from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.ranking import rank
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import torch_seed
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.registry.entries import find
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.values.split import Split
 
 
 def seconds(work: Callable[[], object], rounds: int = 3) -> float:

@@ -16,13 +16,13 @@ import torch
 from torch.nn import functional
 
 from llmemb_bench.contracts import TextEncoder
-from llmemb_bench.kinds import LossChoice
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
+from llmemb_bench.registry.kinds import LossChoice
+from llmemb_bench.settings.scft import HeldOutConfig, ScftConfig
 from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
-from llmemb_bench.text.settings import HeldOutConfig, ScftConfig
 from products import products
 from test_speed import seconds
 

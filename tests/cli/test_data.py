@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llmemb_bench.contracts import Download
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
 from llmemb_bench.text.files import read_vectors
 from small_models import encoder
 

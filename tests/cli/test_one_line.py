@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from llmemb_bench import memory, registry, terminal
-from llmemb_bench.defects import as_failure
-from llmemb_bench.errors import BenchError, Problem
+from llmemb_bench.base import memory, terminal
+from llmemb_bench.base.errors import BenchError, Problem
+from llmemb_bench.registry.defects import as_failure
+from llmemb_bench.registry.entries import entries as registry
 
 SPEC = """\
 version: 1
@@ -221,21 +222,21 @@ PLUGINS = {
         "    @model_validator(mode='after')\n    def check(self):\n        raise KeyError('one\\ntwo\\x1b[31m')\n",
     ),
     "methods/of_leaving": (
-        "import sys\nfrom llmemb_bench.config import Config\nfrom llmemb_bench.contracts import Method",
+        "import sys\nfrom llmemb_bench.registry.config import Config\nfrom llmemb_bench.contracts import Method",
         "Method",
         "Config",
         f"    def fit_counts(self, split):\n        sys.exit('bye')\n{REST}",
         "",
     ),
     "methods/of_memory": (
-        "import torch\nfrom llmemb_bench.config import Config\nfrom llmemb_bench.contracts import Method",
+        "import torch\nfrom llmemb_bench.registry.config import Config\nfrom llmemb_bench.contracts import Method",
         "Method",
         "Config",
         f"    def fit_counts(self, split):\n        torch.empty(10**15)\n{REST}",
         "",
     ),
     "methods/of_silence": (
-        "from llmemb_bench.config import Config\nfrom llmemb_bench.contracts import Method\n"
+        "from llmemb_bench.registry.config import Config\nfrom llmemb_bench.contracts import Method\n"
         "class Mute(BaseException):\n    def __str__(self):\n        raise RuntimeError\n",
         "Method",
         "Config",

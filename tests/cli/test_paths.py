@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from llmemb_bench.config import SpecPath, expanded
-from llmemb_bench.errors import SpecError
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.registry.config import SpecPath, expanded
 
 SPEC = """\
 version: 1

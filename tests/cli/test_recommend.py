@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finished_runs import METHODS, Finished, finish, run_spec
-from llmemb_bench.errors import MissingError
-from llmemb_bench.seal import seal
+from llmemb_bench.base.errors import MissingError
+from llmemb_bench.base.seal import seal
+from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.stages import recommender as stage
 from llmemb_bench.stages.cell import Graph
 from llmemb_bench.stages.shelf import Shelf
-from llmemb_bench.text.settings import ScftConfig
 
 
 @pytest.fixture(scope="session")

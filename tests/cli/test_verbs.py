@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from llmemb_bench.kinds import KINDS
-from llmemb_bench.registry import entries
+from llmemb_bench.registry.entries import entries
+from llmemb_bench.registry.kinds import KINDS
 
 
 def test_new_writes_a_plugin_and_says_how_specs_find_it(cli, tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.data.archives import unpack
-from llmemb_bench.errors import DataError
 
 
 def zipped(path: Path, members: dict[str, bytes]) -> Path:

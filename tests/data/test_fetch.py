@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from llmemb_bench.base.errors import BenchError, DataError, Exit, MissingError
 from llmemb_bench.contracts import Download
 from llmemb_bench.data import fetch as fetching
 from llmemb_bench.data.fetch import MismatchError, fetch, read_sums
-from llmemb_bench.errors import BenchError, DataError, Exit, MissingError
 
 CONTENT = bytes(range(256)) * 4096
 

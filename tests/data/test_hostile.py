@@ -13,12 +13,12 @@ import duckdb
 import pytest
 from pydantic import ValidationError
 
+from llmemb_bench.base.errors import BenchError, DataError, MissingError, SpecError
 from llmemb_bench.contracts import UNFILTERED
 from llmemb_bench.data.prepare import prepare
-from llmemb_bench.data.recdata import RecData
 from llmemb_bench.data.zstandard import is_whole
-from llmemb_bench.errors import BenchError, DataError, MissingError, SpecError
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
+from llmemb_bench.values.recdata import RecData
 
 EVENTS = [
     {"reviewerID": f"U{user}", "asin": f"B{(user + place) % 9}", "unixReviewTime": 1000 + place}

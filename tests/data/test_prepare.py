@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from llmemb_bench.data.prepare import load, prepare
-from llmemb_bench.data.recdata import RecData
-from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import describe
 from llmemb_bench.data.texts import clean
-from llmemb_bench.errors import DataError, MissingError, SpecError
-from llmemb_bench.registry import find, names
+from llmemb_bench.registry.entries import find, names
 from llmemb_bench.report.data import differences
+from llmemb_bench.settings.split import SplitConfig
+from llmemb_bench.values.recdata import RecData
+from llmemb_bench.values.split import Split
 
 
 def read(folder: Path, name: str, **given) -> RecData:

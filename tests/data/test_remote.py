@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from llmemb_bench.base.errors import BenchError, MissingError
 from llmemb_bench.data import remote
-from llmemb_bench.errors import BenchError, MissingError
 from test_fetch import Server, server  # noqa: F401  # a fixture
 
 CONFIG = {"autoinstall_known_extensions": False}

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from llmemb_bench.data.recdata import Items, RecData
-from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.data.split import Split
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.data.statistics import describe, leaks, twin_users
-from llmemb_bench.data.strings import Strings
-from llmemb_bench.errors import SpecError
+from llmemb_bench.settings.split import SplitConfig
+from llmemb_bench.values.recdata import Items, RecData
+from llmemb_bench.values.split import Split
+from llmemb_bench.values.strings import Strings
 
 BY_TIME = SplitConfig(by="time", validation_share=0.2, test_share=0.2)
 

@@ -15,12 +15,12 @@ import duckdb
 import pytest
 from pydantic import ValidationError
 
+from llmemb_bench.base.errors import BenchError, DataError
 from llmemb_bench.data.prepare import prepare
-from llmemb_bench.data.recdata import RecData
-from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import warnings
-from llmemb_bench.errors import BenchError, DataError
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
+from llmemb_bench.values.recdata import RecData
+from llmemb_bench.values.split import Split
 
 EVENTS = "user,item,time\nu,a,1\nu,b,2\nu,c,3\n"
 

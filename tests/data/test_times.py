@@ -14,15 +14,15 @@ import duckdb
 import numpy as np
 import pytest
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.data.prepare import prepare
-from llmemb_bench.data.recdata import RecData
-from llmemb_bench.data.split import TICKS, Split
 from llmemb_bench.data.statistics import describe
-from llmemb_bench.errors import DataError
-from llmemb_bench.kinds import DatasetChoice
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
+from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.stages.dataset import PreparedData
 from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.values.recdata import RecData
+from llmemb_bench.values.split import TICKS, Split
 
 
 def read(folder: Path, name: str, **given: Any) -> RecData:

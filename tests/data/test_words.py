@@ -10,10 +10,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.data.prepare import prepare
 from llmemb_bench.data.words import clean, words
-from llmemb_bench.errors import DataError
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
 
 
 def texts(folder: Path, items: Path, **given: Any) -> list[dict[str, str]]:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_split
-from llmemb_bench.data.settings import SplitConfig
 from llmemb_bench.evaluation.buckets import Cut, bucket_facts, buckets_of, cut_of, head_items, item_counts
 from llmemb_bench.evaluation.measure import measure, protocol_of
 from llmemb_bench.evaluation.ranking import Ranks
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.split import SplitConfig
 
 PARTITIONS = ("popularity", "history")
 SHARES = (["head", "tail"], ["head", "tail seen", "tail cold"])

@@ -11,21 +11,21 @@ import duckdb
 import numpy as np
 import pytest
 
+from llmemb_bench.base.errors import BenchError, SpecError
 from llmemb_bench.contracts import Metric
-from llmemb_bench.errors import BenchError, SpecError
 from llmemb_bench.evaluation.expectation import gains
 from llmemb_bench.evaluation.measure import metrics_of
-from llmemb_bench.kinds import MetricChoice
-from llmemb_bench.registry import entries
-from llmemb_bench.spec.check import build
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.registry.build import build
+from llmemb_bench.registry.entries import entries
+from llmemb_bench.registry.kinds import MetricChoice
+from llmemb_bench.settings.evaluate import Evaluate
 
 PLUGIN = """\
 \"\"\"{name}: of a third party.\"\"\"
 
 import numpy as np
 
-from llmemb_bench.config import Config
+from llmemb_bench.registry.config import Config
 from llmemb_bench.contracts import Metric
 
 

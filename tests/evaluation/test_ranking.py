@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import make_split
-from llmemb_bench.config import Config
+from llmemb_bench.base.errors import DataError
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Method, Parts
-from llmemb_bench.data.split import Split
-from llmemb_bench.errors import DataError
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks, rank
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import torch_seed
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.entries import find
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.values.split import Split
 
 
 def memory(scores: float, history: str = "mask") -> Evaluate:

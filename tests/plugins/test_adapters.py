@@ -11,8 +11,8 @@ import transformers
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from llmemb_bench import progress
-from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from small_models import encoder, model_of
 
 pytestmark = [

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.registry import find, names
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.base.seeds import torch_seed
+from llmemb_bench.registry.entries import find, names
 from llmemb_plugins.backbones._scan import scan
 from llmemb_plugins.backbones.mamba4rec import selective_scan
 

@@ -8,8 +8,8 @@ import pytest
 import transformers
 from pydantic import ValidationError
 
-from llmemb_bench.errors import DataError, MissingError, SpecError
-from llmemb_bench.registry import find
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
+from llmemb_bench.registry.entries import find
 from small_models import encoder, model_of
 
 SIZES = {

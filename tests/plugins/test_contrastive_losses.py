@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
 from llmemb_plugins.losses import _soft_targets
 
 
@@ -169,7 +169,7 @@ def test_a_temperature_that_drifts_below_zero_gives_a_number():
 
 
 def test_every_contrastive_loss_has_an_oracle():
-    from llmemb_bench.registry import names
+    from llmemb_bench.registry.entries import names
 
     assert set(names("losses")) == set(ORACLES)
 

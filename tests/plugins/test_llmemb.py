@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
-from llmemb_bench.errors import SpecError
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.registry.entries import find
 from llmemb_bench.testing.recommender import known
 
 ITEMS, WIDTH, DIM = 12, 20, 8

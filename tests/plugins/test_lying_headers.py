@@ -10,10 +10,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from llmemb_bench.data.recdata import Items
-from llmemb_bench.errors import DataError
-from llmemb_bench.registry import find
+from llmemb_bench.base.errors import DataError
+from llmemb_bench.registry.entries import find
 from llmemb_bench.text.files import read_vectors
+from llmemb_bench.values.recdata import Items
 
 ITEMS = Items.of(["a", "b"], [(("title", "x"),), (("title", "y"),)])
 
@@ -100,7 +100,7 @@ def test_a_header_that_lies_is_one_line_and_no_allocation(name, tmp_path, monkey
 def test_vectors_that_memory_does_not_hold_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "v.parquet").write_bytes(parquet("select 'a' || range item, [1.0, 2.0] vector from range(1000)"))
-    monkeypatch.setattr("llmemb_bench.memory.memory", lambda: 100_000)
+    monkeypatch.setattr("llmemb_bench.base.memory.memory", lambda: 100_000)
     with pytest.raises(DataError, match="1,000 vectors of 2 numbers would take 124 kB of memory; this machine has 100"):
         read_vectors(tmp_path / "v.parquet")
     monkeypatch.undo()

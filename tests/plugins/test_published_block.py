@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Backbone
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.registry.entries import find
 from llmemb_bench.testing import recommender
 from llmemb_bench.testing.case import Case
 

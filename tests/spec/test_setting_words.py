@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, Field
 
-from llmemb_bench.config import Config, SpecPath
-from llmemb_bench.errors import SpecError
-from llmemb_bench.kinds import LossChoice
-from llmemb_bench.registry import entries
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.registry.config import Config, SpecPath
+from llmemb_bench.registry.entries import entries
+from llmemb_bench.registry.kinds import LossChoice
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.spec.words import described
 

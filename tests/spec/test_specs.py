@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from llmemb_bench.config import SpecPath
-from llmemb_bench.errors import BenchError, MissingError, SpecError
-from llmemb_bench.hashing import digest
-from llmemb_bench.registry import find
+from llmemb_bench.base.errors import BenchError, MissingError, SpecError
+from llmemb_bench.base.hashing import digest
+from llmemb_bench.registry.config import SpecPath
+from llmemb_bench.registry.entries import find
+from llmemb_bench.registry.resolve import resolve
 from llmemb_bench.spec.cells import load_cells
-from llmemb_bench.spec.resolve import resolve
 from llmemb_bench.spec.schema import spec_schema
 from llmemb_bench.spec.source import parse, read
 
@@ -213,7 +213,7 @@ def test_paths_start_from_the_file_that_they_stand_in(tmp_path, monkeypatch):
     (tmp_path / "below").mkdir()
     write(tmp_path / "below", BASE.replace("synthetic", "{use: interactions, file: data/x.txt}"), "base.yaml")
     (cell,) = load_cells(write(tmp_path, "extends: below/base.yaml\nname: child\n"))
-    from llmemb_bench.spec.resolve import paths_in
+    from llmemb_bench.registry.resolve import paths_in
 
     assert [path.resolve() for path in paths_in(cell.spec.dataset)] == [tmp_path / "below" / "data" / "x.txt"]
 

@@ -112,8 +112,8 @@ PLUGIN = '''\
 """An encoder that takes no catalogue of an even size."""
 
 from llmemb_bench.contracts import Encoder
-from llmemb_bench.config import Config
-from llmemb_bench.errors import Problem
+from llmemb_bench.registry.config import Config
+from llmemb_bench.base.errors import Problem
 
 
 class Odd(Encoder):
@@ -133,7 +133,7 @@ class Odd(Encoder):
 
 
 def test_a_plugin_says_what_it_refuses(run, tmp_path, monkeypatch):
-    from llmemb_bench import registry
+    from llmemb_bench.registry.entries import entries as registry
 
     folder = tmp_path / "odd_plugins" / "encoders"
     folder.mkdir(parents=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llmemb_bench.cache import sealed_folder
-from llmemb_bench.seal import fault
+from llmemb_bench.base.folders import sealed_folder
+from llmemb_bench.base.seal import fault
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.stages.recommender import FittedRecommender

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import llmemb_bench
 from llmemb_bench.contracts import VectorMethod
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
 
 SPEC = """\
 version: 1

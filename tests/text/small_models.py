@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
-from llmemb_bench.data.recdata import Items, Prompt
-from llmemb_bench.kinds import EncoderChoice, LossChoice
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.registry.entries import find
+from llmemb_bench.registry.kinds import EncoderChoice, LossChoice
+from llmemb_bench.settings.scft import HeldOutConfig, ScftConfig
 from llmemb_bench.text.encoding import build_encoder, encode_items
-from llmemb_bench.text.settings import HeldOutConfig, ScftConfig
+from llmemb_bench.values.recdata import Items, Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from llmemb_bench.data.recdata import Items, Prompt
-from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.base.errors import DataError, SpecError
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.encoding import batches_by_length, encode_items
+from llmemb_bench.values.recdata import Items, Prompt
 from small_models import TEXTS, encode, encoder
 
 

@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from llmemb_bench.config import Config
+from llmemb_bench.base.errors import DataError, SpecError
 from llmemb_bench.contracts import Loss, Tokens
-from llmemb_bench.data.recdata import Items, Prompt
-from llmemb_bench.errors import DataError, SpecError
-from llmemb_bench.kinds import EncoderChoice, LossChoice
-from llmemb_bench.registry import find
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.entries import find
+from llmemb_bench.registry.kinds import EncoderChoice, LossChoice
+from llmemb_bench.settings.scft import HeldOutConfig, ScftConfig
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.adapter import LOG, tune_and_save
 from llmemb_bench.text.chunks import ChunkSize
@@ -29,8 +29,8 @@ from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import _Batch, backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
 from llmemb_bench.text.scft import tune
-from llmemb_bench.text.settings import HeldOutConfig, ScftConfig
 from llmemb_bench.text.views import alike, two_views
+from llmemb_bench.values.recdata import Items, Prompt
 from small_models import SCFT, augmentation, encoder, loss
 
 
@@ -415,13 +415,13 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from llmemb_bench.config import Config
-from llmemb_bench.kinds import EncoderChoice, LossChoice
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.kinds import EncoderChoice, LossChoice
 from llmemb_bench.contracts import Loss, Tokens
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.adapter import tune_and_save
-from llmemb_bench.text.settings import ScftConfig
+from llmemb_bench.settings.scft import ScftConfig
 
 task = json.loads(sys.argv[1])
 made = lambda kind, name: (lambda plugin: plugin(plugin.config_type()()))(find(kind, name).load())

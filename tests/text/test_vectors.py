@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from llmemb_bench.errors import DataError, SpecError
-from llmemb_bench.registry import find
+from llmemb_bench.base.errors import DataError, SpecError
+from llmemb_bench.registry.entries import find
 from llmemb_bench.testing.case import small_items
-from llmemb_bench.text.vectors import ItemVectors, reduce_dim
+from llmemb_bench.values.item_vectors import ItemVectors, reduce_dim
 from small_models import items_of
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from llmemb_bench.contracts import TextEncoder
+from llmemb_bench.processes.world import end, leave, world
 from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.stages.together import filling_together
 from llmemb_bench.testing.case import small_items
@@ -21,7 +22,6 @@ from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.views import two_views
-from llmemb_bench.world import end, leave, world
 from small_models import SCFT, augmentation, loss, shared_encoder, telling_items
 
 

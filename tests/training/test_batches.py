@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_split
+from llmemb_bench.base.errors import DataError
+from llmemb_bench.base.ids import PAD, mask_id
 from llmemb_bench.contracts import Parts
-from llmemb_bench.errors import DataError
-from llmemb_bench.ids import PAD, mask_id
-from llmemb_bench.registry import find
+from llmemb_bench.registry.entries import find
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches, split_by_length
-from llmemb_bench.training.settings import TrainConfig
 
 
 def plugin(kind: str, name: str, **settings):

@@ -17,18 +17,18 @@ import pytest
 import torch
 
 from conftest import make_split
+from llmemb_bench.base.errors import Exit
+from llmemb_bench.base.ids import PAD
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
-from llmemb_bench.errors import Exit
-from llmemb_bench.ids import PAD
-from llmemb_bench.registry import entries, find
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.registry.entries import entries, find
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.testing import run_checks
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training import loop
 from llmemb_bench.training.batches import batches_of
 from llmemb_bench.training.gradients import backward, backward_of
 from llmemb_bench.training.phases import moving, phases_of
-from llmemb_bench.training.settings import TrainConfig
 
 GUESTS = Path(__file__).parent / "guests" / "guest_plugins"
 NAMES = ("long_tail", "two_views")

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from conftest import make_split
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Batch, Negatives, Parts
-from llmemb_bench.errors import DataError, MissingError, SpecError
-from llmemb_bench.registry import find, names
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.registry.entries import find, names
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training import loop
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.loop import ValidationScore, train
-from llmemb_bench.training.settings import TrainConfig
 
 
 def configured(kind: str, name: str, **settings):

@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from conftest import make_split
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.base.seeds import generator, torch_seed
 from llmemb_bench.contracts import Metric, Parts
-from llmemb_bench.errors import SpecError
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected
 from llmemb_bench.evaluation.ranking import rank, rank_by_counts
-from llmemb_bench.registry import find
-from llmemb_bench.seeds import generator, torch_seed
-from llmemb_bench.spec.check import build
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.registry.build import build
+from llmemb_bench.registry.entries import find
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training import loop
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.loop import train
 from llmemb_bench.training.monitor import Monitor, ValidationScore
-from llmemb_bench.training.settings import TrainConfig
 
 
 def plugin(kind: str, name: str, **settings):

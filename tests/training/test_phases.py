@@ -11,16 +11,16 @@ import torch
 from test_loop import plugin, world
 
 from conftest import make_split
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.base.ids import PAD
 from llmemb_bench.contracts import Cosine, Negatives, NextItem, Phase, Reading, VectorMethod, Wanted
-from llmemb_bench.errors import SpecError
-from llmemb_bench.ids import PAD
-from llmemb_bench.scaffold import new_plugin
+from llmemb_bench.registry.scaffold import new_plugin
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.testing import run_checks
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.batches import POSITIONS_ASKED, TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.loop import ValidationScore, train
-from llmemb_bench.training.settings import TrainConfig
 
 OBJECTIVES = {
     "bce": {"negatives": 3},
@@ -30,7 +30,7 @@ OBJECTIVES = {
 }
 UNTRAINED = '''"""wrong: weights that nobody trains."""
 
-from llmemb_bench.config import Config
+from llmemb_bench.registry.config import Config
 from llmemb_bench.contracts import Method
 
 

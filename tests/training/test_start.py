@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Batch, Negatives, Parts
-from llmemb_bench.registry import find, names
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.registry.entries import find, names
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.start import start_weights
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from conftest import make_split
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Objective, Parts
-from llmemb_bench.registry import find
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.entries import find
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
-from llmemb_bench.training.settings import TrainConfig
 
 DIM = 4
 

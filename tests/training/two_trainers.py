@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from test_loop import world as small_world
 
 from llmemb_bench.evaluation.ranking import rank
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.processes.world import end, leave, world
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.gradients import backward, share_gradients
 from llmemb_bench.training.loop import ValidationScore, train
-from llmemb_bench.training.settings import TrainConfig
-from llmemb_bench.world import end, leave, world
 
 ALIGNED = {"method": "llmemb", "alignment": {"weight": 0.5}, "ids": "add"}
 

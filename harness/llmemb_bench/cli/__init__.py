@@ -7,10 +7,10 @@ import sys
 from io import TextIOWrapper
 from typing import NoReturn
 
+from llmemb_bench.base.errors import BenchError, Exit
+from llmemb_bench.base.signals import Terminated, interruptible, terminable
+from llmemb_bench.base.terminal import say
 from llmemb_bench.cli.app import app
-from llmemb_bench.errors import BenchError, Exit
-from llmemb_bench.signals import Terminated, interruptible, terminable
-from llmemb_bench.terminal import say
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         sys.stderr.write("terminated; run the same command again and it does only what is missing\n")
         _end(int(Exit.TERMINATED))
     except BaseException as error:
-        from llmemb_bench.defects import as_failure
+        from llmemb_bench.registry.defects import as_failure
 
         _fail(as_failure(error))
 
@@ -44,7 +44,7 @@ def _fail(error: BenchError) -> NoReturn:
 
 def _end(code: int) -> NoReturn:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from llmemb_bench.world import end
+        from llmemb_bench.processes.world import end
 
         end(code)
     sys.exit(code)

@@ -12,7 +12,10 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from llmemb_bench import __version__, progress
+from llmemb_bench import __version__
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import BenchError, Exit, Problem, SpecError
+from llmemb_bench.base.terminal import say, shown, table, tables
 from llmemb_bench.cli.data import data
 from llmemb_bench.cli.options import (
     DEFAULT_RESULTS,
@@ -26,11 +29,9 @@ from llmemb_bench.cli.options import (
 )
 from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
-from llmemb_bench.config import typed
-from llmemb_bench.errors import BenchError, Exit, Problem, SpecError
-from llmemb_bench.kinds import KINDS
-from llmemb_bench.registry import OURS, Entry, entries, kind_of, unknown, unreachable
-from llmemb_bench.terminal import say, shown, table, tables
+from llmemb_bench.registry.config import typed
+from llmemb_bench.registry.entries import OURS, Entry, entries, kind_of, unknown, unreachable
+from llmemb_bench.registry.kinds import KINDS
 
 app = typer.Typer(
     name="llmemb-bench",
@@ -78,7 +79,7 @@ def run(
 
     cells = load_cells(spec, set_ or [], seed or [])
     with begin(remote_code, accelerate_config):
-        from llmemb_bench.run import run_cells
+        from llmemb_bench.running.run import run_cells
 
         outcome = run_cells(cells, results)
     if outcome.is_told:
@@ -227,8 +228,8 @@ def new(
     ] = None,
 ) -> None:
     """Write a working skeleton of a plugin that passes its contract checks."""
-    from llmemb_bench.projects import indented, project_of, short, way_in, write_project
-    from llmemb_bench.scaffold import new_plugin
+    from llmemb_bench.registry.projects import indented, project_of, short, way_in, write_project
+    from llmemb_bench.registry.scaffold import new_plugin
 
     path = new_plugin(kind, name, into)
     package = path.parent.parent

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llmemb_bench import progress
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import Exit, MissingError
+from llmemb_bench.base.terminal import say, tables
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Sets
-from llmemb_bench.errors import Exit, MissingError
-from llmemb_bench.terminal import say, tables
 
 if TYPE_CHECKING:
     from llmemb_bench.spec.check import DataPart
@@ -25,7 +25,7 @@ Name = Annotated[
 
 
 def _named(name: str, sets: list[str] | None) -> DataPart:
-    from llmemb_bench.config import expanded
+    from llmemb_bench.registry.config import expanded
     from llmemb_bench.spec.check import DataPart, part_of
     from llmemb_bench.spec.source import Document, override, read
 
@@ -51,8 +51,8 @@ def fetch(
 ) -> None:
     """Download the official files into the folder that `path` names, if their terms allow it."""
     progress.show(progress_)
-    from llmemb_bench.config import SpecPath
     from llmemb_bench.data import fetch as fetching
+    from llmemb_bench.registry.config import SpecPath
 
     choice = _named(name, set_).dataset
     downloads = choice.config.downloads()
@@ -73,7 +73,7 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
     """Check raw files (whole, and as recorded) and what was prepared from them; exit code 5 on a mismatch."""
     from llmemb_bench.contracts import Dataset
     from llmemb_bench.data.verify import verify_prepared, verify_raw
-    from llmemb_bench.spec.check import build
+    from llmemb_bench.registry.build import build
     from llmemb_bench.stages.dataset import PreparedData
     from llmemb_bench.stages.shelf import Shelf
 

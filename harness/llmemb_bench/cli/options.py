@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmemb_bench.config import typed
-from llmemb_bench.defects import keep_logs_in
-from llmemb_bench.errors import Exit, MissingError, SpecError
-from llmemb_bench.permissions import allow_remote_code
-from llmemb_bench.signals import interruptible
+from llmemb_bench.base.errors import Exit, MissingError, SpecError
+from llmemb_bench.base.permissions import allow_remote_code
+from llmemb_bench.base.signals import interruptible
+from llmemb_bench.registry.config import typed
+from llmemb_bench.registry.defects import keep_logs_in
 
 
 def _noted(results: Path) -> Path:
@@ -67,7 +67,7 @@ def begin(remote_code: bool, accelerate_config: Path | None) -> Iterator[None]:
     allow_remote_code(remote_code)
     if accelerate_config is not None:
         raise typer.Exit(_launch(accelerate_config))
-    from llmemb_bench.world import leave
+    from llmemb_bench.processes.world import leave
 
     try:
         with interruptible():

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmemb_bench import progress
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.base.terminal import as_json, say, tables
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, RemoteCode, Results, begin
-from llmemb_bench.config import typed
-from llmemb_bench.errors import SpecError
-from llmemb_bench.terminal import as_json, say, tables
+from llmemb_bench.registry.config import typed
 
 Run = Annotated[
     str,
@@ -48,7 +48,7 @@ def recommend(
     progress.show(progress_)
     if (user is None) == (history is None):
         raise SpecError("give either a user or a history", where="recommend", fix="--user ID or --history ITEM,ITEM")
-    from llmemb_bench.serving.find import find_run
+    from llmemb_bench.runs.find import find_run
 
     folder = find_run(run, results)
     with begin(remote_code, None):
@@ -84,7 +84,7 @@ def export(
 ) -> None:
     """Write item vectors, user states and best items of a finished run, for use in another system."""
     progress.show(progress_)
-    from llmemb_bench.serving.find import find_run
+    from llmemb_bench.runs.find import find_run
 
     folder = find_run(run, results)
     with begin(remote_code, None):

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from llmemb_bench.config import Choice, SpecPath
-from llmemb_bench.registry import Entry
+from llmemb_bench.base.terminal import table
+from llmemb_bench.registry.config import Choice, SpecPath
+from llmemb_bench.registry.entries import Entry
 from llmemb_bench.spec.words import described
-from llmemb_bench.terminal import table
 
 
 def print_plugin(entry: Entry, console: Console) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmemb_bench import progress
+from llmemb_bench.base import progress
+from llmemb_bench.base.terminal import as_json, say, tables
 from llmemb_bench.cli.options import (
     DEFAULT_RESULTS,
     AccelerateConfig,
@@ -17,8 +18,7 @@ from llmemb_bench.cli.options import (
     Sets,
     begin,
 )
-from llmemb_bench.config import typed
-from llmemb_bench.terminal import as_json, say, tables
+from llmemb_bench.registry.config import typed
 
 
 def embed(
@@ -50,8 +50,8 @@ def embed(
     part = text_part(spec, set_ or [])
     refuse_unwritable(output)
     with begin(remote_code, accelerate_config):
+        from llmemb_bench.running.embed import embed as write
         from llmemb_bench.stages.shelf import Shelf
-        from llmemb_bench.text.embed import embed as write
 
         shape = write(part, Shelf(results / ".cache"), output, untuned=untuned, adapter=adapter)
         if shape is not None:

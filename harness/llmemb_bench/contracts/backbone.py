@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts.task import NextItem, Task
 from llmemb_bench.contracts.text import TorchPlugin
+from llmemb_bench.registry.config import Config
 
 WIDEST = 1 << 16
 """Numbers of a vector: the largest language models have a quarter of it."""

@@ -12,10 +12,10 @@ from typing import Annotated, ClassVar, Literal
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import AfterValidator, Field
 
-from llmemb_bench.config import MACHINE, WORDS, Config, SpecPath, distinct
+from llmemb_bench.base.errors import MissingError
 from llmemb_bench.contracts.plugin import Plugin
-from llmemb_bench.data.recdata import Prompt, TimeUnit
-from llmemb_bench.errors import MissingError
+from llmemb_bench.registry.config import MACHINE, WORDS, Config, SpecPath, distinct
+from llmemb_bench.values.recdata import Prompt, TimeUnit
 
 
 def _holds_value(phrase: str) -> str:

@@ -7,8 +7,8 @@ from abc import abstractmethod
 import numpy as np
 from jaxtyping import Float64, Int
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts.plugin import Plugin
+from llmemb_bench.registry.config import Config
 
 
 class Metric(Plugin):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from llmemb_bench.config import Config
-from llmemb_bench.errors import Problem
+from llmemb_bench.base.errors import Problem
+from llmemb_bench.registry.config import Config
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,17 @@ from jaxtyping import Bool, Float, Float64, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import Config
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.base.ids import PAD, mask_id
 from llmemb_bench.contracts.backbone import Backbone, padded
 from llmemb_bench.contracts.batch import Batch, Histories, Wanted
 from llmemb_bench.contracts.phase import Phase
 from llmemb_bench.contracts.similarity import Dot, Similarity
 from llmemb_bench.contracts.task import Task
 from llmemb_bench.contracts.text import TorchPlugin
-from llmemb_bench.data.split import Split
-from llmemb_bench.errors import SpecError
-from llmemb_bench.ids import PAD, mask_id
-from llmemb_bench.kinds import BackboneChoice, MethodChoice
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.kinds import BackboneChoice, MethodChoice
+from llmemb_bench.values.split import Split
 
 ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float64, Int, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.ids import PAD, mask_id
+from llmemb_bench.base.ids import PAD, mask_id
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts.plugin import Plugin
-from llmemb_bench.data.recdata import Attributes, Items
+from llmemb_bench.registry.config import Config
+from llmemb_bench.values.recdata import Attributes, Items
 
 
 class TorchPlugin(Plugin, nn.Module):

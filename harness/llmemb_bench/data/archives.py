@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.data.raw import UNREADABLE
-from llmemb_bench.errors import DataError
 
 MOST_BYTES = 1 << 40
 MOST_FILES = 100_000

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.contracts import Dataset, DatasetConfig
-from llmemb_bench.data.recdata import TimeUnit
-from llmemb_bench.data.split import TICKS
 from llmemb_bench.data.times import LATEST, Clock, clocks
-from llmemb_bench.errors import DataError
-from llmemb_bench.registry import suggestion
+from llmemb_bench.registry.entries import suggestion
+from llmemb_bench.values.recdata import TimeUnit
+from llmemb_bench.values.split import TICKS
 
 NAIVE = "without an offset, taken as UTC"
 FOLDS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "test": 2}

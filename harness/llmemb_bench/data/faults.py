@@ -11,10 +11,10 @@ from pathlib import Path
 
 import duckdb
 
+from llmemb_bench.base.disk import refusal
+from llmemb_bench.base.errors import BenchError, DataError, MissingError
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.raw import UNREADABLE, UTF8, RowError, opened, packing, rows, undecodable
-from llmemb_bench.disk import refusal
-from llmemb_bench.errors import BenchError, DataError, MissingError
 
 _PLACE = re.compile(
     r'(?P<kind>Malformed JSON|JSON transform error) in file "(?P<file>[^"]+)".*?in line (?P<line>\d+): (?P<finding>.*)',

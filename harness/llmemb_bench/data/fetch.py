@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from llmemb_bench import progress
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import DataError, Exit, MissingError
+from llmemb_bench.base.hashing import hash_of
 from llmemb_bench.contracts import Download
 from llmemb_bench.data.archives import unpack
-from llmemb_bench.errors import DataError, Exit, MissingError
-from llmemb_bench.hashing import hash_of
 
 SUMS = "SHA256SUMS"
 BLOCK = 1 << 18

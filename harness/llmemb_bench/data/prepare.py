@@ -18,15 +18,15 @@ import duckdb
 import numpy as np
 from duckdb import DuckDBPyConnection
 
-from llmemb_bench import progress
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.events import Ordered, order_events
 from llmemb_bench.data.faults import AGAIN, explained
-from llmemb_bench.data.recdata import AttributeTable, Items, Prompt, RecData
-from llmemb_bench.data.strings import ArrayWriter, Strings, StringsWriter
 from llmemb_bench.data.texts import write_texts
 from llmemb_bench.data.zstandard import is_whole
-from llmemb_bench.errors import DataError
+from llmemb_bench.values.recdata import AttributeTable, Items, Prompt, RecData
+from llmemb_bench.values.strings import ArrayWriter, Strings, StringsWriter
 
 ROWS_A_BLOCK = 1_000_000
 NAMES_A_BLOCK = 100_000

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
-from llmemb_bench.errors import DataError
+from llmemb_bench.base.errors import DataError
 
 UTF8 = "utf-8"
 PACKED = {".gz": "gzip", ".zst": "zstd"}

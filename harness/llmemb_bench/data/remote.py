@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from llmemb_bench import progress, sql
+from llmemb_bench.base import progress, sql
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.contracts import Download
 from llmemb_bench.data.fetch import fetch
 from llmemb_bench.data.raw import UNREADABLE
-from llmemb_bench.errors import DataError
 
 EXTENSIONS = "https://extensions.duckdb.org"
 MOST_BYTES = 1 << 28

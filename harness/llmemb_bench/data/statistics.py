@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.contracts import Dataset
-from llmemb_bench.data.padding import SeenItems
-from llmemb_bench.data.recdata import RecData
-from llmemb_bench.data.split import SHORTEST, TICKS, Split
+from llmemb_bench.values.padding import SeenItems
+from llmemb_bench.values.recdata import RecData
+from llmemb_bench.values.split import SHORTEST, TICKS, Split
 
 Facts = dict[str, int | float | str | None]
 """Name to value; None where the data cannot say (no times, nobody evaluated)."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-from llmemb_bench import sql
+from llmemb_bench.base import sql
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.contracts import Dataset, Described
 from llmemb_bench.data.events import require_columns
-from llmemb_bench.data.strings import StringsWriter
 from llmemb_bench.data.words import MISSING, PART, words
 from llmemb_bench.data.words import clean as clean
-from llmemb_bench.errors import SpecError
-from llmemb_bench.registry import suggestion
+from llmemb_bench.registry.entries import suggestion
+from llmemb_bench.values.strings import StringsWriter
 
 SIMPLE_LIST = re.compile(r"[A-Z ]+(\(\d+,\d+\))?\[\]")
 NESTED = re.compile(r".*\]|(STRUCT|MAP|UNION)\(.*", re.DOTALL)

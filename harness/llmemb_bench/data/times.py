@@ -12,8 +12,8 @@ from decimal import Decimal
 
 from duckdb import DuckDBPyRelation
 
-from llmemb_bench.data.recdata import TimeUnit
-from llmemb_bench.data.split import TICKS
+from llmemb_bench.values.recdata import TimeUnit
+from llmemb_bench.values.split import TICKS
 
 LATEST = 4_102_444_800  # 2100-01-01 in seconds: a later event is a wrong unit, not a date
 WHOLE_NUMBERS = frozenset({"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT"})

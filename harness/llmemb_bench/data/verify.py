@@ -6,12 +6,12 @@ import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmemb_bench.base.hashing import hash_of
+from llmemb_bench.base.seal import fault, sealed
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.fetch import read_sums
 from llmemb_bench.data.raw import UNREADABLE
 from llmemb_bench.data.zstandard import is_whole
-from llmemb_bench.hashing import hash_of
-from llmemb_bench.seal import fault, sealed
 
 BLOCK = 1 << 20
 

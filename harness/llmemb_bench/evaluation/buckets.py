@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb_bench.data.split import Split
 from llmemb_bench.data.statistics import Facts
 from llmemb_bench.evaluation.cut import Cut
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.values.split import Split
 
 POPULARITY_EDGES = (0, 5, 10, 20, 40)
 """Training events of the target (edges of LLMEmb's test_group)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb_bench.data.padding import SeenItems
-from llmemb_bench.data.split import Split, Stage
-from llmemb_bench.errors import SpecError
-from llmemb_bench.memory import require
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.base.memory import require
+from llmemb_bench.values.padding import SeenItems
+from llmemb_bench.values.split import Split, Stage
 
 
 def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: Stage = "test") -> NDArray[np.int32]:

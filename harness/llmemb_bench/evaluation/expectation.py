@@ -7,8 +7,8 @@ import inspect
 import numpy as np
 from numpy.typing import NDArray
 
+from llmemb_bench.base.errors import BenchError, told
 from llmemb_bench.contracts import Metric
-from llmemb_bench.errors import BenchError, told
 from llmemb_bench.evaluation.ranking import Ranks
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from llmemb_bench.base.errors import DataError, SpecError
 from llmemb_bench.contracts import Metric
-from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.data.split import Split, Stage
-from llmemb_bench.errors import DataError, SpecError
 from llmemb_bench.evaluation.buckets import buckets_of, cut_of
 from llmemb_bench.evaluation.expectation import expected, gains, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks
-from llmemb_bench.kinds import MetricChoice
-from llmemb_bench.spec.check import build
-from llmemb_bench.spec.frame import Evaluate
-from llmemb_bench.spec.resolve import resolve
+from llmemb_bench.registry.build import build
+from llmemb_bench.registry.kinds import MetricChoice
+from llmemb_bench.registry.resolve import resolve
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.split import SplitConfig
+from llmemb_bench.values.split import Split, Stage
 
 MAIN = ("hr", "ndcg")
 """The metrics of a spec that names none, and what `run` says of a cell."""

@@ -15,16 +15,16 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmemb_bench import progress
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import DataError
+from llmemb_bench.base.ids import PAD
+from llmemb_bench.base.memory import is_out_of_memory
+from llmemb_bench.base.progress import track
 from llmemb_bench.contracts import Method
-from llmemb_bench.data.padding import SeenItems, pad_right
-from llmemb_bench.data.split import Split, Stage
-from llmemb_bench.errors import DataError
-from llmemb_bench.ids import PAD
-from llmemb_bench.memory import is_out_of_memory
-from llmemb_bench.progress import track
-from llmemb_bench.spec.frame import Evaluate
-from llmemb_bench.world import world
+from llmemb_bench.processes.world import world
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.values.padding import SeenItems, pad_right
+from llmemb_bench.values.split import Split, Stage
 
 USERS_A_BATCH, SMALLEST_BATCH = 256, 16
 """Users whose states are computed together, fewer where a catalogue is large (a counting method's state is as wide).

@@ -6,9 +6,9 @@ import math
 
 from rich.console import Console
 
+from llmemb_bench.base.terminal import table
 from llmemb_bench.contracts import Figures
 from llmemb_bench.data.statistics import MEANINGS, Facts
-from llmemb_bench.terminal import table
 
 CLOSE = 1e-9
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import duckdb
 
-from llmemb_bench.errors import DataError
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.report.choice import with_choice
 from llmemb_bench.report.naming import with_own_labels
 from llmemb_bench.report.row import HIDDEN, Row
-from llmemb_bench.store.database import open_store
+from llmemb_bench.runs.database import open_store
 
 REPORTED_BUCKETS = ("overall", "head", "tail", "tail seen", "tail cold")
 """The store holds more: five popularity and five history groups."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmemb_bench import terminal
+from llmemb_bench.base import terminal
 from llmemb_bench.evaluation.cut import Cut
 from llmemb_bench.report.choice import searches_of, undecided
 from llmemb_bench.report.layout import SHOWN_BUCKETS, Layout, layouts

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmemb_bench.cache import new_folder
+from llmemb_bench.base.errors import MissingError, SpecError
+from llmemb_bench.base.folders import new_folder
+from llmemb_bench.base.parquet import ParquetRows, parquet
+from llmemb_bench.base.progress import track
 from llmemb_bench.contracts import VectorMethod
-from llmemb_bench.errors import MissingError, SpecError
 from llmemb_bench.evaluation.buckets import head_items, item_counts
-from llmemb_bench.parquet import ParquetRows, parquet
-from llmemb_bench.progress import track
+from llmemb_bench.registry.resolve import resolve
+from llmemb_bench.runs.files import write_json
+from llmemb_bench.runs.schema import MANIFEST
 from llmemb_bench.serving.files import TensorRows
 from llmemb_bench.serving.load import LoadedRun
 from llmemb_bench.serving.scoring import Histories, best_of, scores_at_once, states_of
-from llmemb_bench.spec.resolve import resolve
-from llmemb_bench.store.folders import write_json
-from llmemb_bench.store.schema import MANIFEST
 from llmemb_bench.text.manifest import versions
 
 EXPORT = 1

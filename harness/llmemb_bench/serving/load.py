@@ -16,20 +16,20 @@ import duckdb
 import numpy as np
 import torch
 
-from llmemb_bench.config import SpecText
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from llmemb_bench.contracts import Method
 from llmemb_bench.data.fetch import MismatchError
-from llmemb_bench.data.split import Split
-from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.processes.world import world
+from llmemb_bench.registry.config import SpecText
+from llmemb_bench.registry.resolve import folders_in
+from llmemb_bench.runs.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
 from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history
 from llmemb_bench.spec.check import check
 from llmemb_bench.spec.frame import Spec
-from llmemb_bench.spec.resolve import folders_in
 from llmemb_bench.spec.source import read
 from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.stages.shelf import Shelf
-from llmemb_bench.store.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
-from llmemb_bench.world import world
+from llmemb_bench.values.split import Split
 
 PER_USER = "per_user.parquet"
 FOLDERS = "folders"

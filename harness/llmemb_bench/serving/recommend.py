@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from llmemb_bench.data.recdata import Attributes, RecData
-from llmemb_bench.data.strings import Strings
-from llmemb_bench.errors import Problem, SpecError
+from llmemb_bench.base.errors import Problem, SpecError
+from llmemb_bench.base.terminal import shown, table
 from llmemb_bench.evaluation.buckets import head_items, item_counts
 from llmemb_bench.serving.load import LoadedRun
 from llmemb_bench.serving.scoring import Histories, best_of
-from llmemb_bench.terminal import shown, table
+from llmemb_bench.values.recdata import Attributes, RecData
+from llmemb_bench.values.strings import Strings
 
 IDS_COMPARED = 20_000
 IDS_SHOWN = 5

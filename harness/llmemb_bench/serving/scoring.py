@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.contracts import Method
-from llmemb_bench.data.padding import pad_right
-from llmemb_bench.errors import DataError
+from llmemb_bench.values.padding import pad_right
 
 SCORES_IN_MEMORY = 1 << 24  # 64 MiB of float32 at a time, and twice that while the best are chosen
 USERS_AT_ONCE = 256

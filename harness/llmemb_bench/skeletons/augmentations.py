@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Augmentation
-from llmemb_bench.data.recdata import Attributes
+from llmemb_bench.registry.config import Config
+from llmemb_bench.values.recdata import Attributes
 
 
 class SkeletonConfig(Config):

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Encoder
-from llmemb_bench.data.recdata import Items
+from llmemb_bench.registry.config import Config
+from llmemb_bench.values.recdata import Items
 
 
 class SkeletonConfig(Config):

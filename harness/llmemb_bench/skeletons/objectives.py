@@ -6,8 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Negatives, Objective, Sampling, weighted_mean
+from llmemb_bench.registry.config import Config
 
 
 class SkeletonConfig(Config):

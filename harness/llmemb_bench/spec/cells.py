@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from llmemb_bench.errors import BenchError, Problem, SpecError
-from llmemb_bench.hashing import digest
-from llmemb_bench.registry import suggestion
+from llmemb_bench.base.errors import BenchError, Problem, SpecError
+from llmemb_bench.base.hashing import digest
+from llmemb_bench.registry.entries import suggestion
+from llmemb_bench.registry.resolve import resolve
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.spec.check import TextPart, check, part_of
 from llmemb_bench.spec.frame import Embeddings, Spec
-from llmemb_bench.spec.resolve import resolve
 from llmemb_bench.spec.source import Document, assign, override, read, relocate
-from llmemb_bench.training.settings import TrainConfig
 
 MOST_CELLS = 2_000
 """Cells of one spec: each is a run with a folder of its own."""

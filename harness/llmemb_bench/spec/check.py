@@ -12,31 +12,15 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from llmemb_bench.config import Choice, Config
-from llmemb_bench.contracts import Plugin
-from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.errors import BenchError, MissingError, Problem, SpecError, told
-from llmemb_bench.kinds import DatasetChoice
-from llmemb_bench.registry import suggestion
-from llmemb_bench.spec.frame import Embeddings, Evaluate, Spec
+from llmemb_bench.base.errors import BenchError, MissingError, Problem, SpecError, told
+from llmemb_bench.registry.config import Choice, Config
+from llmemb_bench.registry.entries import suggestion
+from llmemb_bench.registry.kinds import DatasetChoice
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.split import SplitConfig
+from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.spec.source import Document, Loc
 from llmemb_bench.spec.words import Described, described, shown, way_out, with_article
-
-P = TypeVar("P", bound=Plugin)
-
-
-def plugin_of(contract: type[P], choice: Choice[Any, Any]) -> type[P]:
-    """The class that a checked choice names; one that is no subclass of the contract is a TypeError."""
-    plugin = choice.plugin
-    if not issubclass(plugin, contract):
-        raise TypeError(f"{plugin.__name__} is no {contract.__name__}")
-    return plugin
-
-
-def build(contract: type[P], choice: Choice[Any, Any]) -> P:
-    """A plugin that needs nothing but its settings; of another contract it is a TypeError."""
-    made: P = plugin_of(contract, choice)(choice.config)  # type: ignore[call-arg]  # its own __init__ takes them alone
-    return made
 
 
 def check(document: Document) -> tuple[Spec | None, list[Problem]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmemb_bench.errors import BenchError, told
-from llmemb_bench.kinds import KINDS
-from llmemb_bench.registry import Entry, entries
+from llmemb_bench.base.errors import BenchError, told
+from llmemb_bench.base.terminal import say
+from llmemb_bench.registry.entries import Entry, entries
+from llmemb_bench.registry.kinds import KINDS
 from llmemb_bench.spec.frame import Spec
-from llmemb_bench.terminal import say
 
 
 def spec_schema() -> dict[str, Any]:

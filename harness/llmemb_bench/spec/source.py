@@ -16,8 +16,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from llmemb_bench.config import SpecPath, SpecText
-from llmemb_bench.errors import BenchError, Problem, SpecError
+from llmemb_bench.base.errors import BenchError, Problem, SpecError
+from llmemb_bench.registry.config import SpecPath, SpecText
 
 Loc = tuple[str | int, ...]
 """The way to a value: keys and list positions from the top."""

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from llmemb_bench.config import WORDS
-from llmemb_bench.registry import suggestion
+from llmemb_bench.registry.config import WORDS
+from llmemb_bench.registry.entries import suggestion
 
 Schema = dict[str, Any]
 COUNTABLE = ("whole number", "number", "list", "mapping", "path", "name", "day", "size")

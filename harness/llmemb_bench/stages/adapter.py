@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from llmemb_bench.base.errors import MissingError
 from llmemb_bench.contracts import Augmentation, Loss
-from llmemb_bench.errors import MissingError
-from llmemb_bench.spec.check import build
+from llmemb_bench.registry.build import build
+from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.spec.frame import Embeddings
 from llmemb_bench.stages.dataset import Catalogue
 from llmemb_bench.stages.stage import Resources
 from llmemb_bench.stages.together import MadeTogether
 from llmemb_bench.text.adapter import tune_and_save
-from llmemb_bench.text.settings import ScftConfig
 
 
 class TunedAdapter(MadeTogether[Path]):

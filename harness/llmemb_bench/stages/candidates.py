@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from llmemb_bench.base.seeds import generator
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import Ranks, rank
-from llmemb_bench.seeds import generator
-from llmemb_bench.spec.frame import Evaluate
+from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.stages.dataset import Cut
 from llmemb_bench.stages.recommender import FittedRecommender
 from llmemb_bench.stages.stage import Stage

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llmemb_bench.contracts import Method
-from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.kinds import DatasetChoice
-from llmemb_bench.spec.check import plugin_of
-from llmemb_bench.spec.frame import Embeddings, Evaluate, Recommender, Spec
-from llmemb_bench.spec.resolve import paths_in
+from llmemb_bench.registry.build import plugin_of
+from llmemb_bench.registry.kinds import DatasetChoice
+from llmemb_bench.registry.resolve import paths_in
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.split import SplitConfig
+from llmemb_bench.spec.frame import Embeddings, Recommender, Spec
 from llmemb_bench.stages.adapter import TunedAdapter
 from llmemb_bench.stages.candidates import Candidates, TestRanks
 from llmemb_bench.stages.dataset import Catalogue, Cut, DatasetFacts, PreparedData

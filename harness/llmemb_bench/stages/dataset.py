@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from llmemb_bench import progress
+from llmemb_bench.base import progress
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.prepare import load, prepare
-from llmemb_bench.data.recdata import Items, RecData
-from llmemb_bench.data.settings import SplitConfig
-from llmemb_bench.data.split import Split
-from llmemb_bench.data.split import Stage as Part
 from llmemb_bench.data.statistics import Facts, describe
 from llmemb_bench.evaluation.candidates import scarcest
-from llmemb_bench.kinds import DatasetChoice
-from llmemb_bench.spec.check import build
+from llmemb_bench.registry.build import build
+from llmemb_bench.registry.kinds import DatasetChoice
+from llmemb_bench.settings.split import SplitConfig
 from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.stages.stage import Resources, Shelved, Stage
+from llmemb_bench.values.recdata import Items, RecData
+from llmemb_bench.values.split import Split
+from llmemb_bench.values.split import Stage as Part
 
 
 class PreparedData(Shelved[RecData]):

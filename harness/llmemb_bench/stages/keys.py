@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmemb_bench.hashing import digest
-from llmemb_bench.registry import find
-from llmemb_bench.spec.resolve import choices_in, resolve
+from llmemb_bench.base.hashing import digest
+from llmemb_bench.registry.entries import find
+from llmemb_bench.registry.resolve import choices_in, resolve
 
 
 def stage_key(stage: str, version: int, settings: object, upstream: Sequence[str]) -> str:

@@ -12,13 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from llmemb_bench.base.errors import DataError, MissingError
+from llmemb_bench.base.ids import n_rows
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Backbone, Fitted, Method, Objective, Parts, Trained
 from llmemb_bench.data.fetch import MismatchError
-from llmemb_bench.errors import DataError, MissingError
-from llmemb_bench.ids import n_rows
-from llmemb_bench.seeds import torch_seed
-from llmemb_bench.spec.check import build, plugin_of
-from llmemb_bench.spec.frame import Evaluate, Recommender
+from llmemb_bench.processes.world import world
+from llmemb_bench.registry.build import build, plugin_of
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.train import TrainConfig
+from llmemb_bench.spec.frame import Recommender
 from llmemb_bench.stages.dataset import Cut
 from llmemb_bench.stages.stage import Resources
 from llmemb_bench.stages.together import MadeTogether
@@ -27,10 +30,8 @@ from llmemb_bench.training.batches import batches_of
 from llmemb_bench.training.loop import EVENTS, train
 from llmemb_bench.training.monitor import Monitor
 from llmemb_bench.training.record import TrainingRecord
-from llmemb_bench.training.settings import TrainConfig
 from llmemb_bench.training.size import COPIES, refuse_huge_weights
 from llmemb_bench.training.start import start_weights
-from llmemb_bench.world import world
 
 WEIGHTS = "weights.safetensors"
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from llmemb_bench.base.errors import DataError, Problem, SpecError
+from llmemb_bench.base.ids import n_rows
 from llmemb_bench.contracts import (
     CellFacts,
     Encoder,
@@ -19,22 +21,20 @@ from llmemb_bench.contracts import (
     Plugin,
     VectorMethod,
 )
-from llmemb_bench.data.recdata import RecData
-from llmemb_bench.errors import DataError, Problem, SpecError
 from llmemb_bench.evaluation.candidates import refuse_scarce
 from llmemb_bench.evaluation.measure import check_size, metrics_of
-from llmemb_bench.ids import n_rows
-from llmemb_bench.kinds import DatasetChoice
-from llmemb_bench.spec.check import build, plugin_of
+from llmemb_bench.registry.build import build, plugin_of
+from llmemb_bench.registry.kinds import DatasetChoice
+from llmemb_bench.registry.resolve import choices_in
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.spec.frame import Embeddings, Spec
-from llmemb_bench.spec.resolve import choices_in
 from llmemb_bench.stages.cell import CellStages
 from llmemb_bench.stages.recommender import FittedRecommender
-from llmemb_bench.text.vectors import refuse_wide
 from llmemb_bench.training.negatives import NegativeSampler
 from llmemb_bench.training.optimizer import sparse_tables
-from llmemb_bench.training.settings import TrainConfig
 from llmemb_bench.training.size import refuse_huge_draws, refuse_huge_weights
+from llmemb_bench.values.item_vectors import refuse_wide
+from llmemb_bench.values.recdata import RecData
 
 
 def refuse(spec: Spec, stages: CellStages) -> None:

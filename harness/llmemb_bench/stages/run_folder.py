@@ -10,22 +10,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llmemb_bench.cache import sealed_folder
+from llmemb_bench.base.folders import sealed_folder
+from llmemb_bench.base.hashing import digest
+from llmemb_bench.base.seal import fault
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.statistics import warnings
 from llmemb_bench.evaluation.buckets import bucket_facts
 from llmemb_bench.evaluation.measure import measure, protocol_of
-from llmemb_bench.hashing import digest
-from llmemb_bench.seal import fault
+from llmemb_bench.registry.build import build
+from llmemb_bench.registry.resolve import folders_in, resolve
+from llmemb_bench.runs.files import write_json, write_per_user, write_yaml
+from llmemb_bench.runs.schema import MANIFEST, METRICS, RUN, SPEC, manifest_of, refuse_newer
 from llmemb_bench.spec.cells import Cell
-from llmemb_bench.spec.check import build
-from llmemb_bench.spec.resolve import folders_in, resolve
 from llmemb_bench.stages.cell import CellStages
 from llmemb_bench.stages.keys import stage_key
 from llmemb_bench.stages.recommender import WEIGHTS
 from llmemb_bench.stages.stage import Stage
-from llmemb_bench.store.folders import write_json, write_per_user, write_yaml
-from llmemb_bench.store.schema import MANIFEST, METRICS, RUN, SPEC, manifest_of, refuse_newer
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
 from llmemb_bench.training.loop import EVENTS

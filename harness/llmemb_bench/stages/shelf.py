@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmemb_bench.cache import fingerprint, make_way, sealed_folder
-from llmemb_bench.hashing import digest
-from llmemb_bench.seal import fault
+from llmemb_bench.base.folders import fingerprint, make_way, sealed_folder
+from llmemb_bench.base.hashing import digest
+from llmemb_bench.base.seal import fault
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from llmemb_bench.processes.world import world
 from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.stages.stage import Shelved, T
-from llmemb_bench.world import world
 
 
 class MadeTogether(Shelved[T]):

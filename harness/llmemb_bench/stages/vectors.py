@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llmemb_bench import progress
+from llmemb_bench.base import progress
 from llmemb_bench.contracts import Encoder, TextEncoder
-from llmemb_bench.spec.check import plugin_of
+from llmemb_bench.processes.world import world
+from llmemb_bench.registry.build import plugin_of
+from llmemb_bench.runs.files import write_json
 from llmemb_bench.spec.frame import Embeddings
 from llmemb_bench.stages.adapter import TunedAdapter
 from llmemb_bench.stages.dataset import Catalogue
 from llmemb_bench.stages.stage import Resources, Stage
 from llmemb_bench.stages.together import MadeTogether
-from llmemb_bench.store.folders import write_json
 from llmemb_bench.text.encoding import build_encoder, encode
 from llmemb_bench.text.manifest import MADE, how_made
-from llmemb_bench.text.vectors import ItemVectors, reduce_dim
-from llmemb_bench.world import world
+from llmemb_bench.values.item_vectors import ItemVectors, reduce_dim
 
 
 class TextVectors(MadeTogether[ItemVectors]):

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmemb_bench.contracts import Plugin
-from llmemb_bench.data.recdata import Items, RecData
-from llmemb_bench.data.split import Split
-from llmemb_bench.data.strings import Strings
-from llmemb_bench.registry import Entry
+from llmemb_bench.registry.entries import Entry
+from llmemb_bench.values.recdata import Items, RecData
+from llmemb_bench.values.split import Split
+from llmemb_bench.values.strings import Strings
 
 P = TypeVar("P", bound=Plugin)
 

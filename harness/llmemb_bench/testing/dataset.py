@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from duckdb import DuckDBPyRelation
 
-from llmemb_bench import sql
+from llmemb_bench.base import sql
 from llmemb_bench.contracts import Dataset, Described
 from llmemb_bench.data.prepare import prepare, reader
-from llmemb_bench.data.recdata import RecData
 from llmemb_bench.testing.case import Case, Skipped, require
+from llmemb_bench.values.recdata import RecData
 
 Row = tuple[Any, ...]
 

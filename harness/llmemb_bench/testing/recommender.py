@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from llmemb_bench.config import Config
+from llmemb_bench.base.ids import PAD
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import (
     Backbone,
     Batch,
@@ -26,16 +27,15 @@ from llmemb_bench.contracts import (
     Trained,
     VectorMethod,
 )
-from llmemb_bench.data.padding import pad_right
-from llmemb_bench.data.split import Split
-from llmemb_bench.ids import PAD
-from llmemb_bench.registry import entries
-from llmemb_bench.seeds import torch_seed
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.entries import entries
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.testing.case import Broken, Case, Skipped, close, renumbered, require, small_split
 from llmemb_bench.training.batches import batches_of
 from llmemb_bench.training.gradients import Value, backward, backward_of
 from llmemb_bench.training.phases import configured, moving, phases_of
-from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.values.padding import pad_right
+from llmemb_bench.values.split import Split
 
 N_ITEMS = 40
 OVER_THE_BATCH = (

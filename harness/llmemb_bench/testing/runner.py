@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llmemb_bench.config import Config
+from llmemb_bench.base.errors import BenchError, told
+from llmemb_bench.base.signals import Terminated
 from llmemb_bench.contracts import Plugin
-from llmemb_bench.errors import BenchError, told
-from llmemb_bench.kinds import KINDS
-from llmemb_bench.registry import Entry, find
-from llmemb_bench.signals import Terminated
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.entries import Entry, find
+from llmemb_bench.registry.kinds import KINDS
 from llmemb_bench.testing.case import Broken, Case, Skipped, require
 
 

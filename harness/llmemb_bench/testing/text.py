@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Augmentation, Encoder, Loss, TextEncoder
-from llmemb_bench.data.recdata import Attributes, Items
-from llmemb_bench.seeds import torch_seed
 from llmemb_bench.testing.case import Case, Skipped, close, require, small_items
+from llmemb_bench.values.recdata import Attributes, Items
 
 COMPANY = (
     "a statistic over all items (mean, BatchNorm, vocabulary, whitening), the row of an item in place of its id or "

@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from llmemb_bench.base.errors import DataError
+from llmemb_bench.base.permissions import is_remote_code_allowed
+from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
-from llmemb_bench.data.recdata import Items
-from llmemb_bench.errors import DataError
-from llmemb_bench.kinds import EncoderChoice
-from llmemb_bench.permissions import is_remote_code_allowed
-from llmemb_bench.seeds import torch_seed
-from llmemb_bench.spec.resolve import resolve
+from llmemb_bench.processes.world import world
+from llmemb_bench.registry.kinds import EncoderChoice
+from llmemb_bench.registry.resolve import resolve
+from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.text.encoding import build_encoder, encode_items
 from llmemb_bench.text.scft import tune
-from llmemb_bench.text.settings import ScftConfig
-from llmemb_bench.world import world
+from llmemb_bench.values.recdata import Items
 
 PROBES = 16
 EXACT, COARSE = 1e-4, 2e-2

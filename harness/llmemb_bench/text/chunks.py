@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import torch
 
-from llmemb_bench import progress
-from llmemb_bench.errors import DataError
-from llmemb_bench.memory import is_out_of_memory
-from llmemb_bench.world import world
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import DataError
+from llmemb_bench.base.memory import is_out_of_memory
+from llmemb_bench.processes.world import world
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.contracts import TextEncoder, Tokens
-from llmemb_bench.data.recdata import Attributes, Items
-from llmemb_bench.errors import SpecError
+from llmemb_bench.values.recdata import Attributes, Items
 
 NOTHING: Attributes = (("", "-"),)
 """What an item without attributes is cut to, in vain: its instruction alone is too long."""

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from llmemb_bench import checkpoint
+from llmemb_bench.base.errors import DataError
+from llmemb_bench.base.progress import Work, say, track
 from llmemb_bench.contracts import Encoder, TextEncoder, Tokens
-from llmemb_bench.data.recdata import Attributes, Items
-from llmemb_bench.errors import DataError
-from llmemb_bench.kinds import EncoderChoice
-from llmemb_bench.progress import Work, say, track
-from llmemb_bench.spec.check import build, plugin_of
+from llmemb_bench.processes import checkpoint
+from llmemb_bench.processes.world import World, world
+from llmemb_bench.registry.build import build, plugin_of
+from llmemb_bench.registry.kinds import EncoderChoice
 from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
-from llmemb_bench.world import World, world
+from llmemb_bench.values.recdata import Attributes, Items
 
 TOKENS_A_BATCH = {"cpu": 2048, "cuda": 32_768}
 """Padded tokens a batch holds at most, by device: on a CPU more of them leave its caches (measured)."""

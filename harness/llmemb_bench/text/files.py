@@ -11,9 +11,9 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb_bench.errors import DataError, MissingError, SpecError
-from llmemb_bench.memory import require
-from llmemb_bench.parquet import parquet
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
+from llmemb_bench.base.memory import require
+from llmemb_bench.base.parquet import parquet
 
 SUFFIX = ".parquet"
 ROWS_A_BLOCK = 20_000

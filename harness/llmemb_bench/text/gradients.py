@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from llmemb_bench.contracts import TextEncoder, Tokens
+from llmemb_bench.processes.world import world
 from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.encoding import batches_by_length
-from llmemb_bench.world import world
 
 
 def backward_in_chunks(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmemb_bench.base.seeds import generator
 from llmemb_bench.contracts import Augmentation, TextEncoder
-from llmemb_bench.data.recdata import Attributes, Items
-from llmemb_bench.seeds import generator
+from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.text.encoding import encode_views
 from llmemb_bench.text.geometry import unit
-from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.text.views import view_of
+from llmemb_bench.values.recdata import Attributes, Items
 
 SAME = 1e-6
 """Cosines that differ by less are of the same text."""

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmemb_bench.cache import fingerprint
+from llmemb_bench.base.folders import fingerprint
+from llmemb_bench.base.hashing import digest
 from llmemb_bench.contracts import Encoder, TextEncoder
-from llmemb_bench.data.recdata import Items
-from llmemb_bench.hashing import digest
+from llmemb_bench.processes.world import world
 from llmemb_bench.text.encoding import tokens_a_batch
-from llmemb_bench.world import world
+from llmemb_bench.values.recdata import Items
 
 MADE = "made.json"
 PACKAGES = ("llmemb-bench", "torch", "transformers", "tokenizers", "peft", "scikit-learn")

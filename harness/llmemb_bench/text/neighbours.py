@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from llmemb_bench.errors import SpecError
-from llmemb_bench.terminal import shown, table
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.base.terminal import shown, table
 from llmemb_bench.text.files import read_texts, read_vectors
 from llmemb_bench.text.geometry import unit
 

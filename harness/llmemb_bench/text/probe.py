@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from llmemb_bench.base.errors import BenchError
+from llmemb_bench.base.permissions import allow_remote_code
 from llmemb_bench.contracts import TextEncoder
-from llmemb_bench.data.recdata import Items, Prompt
-from llmemb_bench.errors import BenchError
-from llmemb_bench.kinds import EncoderChoice
-from llmemb_bench.permissions import allow_remote_code
+from llmemb_bench.registry.kinds import EncoderChoice
 from llmemb_bench.text.encoding import build_encoder, encode_items
+from llmemb_bench.values.recdata import Items, Prompt
 
 
 def main() -> None:

@@ -15,18 +15,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmemb_bench import checkpoint
+from llmemb_bench.base.errors import DataError, SpecError
+from llmemb_bench.base.progress import Work, say, track
+from llmemb_bench.base.seeds import generator
 from llmemb_bench.contracts import Augmentation, Loss, TextEncoder
-from llmemb_bench.data.recdata import Attributes, Items
-from llmemb_bench.errors import DataError, SpecError
-from llmemb_bench.progress import Work, say, track
-from llmemb_bench.seeds import generator
+from llmemb_bench.processes import checkpoint
+from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.held_out import HeldOut, hold_out
-from llmemb_bench.text.settings import ScftConfig
 from llmemb_bench.text.views import alike, two_views
+from llmemb_bench.values.recdata import Attributes, Items
 
 KEPT = "tuning.safetensors"
 MEASUREMENTS = 5

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmemb_bench.contracts import Augmentation, Tokens
-from llmemb_bench.data.recdata import Attributes, Items
+from llmemb_bench.values.recdata import Attributes, Items
 
 TRIES = 20
 """Draws until the two views of an item differ; some items have only one view."""

@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llmemb_bench.base.errors import DataError
+from llmemb_bench.base.ids import PAD, mask_id
+from llmemb_bench.base.seeds import generator
 from llmemb_bench.contracts import (
     Backbone,
     Batch,
@@ -29,14 +32,11 @@ from llmemb_bench.contracts import (
     VectorMethod,
     Wanted,
 )
-from llmemb_bench.data.padding import pad_right
-from llmemb_bench.data.split import Split
-from llmemb_bench.errors import DataError
-from llmemb_bench.ids import PAD, mask_id
-from llmemb_bench.seeds import generator
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.negatives import Drawn, NegativeSampler
-from llmemb_bench.training.settings import TrainConfig
 from llmemb_bench.training.size import refuse_huge_draws
+from llmemb_bench.values.padding import pad_right
+from llmemb_bench.values.split import Split
 
 POSITIONS_ASKED = 1 << 20
 """Positions of further histories that a method may have in a batch: what bounds the memory and time of a step."""

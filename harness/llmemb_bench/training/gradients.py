@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from llmemb_bench.contracts import Batch, Objective, VectorMethod
-from llmemb_bench.training.settings import TrainConfig
-from llmemb_bench.world import world
+from llmemb_bench.processes.world import world
+from llmemb_bench.settings.train import TrainConfig
 
 POSITIONS_A_PART = {"cpu": 6400, "cuda": 1 << 17}
 """Positions whose activations are in memory at once; a batch of longer histories is taken in parts."""

@@ -16,19 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmemb_bench.checkpoint import Resumable
+from llmemb_bench.base.errors import DataError, MissingError
+from llmemb_bench.base.memory import is_out_of_memory
+from llmemb_bench.base.progress import Work, say, track
+from llmemb_bench.base.seeds import seed_for
 from llmemb_bench.contracts import Batch, Batches, Objective, Phase, Trained, VectorMethod
-from llmemb_bench.errors import DataError, MissingError
-from llmemb_bench.memory import is_out_of_memory
-from llmemb_bench.progress import Work, say, track
-from llmemb_bench.seeds import seed_for
+from llmemb_bench.processes.checkpoint import Resumable
+from llmemb_bench.processes.world import world
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import Value, backward, backward_of
 from llmemb_bench.training.monitor import ValidationScore
 from llmemb_bench.training.optimizer import Optimizer
 from llmemb_bench.training.phases import configured, moving, phases_of
-from llmemb_bench.training.settings import TrainConfig
-from llmemb_bench.world import world
 
 KEPT, EVENTS = "training.safetensors", "events.jsonl"
 MOVED = 3

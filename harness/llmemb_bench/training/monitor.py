@@ -8,15 +8,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from llmemb_bench.base.seeds import generator
 from llmemb_bench.contracts import Method, Metric
-from llmemb_bench.data.split import Split
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected
 from llmemb_bench.evaluation.ranking import Ranks, rank, rank_by_counts
-from llmemb_bench.seeds import generator
-from llmemb_bench.spec.check import build
-from llmemb_bench.spec.frame import Evaluate
-from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.registry.build import build
+from llmemb_bench.settings.evaluate import Evaluate
+from llmemb_bench.settings.train import TrainConfig
+from llmemb_bench.values.split import Split
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.contracts import Sampling
-from llmemb_bench.data.padding import SeenItems
-from llmemb_bench.data.split import Split
-from llmemb_bench.errors import DataError
+from llmemb_bench.values.padding import SeenItems
+from llmemb_bench.values.split import Split
 
 ROUNDS = 20
 """Draws of what is no negative yet, before the few that are left are drawn from the user's own list of negatives."""

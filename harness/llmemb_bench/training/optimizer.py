@@ -8,11 +8,11 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
-from llmemb_bench import checkpoint
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.contracts import Objective, Trained
-from llmemb_bench.errors import SpecError
+from llmemb_bench.processes import checkpoint
+from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.gradients import share_gradients
-from llmemb_bench.training.settings import TrainConfig
 
 
 class Adam(TypedDict):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.contracts import Phase, Trained
-from llmemb_bench.errors import SpecError
-from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.settings.train import TrainConfig
 
 OWN = ("epochs", "steps", "learning_rate", "batch_size", "patience")
 """Settings that a phase may have its own value of."""

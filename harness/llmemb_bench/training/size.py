@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from llmemb_bench.config import Config
+from llmemb_bench.base.memory import is_out_of_memory, require
 from llmemb_bench.contracts import Backbone, Objective
-from llmemb_bench.data.split import Split
-from llmemb_bench.memory import is_out_of_memory, require
-from llmemb_bench.training.settings import TrainConfig
+from llmemb_bench.registry.config import Config
+from llmemb_bench.settings.train import TrainConfig
+from llmemb_bench.values.split import Split
 
 COPIES = 4
 """Of a weight in training: itself, its gradient and Adam's two means."""

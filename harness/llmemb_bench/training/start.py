@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from llmemb_bench.contracts import Trained, VectorMethod
-from llmemb_bench.training.settings import Start
+from llmemb_bench.settings.train import Start
 
 ITEMS_LOOKED_AT = 4096
 """Items whose vectors tell how long a mask should be."""

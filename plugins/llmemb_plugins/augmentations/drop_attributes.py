@@ -8,9 +8,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Augmentation
-from llmemb_bench.data.recdata import Attributes
+from llmemb_bench.registry.config import Config
+from llmemb_bench.values.recdata import Attributes
 
 
 class DropAttributesConfig(Config):

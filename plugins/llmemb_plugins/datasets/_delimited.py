@@ -10,9 +10,9 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.data.faults import MEND
 from llmemb_bench.data.raw import UTF8, RowError, lines, packing, rows
-from llmemb_bench.errors import DataError
 from llmemb_plugins.datasets._files import Source, in_utf8, named, refuse_other_content
 
 DELIMITERS = {".csv": ",;|\t", ".tsv": "\t", ".txt": "\t,;|", ".inter": "\t", ".item": "\t"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+from llmemb_bench.base.errors import DataError, SpecError
 from llmemb_bench.data.raw import PACKED, UNREADABLE, UTF8, opened, packing, undecodable
-from llmemb_bench.errors import DataError, SpecError
 
 MAGIC = {
     b"PK\x03\x04": "a zip archive (an Excel workbook is one)",

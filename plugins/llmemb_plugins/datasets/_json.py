@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-from llmemb_bench import sql
+from llmemb_bench.base import sql
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.data.literals import rewritten
 from llmemb_bench.data.raw import lines, packing
-from llmemb_bench.errors import DataError
 from llmemb_plugins.datasets._files import Source, in_utf8, named
 
 LARGEST_LINE = 1 << 24  # bytes; DuckDB takes two buffers of it a thread

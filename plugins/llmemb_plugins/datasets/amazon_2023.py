@@ -10,7 +10,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import Field
 
 from llmemb_bench.contracts import Dataset, Download, FilesConfig
-from llmemb_bench.data.recdata import TimeUnit
+from llmemb_bench.values.recdata import TimeUnit
 from llmemb_plugins.datasets._json import example_lines, json_lines, json_place
 
 REVIEW = {"user_id": "VARCHAR", "parent_asin": "VARCHAR", "timestamp": "VARCHAR", "rating": "VARCHAR"}

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-from llmemb_bench.config import SpecPath
+from llmemb_bench.base.errors import DataError, MissingError
+from llmemb_bench.base.hashing import hash_of_stream
 from llmemb_bench.contracts import UNFILTERED, Dataset, DatasetConfig, Figures
 from llmemb_bench.data.raw import UNREADABLE, lines
-from llmemb_bench.errors import DataError, MissingError
-from llmemb_bench.hashing import hash_of_stream
+from llmemb_bench.registry.config import SpecPath
 from llmemb_plugins.datasets._files import named
 
 PAPER = {

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
-from llmemb_bench.errors import DataError
 from llmemb_plugins.datasets._delimited import Form, header
 from llmemb_plugins.datasets._files import named
 

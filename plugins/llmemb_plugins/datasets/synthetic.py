@@ -12,10 +12,10 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from numpy.typing import NDArray
 from pydantic import Field
 
-from llmemb_bench.config import Seed
+from llmemb_bench.base.memory import require
+from llmemb_bench.base.seeds import generator
 from llmemb_bench.contracts import Dataset, DatasetConfig
-from llmemb_bench.memory import require
-from llmemb_bench.seeds import generator
+from llmemb_bench.registry.config import Seed
 
 TOPICS = {
     "coffee": ("espresso maker", "coffee grinder", "cafetiere", "moka pot", "latte mug", "roasted beans"),

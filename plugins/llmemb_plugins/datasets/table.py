@@ -14,14 +14,14 @@ import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import AfterValidator, Field, model_validator
 
-from llmemb_bench import sql
-from llmemb_bench.config import SpecPath
+from llmemb_bench.base import sql
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from llmemb_bench.contracts import Dataset, DatasetConfig, Described
 from llmemb_bench.data.events import require_columns
 from llmemb_bench.data.raw import packing
-from llmemb_bench.data.recdata import TimeUnit
 from llmemb_bench.data.remote import load_extension
-from llmemb_bench.errors import DataError, MissingError, SpecError
+from llmemb_bench.registry.config import SpecPath
+from llmemb_bench.values.recdata import TimeUnit
 from llmemb_plugins.datasets._delimited import DELIMITERS, Form, read_delimited, records
 from llmemb_plugins.datasets._files import Source, in_utf8, named, refuse_other_content, unpacked_name
 from llmemb_plugins.datasets._json import objects, read_json

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from llmemb_bench import progress
-from llmemb_bench.errors import BenchError, DataError, MissingError
+from llmemb_bench.base import progress
+from llmemb_bench.base.errors import BenchError, DataError, MissingError
 from llmemb_plugins.encoders._checkpoints import SHOWN, held_in
 from llmemb_plugins.encoders._tuning import (
     ADAPTER,

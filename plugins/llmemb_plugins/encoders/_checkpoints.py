@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llmemb_bench.errors import DataError, MissingError, SpecError
-from llmemb_bench.hashing import hash_of
-from llmemb_bench.permissions import is_remote_code_allowed
-from llmemb_bench.progress import say
-from llmemb_bench.registry import extra_of
-from llmemb_bench.world import world
+from llmemb_bench.base.errors import DataError, MissingError, SpecError
+from llmemb_bench.base.hashing import hash_of
+from llmemb_bench.base.permissions import is_remote_code_allowed
+from llmemb_bench.base.progress import say
+from llmemb_bench.processes.world import world
+from llmemb_bench.registry.entries import extra_of
 from llmemb_plugins.encoders._tuning import SETTINGS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmemb_bench.errors import SpecError
+from llmemb_bench.base.errors import SpecError
 from llmemb_plugins._draws import bound, draws
 
 SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: neighbouring numbers become seeds far apart

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from llmemb_bench.errors import DataError, SpecError
+from llmemb_bench.base.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from llmemb_plugins.encoders._transformer import TransformerConfig

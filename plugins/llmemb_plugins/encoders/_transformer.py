@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from llmemb_bench.config import MACHINE, Checkpoint, Config, SpecPath
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.contracts import TextEncoder, Tokens
-from llmemb_bench.errors import SpecError
-from llmemb_bench.text.sharding import shard
-from llmemb_bench.world import world
+from llmemb_bench.processes.sharding import shard
+from llmemb_bench.processes.world import world
+from llmemb_bench.registry.config import MACHINE, Checkpoint, Config, SpecPath
 from llmemb_plugins.encoders import _adapters, _tuning
 from llmemb_plugins.encoders._checkpoints import facts_of, load
 from llmemb_plugins.encoders._dropout import replace_dropout

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from llmemb_bench.cache import fingerprint
-from llmemb_bench.config import Config
-from llmemb_bench.errors import Problem, SpecError
-from llmemb_bench.hashing import digest
-from llmemb_bench.world import world
+from llmemb_bench.base.errors import Problem, SpecError
+from llmemb_bench.base.folders import fingerprint
+from llmemb_bench.base.hashing import digest
+from llmemb_bench.processes.world import world
+from llmemb_bench.registry.config import Config
 
 ADAPTER, ALL, BASE = "adapter_model.safetensors", "weights.safetensors", "base.json"
 SETTINGS = "adapter_config.json"

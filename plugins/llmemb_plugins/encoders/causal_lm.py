@@ -9,8 +9,8 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from llmemb_bench.errors import SpecError
-from llmemb_bench.world import world
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.processes.world import world
 from llmemb_plugins.encoders._fit import has_row
 from llmemb_plugins.encoders._tiny import write_llama
 from llmemb_plugins.encoders._transformer import (

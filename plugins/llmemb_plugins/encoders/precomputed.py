@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 
-from llmemb_bench.config import Config, SpecPath
+from llmemb_bench.base.errors import BenchError, DataError, MissingError, SpecError, told
 from llmemb_bench.contracts import Encoder
 from llmemb_bench.data.raw import lines
-from llmemb_bench.data.recdata import Items
-from llmemb_bench.errors import BenchError, DataError, MissingError, SpecError, told
+from llmemb_bench.registry.config import Config, SpecPath
 from llmemb_bench.text.files import read_vectors
+from llmemb_bench.values.recdata import Items
 
 
 class PrecomputedConfig(Config):

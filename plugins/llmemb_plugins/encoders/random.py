@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from llmemb_bench.config import Config, Seed
+from llmemb_bench.base.memory import require
+from llmemb_bench.base.seeds import generator
 from llmemb_bench.contracts import Encoder
-from llmemb_bench.data.recdata import Items
-from llmemb_bench.memory import require
-from llmemb_bench.seeds import generator
+from llmemb_bench.registry.config import Config, Seed
+from llmemb_bench.values.recdata import Items
 
 
 class RandomConfig(Config):

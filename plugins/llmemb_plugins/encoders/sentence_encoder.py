@@ -9,8 +9,8 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from llmemb_bench.config import Checkpoint
-from llmemb_bench.errors import SpecError
+from llmemb_bench.base.errors import SpecError
+from llmemb_bench.registry.config import Checkpoint
 from llmemb_plugins.encoders._tiny import write_bert
 from llmemb_plugins.encoders._transformer import (
     Ids,

@@ -10,9 +10,9 @@ from pydantic import Field
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Encoder
-from llmemb_bench.data.recdata import Items
+from llmemb_bench.registry.config import Config
+from llmemb_bench.values.recdata import Items
 
 
 class TfidfConfig(Config):

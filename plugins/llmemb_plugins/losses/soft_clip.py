@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Loss
+from llmemb_bench.registry.config import Config
 from llmemb_plugins.losses._soft_targets import soft_cross_entropy
 
 COLDEST = 1e-3  # ReaEmb's code

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Loss
+from llmemb_bench.registry.config import Config
 from llmemb_plugins.losses._negatives import without_alike
 
 

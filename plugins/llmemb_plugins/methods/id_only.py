@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Parts, VectorMethod
+from llmemb_bench.registry.config import Config
 
 
 class IdOnlyConfig(Config):

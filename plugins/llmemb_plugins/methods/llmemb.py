@@ -12,11 +12,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import Config
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.contracts import Batch, Loss, Parts, Upstream, VectorMethod
-from llmemb_bench.errors import SpecError
-from llmemb_bench.kinds import BackboneChoice, LossChoice, MethodChoice
-from llmemb_bench.spec.check import build
+from llmemb_bench.registry.build import build
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.kinds import BackboneChoice, LossChoice, MethodChoice
 from llmemb_plugins.methods._adapters import ADAPTERS, AdapterKind
 
 UNIFORM, UNFELT = 0.95, 1e-3

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Method, Parts
-from llmemb_bench.data.split import Split
+from llmemb_bench.registry.config import Config
+from llmemb_bench.values.split import Split
 from llmemb_plugins.methods._order import rising
 
 

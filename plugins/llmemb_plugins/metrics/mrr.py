@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64, Int
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Metric
+from llmemb_bench.registry.config import Config
 
 
 class MrrConfig(Config):

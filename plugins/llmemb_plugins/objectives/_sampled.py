@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Objective, Sampling
+from llmemb_bench.registry.config import Config
 
 
 class SampledConfig(Config):

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Negatives, Objective
+from llmemb_bench.registry.config import Config
 
 ENTRIES_A_TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Scores at a time: a tile is finished, gradient and all, while it is in the cache (measured on a CPU)."""

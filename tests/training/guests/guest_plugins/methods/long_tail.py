@@ -13,11 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import Config
+from llmemb_bench.base.ids import PAD
 from llmemb_bench.contracts import Batch, Parts, Phase, Upstream, VectorMethod, Wanted
-from llmemb_bench.data.split import Split
-from llmemb_bench.ids import PAD
-from llmemb_bench.kinds import MethodChoice
+from llmemb_bench.registry.config import Config
+from llmemb_bench.registry.kinds import MethodChoice
+from llmemb_bench.values.split import Split
 
 
 class LongTailConfig(Config):

@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.config import Config
 from llmemb_bench.contracts import Batch, Cosine, Dot, Parts, VectorMethod, Wanted, by_group
-from llmemb_bench.data.split import Split
+from llmemb_bench.registry.config import Config
+from llmemb_bench.values.split import Split
 
 
 class TwoViewsConfig(Config):

@@ -1,0 +1,54 @@
+"""What a disk refuses is one line and exit code 4: no room, a folder that is read-only or another's, a broken disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, EIO, ENOSPC, EROFS
+from pathlib import Path
+
+from llmemb_bench.base.errors import BenchError, MissingError
+
+ROOM = "make room there, or choose another disk with --results DIR; then run the same command again"
+OTHER = "choose another folder with --results DIR"
+_FULL = (ENOSPC, EDQUOT)
+_REASONS = {os.strerror(number): number for number in (*_FULL, EFBIG, EROFS, EIO)}
+"""Libraries say what the system told them in an error of their own: DuckDB, safetensors."""
+_NO_DISK = (BrokenPipeError, ConnectionError, TimeoutError, ChildProcessError)
+
+
+@contextmanager
+def refusals(place: Path) -> Iterator[None]:
+    """Turn what the disk refuses inside the block into a MissingError that names the file, or `place`."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        found = refusal(error, place)
+        if found is None:
+            raise
+        raise found from error
+
+
+def refusal(error: Exception, place: Path | None = None) -> MissingError | None:
+    """The line for an error of the disk; None for any other error."""
+    found = _reason(error)
+    if found is None:
+        return None
+    reason, is_full = found
+    where = getattr(error, "filename", None) or place or ""
+    return MissingError(f"cannot be used: {reason}", where=str(where), fix=ROOM if is_full else OTHER)
+
+
+def _reason(error: Exception) -> tuple[str, bool] | None:
+    """What the system said, and whether there was no room."""
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, _NO_DISK):
+        return error.strerror or os.strerror(error.errno), error.errno in _FULL
+    if isinstance(error, OSError) and " requested and " in str(error):  # numpy, which lost the number
+        return os.strerror(ENOSPC), True
+    for reason, number in _REASONS.items():
+        if reason in str(error):
+            return reason, number in _FULL
+    return None

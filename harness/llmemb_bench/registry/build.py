@@ -1,0 +1,26 @@
+"""A checked choice to its plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llmemb_bench.registry.config import Choice
+
+if TYPE_CHECKING:
+    from llmemb_bench.contracts import Plugin
+
+P = TypeVar("P", bound="Plugin")
+
+
+def plugin_of(contract: type[P], choice: Choice[Any, Any]) -> type[P]:
+    """The class that a checked choice names; one that is no subclass of the contract is a TypeError."""
+    plugin = choice.plugin
+    if not issubclass(plugin, contract):
+        raise TypeError(f"{plugin.__name__} is no {contract.__name__}")
+    return plugin
+
+
+def build(contract: type[P], choice: Choice[Any, Any]) -> P:
+    """A plugin that needs nothing but its settings; of another contract it is a TypeError."""
+    made: P = plugin_of(contract, choice)(choice.config)  # type: ignore[call-arg]  # its own __init__ takes them alone
+    return made

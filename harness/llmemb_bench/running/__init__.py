@@ -1,0 +1,1 @@
+"""The verbs that make results: run the cells of a spec, embed a catalogue."""

@@ -1,0 +1,1 @@
+"""Settings of the steps: pydantic only."""

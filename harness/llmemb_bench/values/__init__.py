@@ -1,0 +1,1 @@
+"""What flows between the steps: texts, histories, splits, item vectors."""
