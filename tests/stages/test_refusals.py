@@ -111,12 +111,12 @@ def test_every_cell_is_looked_at_before_the_first_is_trained(run, monkeypatch):
 PLUGIN = '''\
 """An encoder that takes no catalogue of an even size."""
 
-from llmemb_bench.contracts import Encoder
+from llmemb_bench.contracts import ItemEncoder
 from llmemb_bench.registry.config import Config
 from llmemb_bench.base.errors import Problem
 
 
-class Odd(Encoder):
+class Odd(ItemEncoder):
     config: Config
 
     def __init__(self, config):

@@ -478,4 +478,4 @@ def test_a_real_decoder_is_tuned_from_a_gguf_file(tmp_path):
     (tmp_path / "adapter").mkdir()
     tune_and_save(choice, small_items(12), [augmentation()], loss(), config, tmp_path / "adapter")
     made = encoder("causal_lm", None, checkpoint=path, lora={"rank": 4}, adapter=str(tmp_path / "adapter"))
-    assert made.encode(small_items(12)).shape == (12, 576)
+    assert encode_items(made, small_items(12)).shape == (12, 576)

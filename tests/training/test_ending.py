@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmemb_bench.training.ending import endings
+from llmemb_bench.runs.ending import endings
 
 SETTINGS = {"epochs": 100, "steps": None, "patience": 20, "validate_every": 1}
 RISING, CUT = "the best epoch is among the last tenth", "training was cut off before patience ran out"

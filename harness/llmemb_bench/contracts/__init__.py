@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.task import Task as Task
     from llmemb_bench.contracts.text import Augmentation as Augmentation
     from llmemb_bench.contracts.text import Encoder as Encoder
+    from llmemb_bench.contracts.text import ItemEncoder as ItemEncoder
     from llmemb_bench.contracts.text import Loss as Loss
     from llmemb_bench.contracts.text import TextEncoder as TextEncoder
     from llmemb_bench.contracts.text import Tokens as Tokens

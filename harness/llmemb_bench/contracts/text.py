@@ -30,7 +30,7 @@ class TorchPlugin(Plugin, nn.Module):
 
 
 class Encoder(Plugin):
-    """Items in, one vector an item out."""
+    """Items in, one vector an item out: an ItemEncoder at once, a TextEncoder text by text."""
 
     needs_text: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
@@ -42,6 +42,10 @@ class Encoder(Plugin):
     def text_dim_of(cls, config: Config) -> int | None:
         """Width of a vector where the settings alone say it."""
         return None
+
+
+class ItemEncoder(Encoder):
+    """The whole catalogue at once: no tokens, nothing to tune."""
 
     @abstractmethod
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
@@ -112,11 +116,6 @@ class TextEncoder(Encoder, TorchPlugin):
     def facts(self) -> Mapping[str, object]:
         """What the vectors come from (weights and their hash, dtype, pooling), for the manifest."""
         return {}
-
-    def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
-        from llmemb_bench.text.encoding import encode_items
-
-        return encode_items(self, items)
 
 
 class Augmentation(Plugin):

@@ -26,9 +26,9 @@ from llmemb_bench.base.disk import refusal, refusals
 from llmemb_bench.base.errors import BenchError, DataError, MissingError
 from llmemb_bench.base.folders import remove
 from llmemb_bench.base.seal import SEAL
+from llmemb_bench.runs.ending import endings
 from llmemb_bench.runs.files import read_yaml
 from llmemb_bench.runs.schema import MANIFEST, METRICS, SPEC, fault_of_run, newer, schema_of
-from llmemb_bench.training.ending import endings
 
 DATABASE = "llmemb.duckdb"
 SECONDS_TO_WAIT = 60.0

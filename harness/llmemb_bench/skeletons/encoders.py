@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from llmemb_bench.contracts import Encoder
+from llmemb_bench.contracts import ItemEncoder
 from llmemb_bench.registry.config import Config
 from llmemb_bench.values.recdata import Items
 
@@ -21,7 +21,7 @@ class SkeletonConfig(Config):
     """Width of a vector."""
 
 
-class Skeleton(Encoder):
+class Skeleton(ItemEncoder):
     """Hashed bag of words; replace it. A language model derives from TextEncoder instead."""
 
     config: SkeletonConfig

@@ -11,6 +11,7 @@ from torch.nn import functional
 from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Augmentation, Encoder, Loss, TextEncoder
 from llmemb_bench.testing.case import Case, Skipped, close, require, small_items
+from llmemb_bench.text.encoding import encode_items, vectors_of
 from llmemb_bench.values.recdata import Attributes, Items
 
 COMPANY = (
@@ -28,7 +29,7 @@ def _of(items: Items, rows: Sequence[int]) -> Items:
 
 def an_item_has_one_finite_float32_vector(case: Case[Encoder]) -> None:
     items = small_items()
-    vectors, again = _built(case).encode(items), _built(case).encode(items)
+    vectors, again = vectors_of(_built(case), items), vectors_of(_built(case), items)
     told = f"encode() returns a {type(vectors).__name__}, should return a NumPy array"
     require(isinstance(vectors, np.ndarray), told, ".numpy()")
     require(vectors.dtype == np.float32, f"vectors are {vectors.dtype}, should be float32", "astype(np.float32)")
@@ -42,7 +43,7 @@ def an_item_has_one_finite_float32_vector(case: Case[Encoder]) -> None:
 
 def the_order_of_items_changes_no_vector(case: Case[Encoder]) -> None:
     items, order = small_items(), np.random.default_rng(1).permutation(40).tolist()
-    straight, reordered = _built(case).encode(items)[order], _built(case).encode(_of(items, order))
+    straight, reordered = vectors_of(_built(case), items)[order], vectors_of(_built(case), _of(items, order))
     if case.plugin.of_catalogue:  # a factorisation of the catalogue keeps inner products, whatever the order
         straight, reordered = straight @ straight.T, reordered @ reordered.T
     same = np.allclose(straight, reordered, atol=1e-3 if case.plugin.of_catalogue else 1e-5)
@@ -54,18 +55,18 @@ def an_item_has_the_vector_it_has_in_other_company(case: Case[Encoder]) -> None:
         raise Skipped("its vectors are of the whole catalogue")
     items, long = small_items(), " ".join(["blue film"] * 60)
     attributes: list[Attributes] = [(("title", f"{long} {row}"),) for row in range(len(items))]
-    vectors = _built(case).encode(items)
+    vectors = vectors_of(_built(case), items)
     for row in (0, 7, 39):
         company = Items.of(items.ids, [*attributes[:row], items.attributes[row], *attributes[row + 1 :]], items.prompt)
-        same = np.allclose(vectors[row], _built(case).encode(company)[row], atol=1e-5)
+        same = np.allclose(vectors[row], vectors_of(_built(case), company)[row], atol=1e-5)
         require(same, "the vector of an item depends on the texts of the others", COMPANY)
 
 
 def an_item_alone_has_the_vector_it_has_among_others(case: Case[Encoder]) -> None:
     encoder = _text_encoder(case)
     items = small_items(8)
-    together = encoder.encode(items)
-    alone = [encoder.encode(_of(items, [row]))[0] for row in range(len(items))]
+    together = encode_items(encoder, items)
+    alone = [encode_items(encoder, _of(items, [row]))[0] for row in range(len(items))]
     require(np.allclose(together, np.stack(alone), atol=1e-5), "an item alone has another vector", COMPANY)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from llmemb_bench.base.errors import DataError
 from llmemb_bench.base.progress import Work, say, track
-from llmemb_bench.contracts import Encoder, TextEncoder, Tokens
+from llmemb_bench.contracts import Encoder, ItemEncoder, TextEncoder, Tokens
 from llmemb_bench.processes import checkpoint
 from llmemb_bench.processes.world import World, world
 from llmemb_bench.registry.build import build, plugin_of
@@ -44,10 +44,19 @@ def build_encoder(contract: type[E], choice: EncoderChoice) -> E:
 def encode(encoder: Encoder, items: Items, kept: Path | None = None) -> Vectors:
     """float32 vectors of any encoder, item 1 first; of one with tokens, finished blocks lie in the folder `kept`.
     Another number of vectors than of items is a DataError."""
-    made = encode_items(encoder, items, kept) if isinstance(encoder, TextEncoder) else encoder.encode(items)
+    made = vectors_of(encoder, items, kept)
     if made.ndim != 2 or len(made) != len(items) or made.shape[1] == 0:
         raise DataError(f"gave {list(made.shape)} numbers for {len(items)} items", where="embeddings.encoder")
     return made
+
+
+def vectors_of(encoder: Encoder, items: Items, kept: Path | None = None) -> Vectors:
+    """What an encoder gives for some items, whatever its shape; one of neither kind is a TypeError."""
+    if isinstance(encoder, TextEncoder):
+        return encode_items(encoder, items, kept)
+    if isinstance(encoder, ItemEncoder):
+        return encoder.encode(items)
+    raise TypeError(f"{type(encoder).__name__} is neither an ItemEncoder nor a TextEncoder")
 
 
 def encode_items(encoder: TextEncoder, items: Items, kept: Path | None = None) -> Vectors:

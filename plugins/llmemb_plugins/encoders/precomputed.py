@@ -11,7 +11,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 
 from llmemb_bench.base.errors import BenchError, DataError, MissingError, SpecError, told
-from llmemb_bench.contracts import Encoder
+from llmemb_bench.contracts import ItemEncoder
 from llmemb_bench.data.raw import lines
 from llmemb_bench.registry.config import Config, SpecPath
 from llmemb_bench.text.files import read_vectors
@@ -29,7 +29,7 @@ class PrecomputedConfig(Config):
     """Vectors of items outside the catalogue: an error, or not used."""
 
 
-class Precomputed(Encoder):
+class Precomputed(ItemEncoder):
     """Never joined by row: an item without a vector, a doubled id or a number that is not finite is an error."""
 
     config: PrecomputedConfig

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from llmemb_bench.base.memory import require
 from llmemb_bench.base.seeds import generator
-from llmemb_bench.contracts import Encoder
+from llmemb_bench.contracts import ItemEncoder
 from llmemb_bench.registry.config import Config, Seed
 from llmemb_bench.values.recdata import Items
 
@@ -24,7 +24,7 @@ class RandomConfig(Config):
     """Seed of the draw."""
 
 
-class Random(Encoder):
+class Random(ItemEncoder):
     """Standard normal, drawn from the item's own id: the same vector in any catalogue and order."""
 
     config: RandomConfig

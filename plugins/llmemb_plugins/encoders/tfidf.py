@@ -10,7 +10,7 @@ from pydantic import Field
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from llmemb_bench.contracts import Encoder
+from llmemb_bench.contracts import ItemEncoder
 from llmemb_bench.registry.config import Config
 from llmemb_bench.values.recdata import Items
 
@@ -22,7 +22,7 @@ class TfidfConfig(Config):
     """Width after the SVD, at most what the words span (ours: MiniLM's)."""
 
 
-class Tfidf(Encoder):
+class Tfidf(ItemEncoder):
     """Rows of unit length over words and neighbouring pairs, then latent semantic analysis (Deerwester et al. 1990)."""
 
     config: TfidfConfig

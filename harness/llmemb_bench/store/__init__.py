@@ -1,1 +1,0 @@
-"""What a run leaves behind: a folder each, and one database over them."""
