@@ -119,8 +119,8 @@ def test_fetch_shows_the_terms_and_brings_the_files(cli, tmp_path, monkeypatch):
     from test_fetch import Server
 
     server = Server()
-    plugin = find("datasets", "steam").load()
-    monkeypatch.setattr(plugin, "downloads", classmethod(lambda cls, config: [Download(server.url("a.json.gz"))]))
+    config = find("datasets", "steam").load().config_type()
+    monkeypatch.setattr(config, "downloads", lambda self: [Download(server.url("a.json.gz"))])
     ran = cli("data", "fetch", "steam", "--set", f"path={tmp_path}", "--yes")
     assert (ran.code, ran.out.strip()) == (0, str(tmp_path / "a.json.gz"))
     assert "terms: research use; cite Kang & McAuley 2018" in ran.err

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from llmemb_bench.registry.config import Choice
 
-if TYPE_CHECKING:
-    from llmemb_bench.contracts import Plugin
-
-P = TypeVar("P", bound="Plugin")
+P = TypeVar("P")
+"""A contract: a subclass of Plugin, which this room does not know."""
 
 
 def plugin_of(contract: type[P], choice: Choice[Any, Any]) -> type[P]:
