@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from llmemb_bench.registry.entries import entries
-from llmemb_bench.registry.entries import entries as registry
 from llmemb_bench.registry.kinds import KINDS
 from llmemb_bench.registry.scaffold import new_plugin
 from llmemb_bench.testing import run_checks
@@ -88,9 +87,3 @@ def test_a_plugin_without_documentation_is_caught(package: Path):
     path.write_text(path.read_text().partition("\n")[2])
     failed = [result.check for result in run_checks("backbones", "bare") if result.status == "failed"]
     assert "its first line says what it is" in failed
-
-
-def test_the_harness_never_imports_the_built_in_plugins():
-    root = Path(registry.__file__).parent
-    naming = [path.name for path in root.rglob("*.py") if "llmemb_plugins" in path.read_text()]
-    assert naming == []

@@ -11,7 +11,7 @@ import pytest
 from llmemb_bench.base import memory, terminal
 from llmemb_bench.base.errors import BenchError, Problem
 from llmemb_bench.registry.defects import as_failure
-from llmemb_bench.registry.entries import entries as registry
+from llmemb_bench.registry.entries import entries
 
 SPEC = """\
 version: 1
@@ -278,9 +278,9 @@ def foreign(tmp_path, monkeypatch):
     (info / "entry_points.txt").write_text("[llmemb_bench.plugins]\nhostile = hostile_plugins\n")
     monkeypatch.syspath_prepend(str(root))
     importlib.invalidate_caches()
-    registry.entries.cache_clear()
+    entries.cache_clear()
     yield root / "hostile_plugins"
-    registry.entries.cache_clear()
+    entries.cache_clear()
     for name in [name for name in sys.modules if name.startswith("hostile_plugins")]:
         del sys.modules[name]
 
@@ -320,7 +320,7 @@ def test_settings_that_raise_are_one_line_where_they_stand(foreign, run, cli):
 @pytest.mark.parametrize("fault", AT_IMPORT)
 def test_a_plugin_that_cannot_be_imported_is_one_line_in_every_verb(fault, foreign, run, cli):
     (foreign / "backbones" / "of_import.py").write_text(f'"""Cannot be imported."""\n{AT_IMPORT[fault]}\n')
-    registry.entries.cache_clear()
+    entries.cache_clear()
     one_line(cli("show", "of_import"), "backbones plugin 'of_import' ", "of_import.py: ", code=1)
     one_line(run("--set", "recommender.backbone=of_import", verb="validate"), "'of_import' ", code=2)
     listed = cli("list", "backbones", "--check")
@@ -333,7 +333,7 @@ def test_a_plugin_that_cannot_be_imported_is_one_line_in_every_verb(fault, forei
 def test_an_entry_point_to_nothing_leaves_the_others(foreign, cli):
     info = foreign.parent / "hostile_plugins-0.1.dist-info"
     (info / "entry_points.txt").write_text("[llmemb_bench.plugins]\nhostile = nowhere.plugins\n")
-    registry.entries.cache_clear()
+    entries.cache_clear()
     ran = cli("list", "metrics")
     assert (ran.code, "ndcg" in ran.out) == (0, True)
     assert "the plugins of hostile-plugins are left out: 'nowhere.plugins' cannot be found" in ran.err

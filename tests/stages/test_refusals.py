@@ -133,7 +133,7 @@ class Odd(ItemEncoder):
 
 
 def test_a_plugin_says_what_it_refuses(run, tmp_path, monkeypatch):
-    from llmemb_bench.registry.entries import entries as registry
+    from llmemb_bench.registry import entries as registry
 
     folder = tmp_path / "odd_plugins" / "encoders"
     folder.mkdir(parents=True)
