@@ -211,14 +211,14 @@ PLUGINS = {
         "from llmemb_bench.contracts import Backbone, BackboneConfig",
         "Backbone",
         "BackboneConfig",
-        "    task = 'next_item'\n    def forward(self, x, real):\n        return 1 / 0\n",
+        "    def forward(self, x, real):\n        return 1 / 0\n",
         "",
     ),
     "backbones/of_settings": (
         "from pydantic import model_validator\nfrom llmemb_bench.contracts import Backbone, BackboneConfig",
         "Backbone",
         "BackboneConfig",
-        "    task = 'next_item'\n    def forward(self, x, real):\n        return x\n",
+        "    def forward(self, x, real):\n        return x\n",
         "    @model_validator(mode='after')\n    def check(self):\n        raise KeyError('one\\ntwo\\x1b[31m')\n",
     ),
     "methods/of_leaving": (

@@ -13,7 +13,7 @@ from test_loop import plugin, world
 from conftest import make_split
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.ids import PAD
-from llmemb_bench.contracts import Cosine, Negatives, NextItem, Phase, Reading, VectorMethod, Wanted
+from llmemb_bench.contracts import Backbone, Cosine, Negatives, NextItem, Phase, Reading, VectorMethod, Wanted
 from llmemb_bench.registry.scaffold import new_plugin
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.testing import run_checks
@@ -243,3 +243,8 @@ def test_a_fitted_recommender_stands_still_and_has_states_of_any_history():
     latest = long[:, -upstream.method.max_len :]
     torch.testing.assert_close(upstream.states(ragged)[:1], upstream.states(latest))
     torch.testing.assert_close(upstream.states(ragged)[1:], upstream.states(torch.tensor([[3, 4]])))
+
+
+def test_a_task_that_is_a_word_is_refused_where_the_class_stands():
+    with pytest.raises(TypeError, match=r"task of Old is 'cloze', should be a Task: NextItem\(\) or Cloze"):
+        type("Old", (Backbone,), {"task": "cloze"})

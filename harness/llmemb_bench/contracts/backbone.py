@@ -55,6 +55,13 @@ class Backbone(TorchPlugin):
     task: Task = NextItem()
     """What it is trained to predict; a backbone whose settings decide it sets `self.task`."""
 
+    def __init_subclass__(cls, **keywords: object) -> None:
+        super().__init_subclass__(**keywords)
+        if not isinstance(cls.task, Task):
+            raise TypeError(
+                f"task of {cls.__name__} is {cls.task!r}, should be a Task: NextItem() or Cloze(hidden=0.2)"
+            )
+
     @abstractmethod
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
