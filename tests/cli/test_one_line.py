@@ -297,7 +297,7 @@ def test_a_plugin_that_raises_ends_its_cell_alone(foreign, run, tmp_path):
     assert "methods/of_leaving.py:12: the methods plugin 'of_leaving' raised SystemExit: bye" in found
     assert "of_memory.py:12: out of memory: RuntimeError: " in found
     assert "the methods plugin 'of_silence' raised Mute -> mend the plugin; the traceback is in results/logs/" in found
-    assert "backbones/of_forward.py:11: the backbones plugin 'of_forward' raised ZeroDivisionError" in found
+    assert "backbones/of_forward.py:10: the backbones plugin 'of_forward' raised ZeroDivisionError" in found
     assert any("ZeroDivisionError" in log.read_text() and "Traceback" in log.read_text() for log in logs)
     assert run(text=SPEC.replace("id_only", "of_leaving")).code == 1
 
