@@ -396,7 +396,7 @@ def test_negatives_that_are_fetched_are_bounded_too():
 def test_out_of_memory_says_what_saves_memory(monkeypatch):
     method, goal, batches = world()
 
-    def full(*arguments: object, told: bool) -> None:
+    def full(*arguments: object, **settings: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(loop, "backward", full)

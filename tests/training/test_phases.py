@@ -246,5 +246,5 @@ def test_a_fitted_recommender_stands_still_and_has_states_of_any_history():
 
 
 def test_a_task_that_is_a_word_is_refused_where_the_class_stands():
-    with pytest.raises(TypeError, match=r"task of Old is 'cloze', should be a Task: NextItem\(\), Cloze"):
+    with pytest.raises(TypeError, match=r"task of Old is 'cloze', should be a Task: NextItem\(\) or Cloze"):
         type("Old", (Backbone,), {"task": "cloze"})

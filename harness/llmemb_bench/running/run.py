@@ -11,6 +11,7 @@ from pathlib import Path
 from llmemb_bench.base import progress
 from llmemb_bench.base.errors import BenchError
 from llmemb_bench.base.signals import Terminated, interruptible
+from llmemb_bench.evaluation.measure import metrics_of
 from llmemb_bench.processes.world import world
 from llmemb_bench.registry.defects import as_failure
 from llmemb_bench.report.cell import main_numbers
@@ -118,6 +119,7 @@ def _plan(cells: Sequence[Cell], results: Path, graph: Graph, outcome: Outcome) 
             run = RunFolder(results, cell, stages)
             is_fresh = world().agreed(not run.is_made)
             if is_fresh:
+                metrics_of(cell.spec.evaluate)  # needs no data to be found wrong
                 world().first(stages.data.result)
                 graph.turn_to(stages)
                 refuse(cell.spec, stages)

@@ -95,7 +95,7 @@ def _cache_of(folder: Path, results: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a run folder says of itself."""
+    """What a run folder says of itself; a DataError where it says nothing, or is no run."""
     path = folder / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

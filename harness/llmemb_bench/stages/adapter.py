@@ -33,6 +33,7 @@ class TunedAdapter(MadeTogether[Path]):
         return Resources(gpu=True)
 
     def filling(self) -> AbstractContextManager[Path | None]:
+        """As of every stage; a MissingError where it may not be tuned and is not there."""
         if not self.may_tune and not self.is_made:
             raise MissingError(
                 f"the encoder that SCFT tuned for this run is not in {self.shelf.root} any more",

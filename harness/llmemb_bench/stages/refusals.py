@@ -22,7 +22,7 @@ from llmemb_bench.contracts import (
     VectorMethod,
 )
 from llmemb_bench.evaluation.candidates import refuse_scarce
-from llmemb_bench.evaluation.measure import check_size, metrics_of
+from llmemb_bench.evaluation.measure import check_size
 from llmemb_bench.registry.build import build, plugin_of
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.registry.resolve import choices_in
@@ -39,7 +39,6 @@ from llmemb_bench.values.recdata import RecData
 
 def refuse(spec: Spec, stages: CellStages) -> None:
     """Raises SpecError or DataError for a cell that cannot end well; its data are prepared."""
-    metrics_of(spec.evaluate)
     split, facts = stages.split.result(), facts_of(spec, stages)
     check_size(split, spec.evaluate)
     if problems := list(_of_plugins(spec, facts)):
