@@ -330,6 +330,22 @@ def test_a_plugin_that_cannot_be_imported_is_one_line_in_every_verb(fault, forei
     assert cli("schema").code == 0
 
 
+@pytest.mark.parametrize(
+    ("module", "way_out"),
+    [
+        ("llmemb_bench.errors", "import it from llmemb_bench.base.errors"),
+        ("llmemb_bench.contract", "import it from llmemb_bench.contracts"),
+        ("llmemb_plugins.backbones._nope", "mend the file, then: llmemb-bench list backbones --check"),
+    ],
+)
+def test_a_module_that_an_installed_package_does_not_have_is_no_missing_package(module, way_out, foreign, cli):
+    (foreign / "backbones" / "of_import.py").write_text(f'"""Imports what is not there."""\nimport {module}\n')
+    entries.cache_clear()
+    package = module.partition(".")[0]
+    told = f"of_import.py: backbones plugin 'of_import' imports '{module}', which the package '{package}' does not have"
+    one_line(cli("show", "of_import"), told, f" -> {way_out}", code=1)
+
+
 def test_an_entry_point_to_nothing_leaves_the_others(foreign, cli):
     info = foreign.parent / "hostile_plugins-0.1.dist-info"
     (info / "entry_points.txt").write_text("[llmemb_bench.plugins]\nhostile = nowhere.plugins\n")

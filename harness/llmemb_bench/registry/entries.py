@@ -72,7 +72,7 @@ class Entry:
         try:
             module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
-            raise _missing_package(error, self) from error
+            raise _missing(error, self) from error
         except (KeyboardInterrupt, Terminated):
             raise
         except BaseException as error:  # a plugin is foreign code: whatever it raises is one row, not a crash
@@ -104,14 +104,35 @@ class Entry:
         )
 
 
-def _missing_package(error: ModuleNotFoundError, entry: Entry) -> MissingError:
-    missing = (error.name or "").partition(".")[0]
+def _missing(error: ModuleNotFoundError, entry: Entry) -> BenchError:
+    """A package that is not installed, or a module that an installed one does not have (any more)."""
+    name = error.name or ""
+    missing = name.partition(".")[0]
+    if name != missing and roots_of(missing):
+        return BenchError(
+            f"{entry.kind} plugin '{entry.name}' imports '{name}', which the package '{missing}' does not have",
+            where=str(entry.path),
+            fix=_place_of(name) or f"mend the file, then: llmemb-bench list {entry.kind} --check",
+        )
     extra = extra_of(missing)
     install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {missing}"
     return MissingError(
         f"{entry.kind} plugin '{entry.name}' needs the package '{missing}', which is not installed",
         fix=install,
     )
+
+
+def _place_of(module: str) -> str:
+    """Where a module of this name lies in its package now, or one that is written nearly so; empty for neither."""
+    package, leaf = module.partition(".")[0], module.rpartition(".")[2]
+    known = [
+        ".".join((package, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+        for root in roots_of(package)
+        for path in sorted(root.rglob("*.py"))
+    ]
+    leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
+    close = difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.8)
+    return f"import it from {leaves[close[0]]}" if close else ""
 
 
 def extra_of(package: str) -> str | None:
