@@ -71,7 +71,7 @@ def guests(tmp_path, monkeypatch):
 def test_a_guest_keeps_its_contract(name, guests):
     results = run_checks("methods", name)
     assert [f"{result.check}: {result.reason}" for result in results if result.status == "failed"] == []
-    assert sum(result.status == "passed" for result in results) >= 8
+    assert sum(result.status == "passed" for result in results) >= (8 if name == "pairs" else 12)
 
 
 def spec_of(folder: Path, method: str) -> Path:
