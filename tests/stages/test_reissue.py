@@ -114,3 +114,28 @@ def test_two_hundred_finished_cells_are_found_in_seconds(tmp_path):
     spent, out = seconds(command)
     assert "(200 were there already)" in out
     assert spent - seconds([sys.executable, "-c", "import torch"])[0] < SECONDS
+
+
+def test_a_finished_run_in_a_folder_that_is_read_only_is_one_line(tmp_path):
+    """It needs to write nothing, but whoever runs wants to; what lies there is shown by `report`."""
+    rows = [f"u{user},i{user % 3 + time},{time}\n" for user in range(9) for time in range(5)]
+    (tmp_path / "events.csv").write_text("user,item,time\n" + "".join(rows))
+    (tmp_path / "spec.yaml").write_text(
+        "version: 1\nname: kept\ndataset: {use: table, events: events.csv}\nrecommender: {method: popularity}\n"
+        "evaluate: {protocols: [full], cutoffs: [2]}\n"
+    )
+    program = f"{sys.executable} -m llmemb_bench run spec.yaml --progress none"
+    mount = "mount --bind results results && mount -o remount,ro,bind results"
+    subprocess.run(program, shell=True, check=True, cwd=tmp_path, capture_output=True)  # noqa: S602  # our own words
+    words = ["unshare", "-m", "bash", "-c", f"{mount} || exit 99; {program}"]
+    try:
+        ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if ran.returncode in (1, 99):
+        pytest.skip(f"nothing can be mounted here: {ran.stderr.strip()}")
+    assert (ran.returncode, ran.stderr.count("\n"), "Traceback" in ran.stderr) == (4, 1, False)
+    assert (
+        ran.stderr
+        == "error: results: cannot be used: Read-only file system -> choose another folder with --results DIR\n"
+    )

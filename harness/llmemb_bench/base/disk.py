@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, EIO, ENOSPC, EROFS
@@ -30,6 +31,18 @@ def refusals(place: Path) -> Iterator[None]:
         if found is None:
             raise
         raise found from error
+
+
+def require_writable(folder: Path) -> None:
+    """A MissingError where nothing can be written into a folder; one that is not there is made by whoever writes."""
+    if not folder.is_dir():
+        return
+    with refusals(folder):
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            error.filename = str(folder)  # in place of a name that nobody knows
+            raise
 
 
 def refusal(error: Exception, place: Path | None = None) -> MissingError | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmemb_bench.base import progress
+from llmemb_bench.base.disk import require_writable
 from llmemb_bench.base.errors import BenchError
 from llmemb_bench.base.signals import Terminated, interruptible
 from llmemb_bench.evaluation.measure import metrics_of
@@ -82,6 +83,7 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     """
     outcome, graph = Outcome(is_told=world().is_first), Graph(Shelf(results / ".cache"))
     if world().is_first:
+        require_writable(results)  # before hours are spent on what could not be kept
         compare(results)
     for planned in _plan(cells, results, graph, outcome):
         progress.say(planned.title)
