@@ -101,7 +101,7 @@ class TestCurves:
         ids = torch.tensor(rows)
         empty = Negatives(torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 0), None, ITEMS)
         places = torch.arange(len(rows) + 1)
-        return Batch(torch.tensor([0]), ids, (), places, torch.tensor([*range(len(rows)), 0]), empty, 4.0)
+        return Batch(torch.tensor([0]), ids, (), places, torch.tensor([*range(len(rows)), 0]), empty, 4.0, 1.0)
 
     @pytest.mark.parametrize(("start", "length"), [("ours", 1.0), ("ours", 6.0), ("published", 1.0)])
     def test_they_are_the_formulas_in_float64(self, start, length):

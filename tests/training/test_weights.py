@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from llmemb_bench.contracts import Objective, Parts
 from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.train import TrainConfig
-from llmemb_bench.training.batches import TrainingBatches
+from llmemb_bench.training.batches import TrainingBatches, even_edges
 from llmemb_bench.training.gradients import backward
 
 DIM = 4
@@ -76,12 +77,52 @@ def test_a_target_weighs_the_same_whatever_its_historys_length(batch_size, setti
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
-def test_the_last_smaller_batch_weighs_its_targets_like_every_other():
+def test_a_batch_of_fewer_targets_weighs_them_like_every_other():
     config = TrainConfig(batch_size=18)
-    split, method, objective, batches = world([2] * 19, config)
+    split, method, objective, batches = world([2] * 18 + [20], config)
     weights = weights_of_an_epoch(method, objective, batches, config)
-    assert len(batches) == 2  # of eighteen users, and of one
-    np.testing.assert_allclose(weights[targets_of(split) > 0], 2 / 19, rtol=1e-6)
+    assert [len(batch.places) for batch in batches.epoch(3, 1)] in ([18, 19], [19, 18])
+    np.testing.assert_allclose(weights[targets_of(split) > 0], 2 / 37, rtol=1e-6)
+
+
+def test_batches_hold_equally_many_targets_as_far_as_whole_histories_allow():
+    lengths = np.random.default_rng(0).geometric(0.1, size=4000) + 1
+    _, _, _, batches = world(lengths.tolist(), TrainConfig(batch_size=32))
+    found = np.array([len(batch.places) for batch in batches.epoch(3, 1)])
+    assert len(found) == len(batches) == 125
+    assert found.sum() == np.minimum(lengths - 1, 40).sum()
+    assert np.abs(found - batches.targets_a_step).max() < 2 * 40 + 0.03 * batches.targets_a_step
+    assert np.std(found) < 0.06 * batches.targets_a_step  # of random users: 0.16
+
+
+@pytest.mark.parametrize(("targets", "n_batches", "edges"), [
+    ([1, 1, 1, 1, 1, 1], 3, [2, 4]),
+    ([1, 1, 1, 1, 4, 4], 3, [4, 5]),
+    ([1, 1, 1, 40], 4, [1, 2, 3]),
+    ([40, 1, 1, 1], 4, [1, 2, 3]),
+    ([1, 1, 1, 40], 2, [3]),
+    ([7], 1, []),
+])  # fmt: skip
+def test_a_pool_is_cut_where_the_targets_are_even_and_nothing_is_left_empty(targets, n_batches, edges):
+    assert even_edges(np.array(targets, dtype=float), n_batches).tolist() == edges
+
+
+def test_what_a_method_says_of_each_history_weighs_them_alike_whatever_their_length():
+    class SaysOfEach(find("methods", "id_only").load()):
+        def of_histories(self, batch, states, vectors):
+            owned = states[batch.last_targets].sum() * 0
+            return vectors[batch.positives[batch.last_targets]].sum(1).mean() + owned
+
+    config = TrainConfig(batch_size=4, accumulate=2)
+    split, _, objective, batches = world(LENGTHS, config)
+    method = SaysOfEach(SaysOfEach.config_type()(), Parts(split.data.n_items, batches.backbone))
+    for batch in batches.epoch(3, 1):
+        backward(method, objective, replace(batch, targets_a_step=float("inf")), config)
+    weights = method.table.weight.grad[:, 0].numpy()
+    able = split.n_train >= 2
+    last = (split.data.offsets[:-1] + split.n_train - 1)[able]
+    np.testing.assert_allclose(weights[last], len(batches) / able.sum(), rtol=1e-6)
+    assert np.count_nonzero(weights) == able.sum()
 
 
 def test_a_backbone_that_predicts_last_events_only_weighs_users_alike():
@@ -142,3 +183,11 @@ def test_hidden_places_show_mask_random_item_or_themselves(shown, expected):
     assert abs(masked - expected[0]) < 0.03
     assert abs(own - expected[1]) < 0.03
     assert (read[~chosen] == len(batch.rows) + 1).all()
+
+
+def test_copies_with_random_places_hidden_and_with_the_last_one_are_in_the_same_batches():
+    config = TrainConfig(batch_size=40)
+    _, _, _, batches = world([20] * 200, config, "bert4rec", hidden=0.5)
+    for batch in batches.epoch(0, 1):
+        single = torch.bincount(batch.owners) == 1
+        assert 0.25 < single.double().mean() < 0.75

@@ -138,6 +138,8 @@ class Batch:
     """Sampled items."""
     targets_a_step: float
     """Targets of a mean batch: each target counts 1 / targets_a_step in the gradient, however many are here."""
+    histories_a_step: float
+    """Histories of a mean batch: what a method says of each history counts 1 / histories_a_step, likewise."""
     weights: Float[Tensor, "targets"] | None = None
     """What each target counts besides; None: 1."""
     histories: Mapping[str, Histories] = field(default_factory=dict)

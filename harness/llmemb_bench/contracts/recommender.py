@@ -245,7 +245,8 @@ class VectorMethod(Trained):
     def of_histories(
         self, batch: Batch, states: Float[Tensor, "targets width"], vectors: Float[Tensor, "rows width"]
     ) -> Float[Tensor, ""] | None:
-        """Added to the objective too: a mean over the histories of a part of the batch, by their `states_of`."""
+        """Added to the objective too: a mean over the histories of a part of the batch, by their `states_of`.
+        A history counts alike in an epoch, however many are in its batch."""
         return None
 
     def curves(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> dict[str, float]:

@@ -47,8 +47,8 @@ class Task(ABC):
         """Latest events of a history that a ranking takes, for such a model."""
 
     @abstractmethod
-    def expected_targets(self, lengths: Float64[np.ndarray, "histories"]) -> float:
-        """Predictions an epoch over histories of so many events each, all their copies together."""
+    def expected_targets(self, lengths: Float64[np.ndarray, "histories"]) -> Float64[np.ndarray, "copies histories"]:
+        """Predictions expected of each copy of histories of so many events each."""
 
     @abstractmethod
     def read(
@@ -81,8 +81,8 @@ class NextItem(Task):
     def ranking_length(self, max_len: int) -> int:
         return max_len
 
-    def expected_targets(self, lengths: Float64[np.ndarray, "histories"]) -> float:
-        return float(len(lengths) if self.only_last else (lengths - 1).sum())
+    def expected_targets(self, lengths: Float64[np.ndarray, "histories"]) -> Float64[np.ndarray, "copies histories"]:
+        return np.ones((1, len(lengths))) if self.only_last else lengths[None] - 1
 
     def read(
         self,
@@ -121,8 +121,8 @@ class Cloze(Task):
     def ranking_length(self, max_len: int) -> int:
         return max_len - 1  # and the mask that asks for the next item
 
-    def expected_targets(self, lengths: Float64[np.ndarray, "histories"]) -> float:
-        return float((self.hidden * lengths + (1 - self.hidden) ** lengths + 1).sum())
+    def expected_targets(self, lengths: Float64[np.ndarray, "histories"]) -> Float64[np.ndarray, "copies histories"]:
+        return np.stack([self.hidden * lengths + (1 - self.hidden) ** lengths, np.ones(len(lengths))])
 
     def read(
         self,

@@ -20,7 +20,8 @@ class TrainConfig(Config):
     """Adam, early stopping on validation with the best epoch's weights kept."""
 
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """Histories a step, over all processes (paper: 128)."""
+    """Mean histories a step, over all processes (paper: 128): an epoch has as many steps as with so many in each, all
+    of about as many targets."""
     targetless: Literal["leave_out", "count"] = "leave_out"
     """Users with one training event, who predict nothing: left out of batches, or counted as if they took places in
     them, as in LLMEmb's code, so that an epoch has more steps of fewer targets (docs/departures.md 37)."""

@@ -1,7 +1,8 @@
-"""Training batches: random users, each catalogue item once, every target of one weight.
+"""Training batches: equally many targets of histories of similar length, each catalogue item once.
 
-A target counts 1 / (mean targets a step), so that the expected gradient of an epoch is the mean over all targets,
-whatever the length of their history; the mean over a batch's own targets would weigh a target by its company.
+A target counts 1 / (mean targets a step), so that the gradient of an epoch is the mean over all targets, whatever the
+length of their history; the mean over a batch's own targets would weigh a target by its company. Batches of equally
+many targets are as good as batches of random users and faster (docs/adr/0005-every-target-alike.md).
 
 A batch is cut into groups of similar length, because in short histories padded to a fixed length nearly all arithmetic
 is spent on padding. A batch depends on seed, epoch and its number alone, so that training can go on from any step.
@@ -37,6 +38,10 @@ from llmemb_bench.training.negatives import Drawn, NegativeSampler
 from llmemb_bench.training.size import refuse_huge_draws
 from llmemb_bench.values.padding import pad_right
 from llmemb_bench.values.split import Split
+
+BATCHES_A_POOL = 50
+"""Histories are sorted by length within a random pool for so many batches: what is in a batch together is random among
+histories of its length."""
 
 POSITIONS_ASKED = 1 << 20
 """Positions of further histories that a method may have in a batch: what bounds the memory and time of a step."""
@@ -82,7 +87,9 @@ class TrainingBatches:
         counted = self.users if config.targetless == "leave_out" else np.flatnonzero(self.lengths >= 1)
         self._steps = min(-(-copies * len(counted) // config.batch_size), copies * len(self.users))
         targets = self.task.expected_targets(self.lengths[self.users].astype(np.float64))
-        self.targets_a_step = targets / self._steps
+        self._targets = targets.reshape(copies * len(self.users))
+        self.targets_a_step = float(self._targets.sum()) / self._steps
+        self.histories_a_step = len(self._targets) / self._steps
         self._local = np.zeros(self.n_items + 2, dtype=np.int64)
 
     def of(self, phase: Phase, config: TrainConfig) -> TrainingBatches:
@@ -97,17 +104,23 @@ class TrainingBatches:
         return self._steps
 
     def epoch(self, seed: int, number: int, skip: int = 0) -> Iterator[Batch]:
-        """All histories in random order, as often as the task has copies of them; without the first `skip` batches."""
-        order = generator(seed, "order", number).permutation(self.task.copies * len(self.users))
-        for place, entries in enumerate(self._cut(order)[skip:], start=skip):
+        """All histories, as often as the task has copies of them, in batches that are random in content and order;
+        without the first `skip` of them."""
+        for place, entries in enumerate(self._cut(generator(seed, "order", number))[skip:], start=skip):
             step = (number - 1) * self._steps + place
             yield self._batch(entries, generator(seed, "batch", number, place), step)
 
-    def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Batches of `batch_size`, the last one smaller; or as many as there would be with all users, of equal size."""
-        if self.config.targetless == "count":
-            return np.array_split(order, self._steps)
-        return np.split(order, np.arange(self.config.batch_size, len(order), self.config.batch_size))
+    def _cut(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Every entry (copy x user) once, in batches of about as many targets each."""
+        n_pools = -(-self._steps // BATCHES_A_POOL)
+        pools = np.array_split(rng.permutation(len(self._targets)), n_pools)
+        sizes = [len(part) for part in np.array_split(np.arange(self._steps), n_pools)]
+        cut = [batch for pool, size in zip(pools, sizes, strict=True) for batch in self._cut_pool(pool, size)]
+        return [cut[place] for place in rng.permutation(len(cut))]
+
+    def _cut_pool(self, pool: NDArray[np.int64], n_batches: int) -> list[NDArray[np.int64]]:
+        pool = pool[np.argsort(self.lengths[self.users[pool % len(self.users)]], kind="stable")]
+        return np.split(pool, even_edges(self._targets[pool], n_batches))
 
     def _batch(self, entries: NDArray[np.int64], rng: np.random.Generator, step: int) -> Batch:
         copies, users = np.divmod(entries, len(self.users))
@@ -156,6 +169,7 @@ class TrainingBatches:
             positives=torch.from_numpy(local[positives] - 1),
             negatives=negatives,
             targets_a_step=self.targets_a_step,
+            histories_a_step=self.histories_a_step,
             histories={name: found.local(local) for name, found in asked.items()},
             of_users={name: torch.from_numpy(values) for name, values in wanted.of_users.items()},
         )
@@ -203,6 +217,15 @@ def batches_of(method: Trained, split: Split, objective: Objective, config: Trai
         return None
     refuse_huge_draws(split, method.backbone, objective, config)
     return TrainingBatches(split, method.backbone, objective, config, task=method.task, ask=method.wanted)
+
+
+def even_edges(targets: NDArray[np.float64], n_batches: int) -> NDArray[np.int64]:
+    """[n_batches - 1] where to cut entries of so many `targets` each, so that the parts have about as many targets as
+    each other, and none is empty (at least `n_batches` entries)."""
+    middles, numbers = np.cumsum(targets) - targets / 2, np.arange(1, n_batches)
+    edges = np.searchsorted(middles, targets.sum() * numbers / n_batches)
+    spare = np.maximum.accumulate(edges - numbers).clip(0, len(targets) - n_batches)
+    return spare + numbers
 
 
 def split_by_length(lengths: NDArray[np.int64], cost: int) -> list[slice]:

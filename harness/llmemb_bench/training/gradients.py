@@ -39,8 +39,9 @@ def backward(
 ) -> Value:
     """Add the gradient of objective + further losses to the weights; `told`: with the method's curves.
 
-    A target counts 1 / `targets_a_step`, whatever part, process or batch it is in. The auxiliary loss may compare all
-    items of the batch, so every process takes it as a whole and an equal share of its gradient.
+    A target counts 1 / `targets_a_step` and a history 1 / `histories_a_step`, whatever part, process or batch it is in.
+    The auxiliary loss may compare all items of the batch, so every process takes it as a whole and an equal share of
+    its gradient.
     """
     here, device = world(), batch.rows.device
     coarse = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
@@ -63,7 +64,7 @@ def backward(
         states = states.float()
         more = method.of_histories(part, states, vectors)
         if more is not None:
-            more = more * (len(part.users) / len(batch.users))
+            more = more * (len(part.users) / batch.histories_a_step)
             further = further + more.detach()
         share = len(part.places) / batch.targets_a_step
         scored = method.similarity.of_states(states)
