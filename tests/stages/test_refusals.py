@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Ran
+from tests.helpers.commands import Ran
 
 SPEC = """\
 version: 1

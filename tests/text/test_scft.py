@@ -31,7 +31,7 @@ from llmemb_bench.text.held_out import hold_out
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.views import alike, two_views
 from llmemb_bench.values.recdata import Items, Prompt
-from small_models import SCFT, augmentation, encoder, loss
+from tests.helpers.small_models import SCFT, augmentation, encoder, loss
 
 
 def changed(**settings) -> ScftConfig:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from finished_runs import METHODS, Finished, finish
 from llmemb_bench.base.disk import ROOM
 from llmemb_bench.serving.scoring import best
+from tests.helpers.finished_runs import METHODS, Finished, finish
 
 ALL = {"items.parquet", "items.safetensors", "users.parquet", "users.safetensors", "top_k.parquet", "manifest.json"}
 

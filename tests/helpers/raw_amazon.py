@@ -1,6 +1,6 @@
 """Format-faithful raw files of any size: Amazon 2018 reviews and meta, `.json.gz`, generated (no real rows).
 
-    python tests/benchmarks/raw_amazon.py FOLDER --reviews 2000000 --products 200000
+    python tests/helpers/raw_amazon.py FOLDER --reviews 2000000 --products 200000
 
 Field names, order, value forms and bytes a line (190 gzipped for a review, 450 for a product) follow the
 official files, because those decide what reading costs.

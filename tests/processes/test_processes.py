@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from llmemb_bench.text.files import read_vectors
-from processes import SECONDS, free_port, start
-from small_models import encoder
+from tests.helpers.processes import SECONDS, free_port, start
+from tests.helpers.small_models import encoder
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from llmemb_bench.registry.entries import find
 from llmemb_bench.text.files import read_vectors
-from small_models import encoder
+from tests.helpers.small_models import encoder
 
 SPEC = """\
 version: 1

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
 from llmemb_bench.base.errors import Exit
 from llmemb_bench.registry.kinds import KINDS
 from llmemb_bench.registry.scaffold import new_plugin
+from tests import ROOT
 
 ROUTE = re.findall(r"```bash\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for line in ROUTE[0].splitlines()]

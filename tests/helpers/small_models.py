@@ -17,6 +17,7 @@ from llmemb_bench.registry.kinds import EncoderChoice, LossChoice
 from llmemb_bench.settings.scft import HeldOutConfig, ScftConfig
 from llmemb_bench.text.encoding import build_encoder, encode_items
 from llmemb_bench.values.recdata import Items, Prompt
+from tests.helpers.plugins import plugin
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -44,10 +45,9 @@ SCFT = ScftConfig(
 
 def encoder(name: str, folder: Path | None, **settings) -> TextEncoder:
     """An encoder of the catalogue; with a folder, its miniature model."""
-    plugin = find("encoders", name).load()
-    given = plugin.example(folder) if folder else {}
+    given = find("encoders", name).load().example(folder) if folder else {}
     with torch_seed(0):
-        return plugin(plugin.config_type().model_validate(given | settings))
+        return plugin("encoders", name, **(given | settings))
 
 
 def model_of(config: PreTrainedConfig, folder: Path) -> str:
@@ -61,13 +61,11 @@ def model_of(config: PreTrainedConfig, folder: Path) -> str:
 
 
 def augmentation(name: str = "drop_attributes", **settings) -> Augmentation:
-    plugin = find("augmentations", name).load()
-    return plugin(plugin.config_type().model_validate(settings))
+    return plugin("augmentations", name, **settings)
 
 
 def loss(name: str = "info_nce", **settings) -> Loss:
-    plugin = find("losses", name).load()
-    return plugin(plugin.config_type().model_validate(settings))
+    return plugin("losses", name, **settings)
 
 
 def items_of(texts: list[str]) -> Items:

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from llmemb_bench.report.rows import as_json, read_rows
-from small_world import bytes_of, make_world
+from tests.helpers.small_world import bytes_of, make_world
 
 pytestmark = pytest.mark.slow
 

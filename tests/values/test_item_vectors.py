@@ -10,7 +10,7 @@ from llmemb_bench.base.errors import DataError, SpecError
 from llmemb_bench.registry.entries import find
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.values.item_vectors import ItemVectors, reduce_dim
-from small_models import items_of
+from tests.helpers.small_models import items_of
 
 
 def test_item_i_is_row_i_and_padding_is_zero(tmp_path):

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from tests import ROOT
+
 SECONDS = 120  # a process that waits for another waits for ever
 
 
@@ -24,7 +26,7 @@ def start(script: Path, task: str, folder: Path, count: int, more: dict[str, str
     """What each of `count` processes that run a script wrote."""
     port = str(free_port())
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     running = [
         subprocess.Popen(

@@ -19,7 +19,7 @@ from llmemb_bench.base.seal import seal
 from llmemb_bench.report.rows import as_json, read_rows
 from llmemb_bench.runs.database import DATABASE, enter, open_store
 from llmemb_bench.runs.schema import RUN
-from stored_runs import BASE, TRAINING, write_run
+from tests.helpers.stored_runs import BASE, TRAINING, write_run
 
 
 def overall(results: Path) -> list[tuple[str, float | None, float | None, list[int]]]:

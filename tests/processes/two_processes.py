@@ -22,7 +22,7 @@ from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.views import two_views
-from small_models import SCFT, augmentation, loss, shared_encoder, telling_items
+from tests.helpers.small_models import SCFT, augmentation, loss, shared_encoder, telling_items
 
 
 def assert_is_spread(made: TextEncoder) -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from finished_runs import METHODS, Finished, finish, run_spec
 from llmemb_bench.base.errors import MissingError
 from llmemb_bench.base.seal import seal
 from llmemb_bench.settings.scft import ScftConfig
@@ -18,6 +17,7 @@ from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.stages import recommender as stage
 from llmemb_bench.stages.cell import Graph
 from llmemb_bench.stages.shelf import Shelf
+from tests.helpers.finished_runs import METHODS, Finished, finish, run_spec
 
 
 @pytest.fixture(scope="session")
