@@ -94,7 +94,7 @@ class LlmEsr(VectorMethod):
             self.positions = nn.Embedding(reader.max_len, self.dim)
             nn.init.normal_(self.positions.weight, std=0.02)
             self.dropout = Dropout(reader.dropout)
-            self.ids_in_text, self.text_in_ids = (CrossAttention(self.dim) for _ in range(2))
+            self.cross = CrossAttention(self.dim, config.heads)
         self.base = parts.upstream.get("base")
         self.goals: Tensor
         self.register_buffer("goals", torch.zeros(0, self.width))  # of all users, where they are kept
@@ -148,8 +148,7 @@ class LlmEsr(VectorMethod):
         at = self.positions(places)
         ids, text = (self.dropout(view * math.sqrt(self.dim) + at) for view in x.chunk(2, dim=1))
         causal = self.task.is_causal and self.config.attention == "causal"
-        sight, heads = Ragged.of(groups, causal=causal), self.config.heads
-        found = self.ids_in_text(text, ids, sight, heads), self.text_in_ids(ids, text, sight, heads)
+        found = self.cross(ids, text, Ragged.of(groups, causal=causal))
         return found if self.config.cross == "replace" else (ids + found[0], text + found[1])
 
     # --- training ---
@@ -160,7 +159,7 @@ class LlmEsr(VectorMethod):
 
     @torch.no_grad()
     def start_ids(self) -> None:
-        """Give the id vectors what they start from."""
+        """Give the id vectors what they start from: in training only, and after every other start."""
         if self.base is not None:
             self.table.weight.copy_(self.base.vectors[1:])
         elif self.config.ids == "text":
@@ -172,7 +171,8 @@ class LlmEsr(VectorMethod):
 
     @torch.no_grad()
     def _refresh(self) -> None:
-        self.goals[torch.from_numpy(self.able).to(self.device)] = self.states_of_users(self.able)
+        users = np.unique(self.similar[self.able])
+        self.goals[torch.from_numpy(users).to(self.device)] = self.states_of_users(users)
 
     def states_of_users(self, users: Int64[np.ndarray, "users"]) -> Float[Tensor, "users width"]:
         """States after the training events of some users, without gradient."""
@@ -216,19 +216,23 @@ class LlmEsr(VectorMethod):
 
 
 class CrossAttention(nn.Module):
-    """A(q, k): what positions `q` of one view find in the other view `k`."""
+    """A(y, x) and A(x, y): what two views find in each other, with weights of its own each way."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.query, self.key, self.value = (nn.Linear(dim, dim, bias=False) for _ in range(3))
-        self.out = nn.Linear(dim, dim)
+        self.heads = heads
+        self.project_ids, self.project_text = (nn.Linear(dim, 3 * dim, bias=False) for _ in range(2))
+        """Of each view: what it asks the other one, and its keys and values for the other one."""
+        self.out_ids, self.out_text = (nn.Linear(dim, dim) for _ in range(2))
 
     def forward(
-        self, asking: Float[Tensor, "positions dim"], asked: Float[Tensor, "positions dim"], sight: Ragged, heads: int
-    ) -> Float[Tensor, "positions dim"]:
-        parts = self.query(asking), self.key(asked), self.value(asked)
-        found: Tensor = self.out(sight.attend(parts, heads, 0.0))
-        return found
+        self, ids: Float[Tensor, "positions dim"], text: Float[Tensor, "positions dim"], sight: Ragged
+    ) -> tuple[Float[Tensor, "positions dim"], Float[Tensor, "positions dim"]]:
+        of_ids, of_text = self.project_ids(ids).chunk(3, -1), self.project_text(text).chunk(3, -1)
+        pairs = ((of_text[0], of_ids[0]), (of_ids[1], of_text[1]), (of_ids[2], of_text[2]))
+        parts = tuple(torch.cat(pair, dim=-1) for pair in pairs)  # both ways at once, as further heads
+        in_ids, in_text = sight.attend(parts, 2 * self.heads, 0.0).chunk(2, -1)
+        return self.out_ids(in_ids), self.out_text(in_text)
 
 
 def _refuse_misfits(config: LlmEsrConfig, text: Float[Tensor, "items text_dim"], dim: int) -> None:
