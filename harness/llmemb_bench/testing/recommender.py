@@ -484,9 +484,9 @@ def _moved(case: Case[Method], table: str, item: int) -> Tensor:
     return found
 
 
-def _noisy(case: Case[Method], other: Mapping[str, Tensor] | None = None) -> VectorMethod:
+def _noisy(case: Case[Method], other: Mapping[str, Tensor] | None = None, split: Split | None = None) -> VectorMethod:
     """With noise on all weights: one that starts at zero would hide what it is multiplied with."""
-    method, draw = _method(case, other=other), torch.Generator().manual_seed(5)
+    method, draw = _method(case, split, other), torch.Generator().manual_seed(5)
     if not isinstance(method, VectorMethod):
         raise Skipped("it trains nothing")
     with torch.no_grad():
@@ -495,20 +495,20 @@ def _noisy(case: Case[Method], other: Mapping[str, Tensor] | None = None) -> Vec
     return method.eval().requires_grad_(False)
 
 
-def _auxiliary(method: VectorMethod, number: Tensor | None = None) -> Tensor:
-    """The auxiliary loss of a batch, whose items may have other numbers."""
-    batch = _batch(method)
+def _auxiliary(method: VectorMethod, batch: Batch) -> float:
+    """The auxiliary loss of a batch."""
     vectors = torch.randn(len(batch.rows), method.width, generator=torch.Generator().manual_seed(6))
-    return method.auxiliary(batch if number is None else replace(batch, rows=number[batch.rows]), vectors)
+    return float(method.auxiliary(batch, vectors))
 
 
 def the_auxiliary_loss_takes_the_rows_of_its_items(case: Case[Method]) -> None:
     _vector_method(case)
     _item_tables(case)
-    order = torch.randperm(N_ITEMS, generator=torch.Generator().manual_seed(2)) + 1
-    taken, number = functional.pad(order, (1, 0)), functional.pad(order.argsort() + 1, (1, 0))
-    other = _noisy(case, {name: table[taken] for name, table in _tables(case).items()})
-    found, right = float(_auxiliary(other, number)), float(_auxiliary(_noisy(case)))
+    order = np.random.default_rng(2).permutation(N_ITEMS)
+    taken = torch.from_numpy(np.concatenate([[0], order + 1]))
+    plain, tables = _noisy(case), {name: table[taken] for name, table in _tables(case).items()}
+    other, batch = _noisy(case, tables, renumbered(small_split(), order)), _batch(plain)
+    found, right = _auxiliary(other, replace(batch, rows=taken.argsort()[batch.rows])), _auxiliary(plain, batch)
     told = f"the auxiliary loss of the same items under other numbers is {found:.5f} instead of {right:.5f}"
     require(abs(found - right) < 1e-4 * max(1, abs(right)), told, "batch.rows are item ids: row i of a table is item i")
 
