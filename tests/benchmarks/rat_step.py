@@ -152,7 +152,7 @@ if __name__ == "__main__":
     with FlopCounterMode(display=False) as counted:
         work()
     found = {
-        "users_a_second": users / seconds[ROUNDS // 2],
+        "users_per_second": users / seconds[ROUNDS // 2],
         "slowest": users / seconds[-1],
         "fastest": users / seconds[0],
         "megabytes": peak,

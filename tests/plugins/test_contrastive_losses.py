@@ -130,7 +130,7 @@ def test_detached_targets_change_the_gradient_and_not_the_value():
 @pytest.mark.parametrize("targets_move", [False, True])
 @pytest.mark.parametrize("shift", [0.0, 1.5])
 def test_the_gradient_in_tiles_is_that_of_the_plain_formula(shift, targets_move, masked, tile, monkeypatch):
-    monkeypatch.setattr(_soft_targets, "ENTRIES_A_TILE", {"cpu": tile})
+    monkeypatch.setattr(_soft_targets, "ENTRIES_PER_TILE", {"cpu": tile})
     x, y, alike = drawn(3, 9, masked)
     inputs = [torch.from_numpy(part).requires_grad_() for part in (x, y)]
     inputs += [torch.tensor(factor, dtype=torch.float64, requires_grad=True) for factor in (0.6, 1.4)]

@@ -42,7 +42,7 @@ def test_vectors_do_not_depend_on_batch_order_or_neighbours(model, monkeypatch):
     np.testing.assert_allclose(encode(model, [TEXTS[place] for place in order]), together[order], atol=1e-5)
     alone = np.concatenate([encode(model, [text]) for text in TEXTS])
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    monkeypatch.setattr("llmemb_bench.text.encoding.TOKENS_A_BATCH", {"cpu": 1})
+    monkeypatch.setattr("llmemb_bench.text.encoding.TOKENS_PER_BATCH", {"cpu": 1})
     np.testing.assert_allclose(encode(model, TEXTS), together, atol=1e-5)
 
 

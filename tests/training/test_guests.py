@@ -185,7 +185,7 @@ def plain_bce(states_of, vectors: torch.Tensor, batch) -> torch.Tensor:
                     target += 1
             place += len(row)
     assert target == len(batch.places)
-    return total / batch.targets_a_step
+    return total / batch.targets_per_step
 
 
 def histories_of(split, user: int, longest: int = 6) -> torch.Tensor:

@@ -69,8 +69,8 @@ def test_the_loss_of_a_batch_is_the_formula_by_hand():
         places=torch.tensor([0, 1]),
         positives=torch.tensor([1, 2]),
         negatives=Negatives(negatives, torch.zeros(2, 1), None, 12),
-        targets_a_step=2.0,
-        histories_a_step=1.0,
+        targets_per_step=2.0,
+        histories_per_step=1.0,
     )
     vectors = method.table.weight[[2, 6, 8]]
     x = torch.cat([vectors[:2], torch.zeros(1, 16)])[None]

@@ -179,7 +179,7 @@ def test_a_task_of_ones_own_says_what_is_predicted():
     made = TrainingBatches(split, reader, goal, TrainConfig(), task=EveryOther())
     (batch,) = made.epoch(0, 1)
     assert batch.rows[batch.positives].tolist() == [2, 4, 6]
-    assert batch.targets_a_step == 3.0
+    assert batch.targets_per_step == 3.0
 
 
 def test_a_target_knows_its_history_in_a_batch_and_in_its_parts():

@@ -91,8 +91,8 @@ def test_batches_hold_equally_many_targets_as_far_as_whole_histories_allow():
     found = np.array([len(batch.places) for batch in batches.epoch(3, 1)])
     assert len(found) == len(batches) == 125
     assert found.sum() == np.minimum(lengths - 1, 40).sum()
-    assert np.abs(found - batches.targets_a_step).max() < 2 * 40 + 0.03 * batches.targets_a_step
-    assert np.std(found) < 0.06 * batches.targets_a_step  # of random users: 0.16
+    assert np.abs(found - batches.targets_per_step).max() < 2 * 40 + 0.03 * batches.targets_per_step
+    assert np.std(found) < 0.06 * batches.targets_per_step  # of random users: 0.16
 
 
 @pytest.mark.parametrize(("targets", "n_batches", "edges"), [
@@ -117,7 +117,7 @@ def test_what_a_method_says_of_each_history_weighs_them_alike_whatever_their_len
     split, _, objective, batches = world(LENGTHS, config)
     method = SaysOfEach(SaysOfEach.config_type()(), Parts(split.data.n_items, batches.backbone))
     for batch in batches.epoch(3, 1):
-        backward(method, objective, replace(batch, targets_a_step=float("inf")), config)
+        backward(method, objective, replace(batch, targets_per_step=float("inf")), config)
     weights = method.table.weight.grad[:, 0].numpy()
     able = split.n_train >= 2
     last = (split.data.offsets[:-1] + split.n_train - 1)[able]

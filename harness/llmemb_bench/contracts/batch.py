@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-ROWS_A_NEGATIVE = 32
+ROWS_PER_NEGATIVE = 32
 """A product with one vector costs about as much as fetching, and scattering back, a 32nd of one (measured on a CPU)."""
 
 
@@ -68,7 +68,7 @@ class Negatives:
 
     def _is_product(self, n_rows: int) -> bool:
         """Whether one product with all items of the batch is cheaper than fetching each negative's vector."""
-        return not self.is_shared and n_rows < ROWS_A_NEGATIVE * self.count
+        return not self.is_shared and n_rows < ROWS_PER_NEGATIVE * self.count
 
     def scores(
         self, states: Float[Tensor, "targets dim"], vectors: Float[Tensor, "rows dim"]
@@ -136,10 +136,10 @@ class Batch:
     """The item to predict there, as an index into `rows`."""
     negatives: Negatives
     """Sampled items."""
-    targets_a_step: float
-    """Targets of a mean batch: each target counts 1 / targets_a_step in the gradient, however many are here."""
-    histories_a_step: float
-    """Histories of a mean batch: what a method says of each history counts 1 / histories_a_step, likewise."""
+    targets_per_step: float
+    """Targets of a mean batch: each target counts 1 / targets_per_step in the gradient, however many are here."""
+    histories_per_step: float
+    """Histories of a mean batch: what a method says of each history counts 1 / histories_per_step, likewise."""
     weights: Float[Tensor, "targets"] | None = None
     """What each target counts besides; None: 1."""
     histories: Mapping[str, Histories] = field(default_factory=dict)

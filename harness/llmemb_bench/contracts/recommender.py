@@ -31,7 +31,7 @@ from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import BackboneChoice, MethodChoice
 from llmemb_bench.values.split import Split
 
-ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
+ITEMS_PER_TILE, ITEMS_PER_BLOCK = 2048, 1 << 16
 
 Need = Literal["backbone", "text", "training"]
 """What a method cannot do without."""
@@ -284,7 +284,7 @@ class VectorMethod(Trained):
     def catalogue(self) -> Float[Tensor, "items width"]:
         """Vectors of the whole catalogue, item 1 first."""
         ids = torch.arange(1, self.n_items + 1, device=self.mask.device)
-        return torch.cat([self.items(block) for block in torch.split(ids, ITEMS_A_BLOCK)])
+        return torch.cat([self.items(block) for block in torch.split(ids, ITEMS_PER_BLOCK)])
 
     def candidates(self) -> Float[Tensor, "items width"]:
         """What is multiplied with a state for the score of each item, item 1 first."""
@@ -316,7 +316,7 @@ class VectorMethod(Trained):
             raise RuntimeError("begin_ranking() comes first")
         table, wide = self._table[items.start - 1 : items.stop - 1], states.double()
         scores = states.new_empty(len(states), len(table))
-        for part, columns in zip(torch.split(table, ITEMS_A_TILE), torch.split(scores, ITEMS_A_TILE, 1), strict=True):
+        for part, columns in zip(torch.split(table, ITEMS_PER_TILE), torch.split(scores, ITEMS_PER_TILE, 1), strict=True):
             columns.copy_(wide @ part.T)  # rounded while it is in the cache
         return scores
 

@@ -19,7 +19,7 @@ from llmemb_bench.values.strings import StringsWriter
 
 SIMPLE_LIST = re.compile(r"[A-Z ]+(\(\d+,\d+\))?\[\]")
 NESTED = re.compile(r".*\]|(STRUCT|MAP|UNION)\(.*", re.DOTALL)
-ITEMS_A_BLOCK = 20_000
+ITEMS_PER_BLOCK = 20_000
 RAW_CHARACTERS = 5
 """Raw characters that are looked at for each one that is kept: markup and blanks shrink when cleaned."""
 LONGEST = 100_000
@@ -50,8 +50,8 @@ def write_texts(db: DuckDBPyConnection, dataset: Dataset, n_items: int, folder: 
         longest = dataset.config.attribute_chars or LONGEST
         missing = MISSING.union(dataset.config.missing)
         warnings = _describe(db, dataset, described, names, longest, tally)
-        for start in range(1, n_items + 1, ITEMS_A_BLOCK):
-            items = range(start, min(start + ITEMS_A_BLOCK, n_items + 1))
+        for start in range(1, n_items + 1, ITEMS_PER_BLOCK):
+            items = range(start, min(start + ITEMS_PER_BLOCK, n_items + 1))
             writer.append(_block(db, len(names), items, longest, missing, tally))
     writer.close()
     return Written(names, tally, warnings)

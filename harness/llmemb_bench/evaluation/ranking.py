@@ -26,11 +26,11 @@ from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.values.padding import SeenItems, pad_right
 from llmemb_bench.values.split import Split, Stage
 
-USERS_A_BATCH, SMALLEST_BATCH = 256, 16
+USERS_PER_BATCH, SMALLEST_BATCH = 256, 16
 """Users whose states are computed together, fewer where a catalogue is large (a counting method's state is as wide).
 What is computed together may decide a last bit, so this is no setting and never shrinks."""
-ITEMS_A_BATCH = 1 << 27
-ITEMS_A_PRODUCT = 1 << 20
+ITEMS_PER_BATCH = 1 << 27
+ITEMS_PER_PRODUCT = 1 << 20
 LARGEST_COUNT = 1 << 24
 """Up to which float32 counts without a gap."""
 
@@ -54,7 +54,7 @@ def rank(
     stage: Stage,
     settings: Evaluate,
     sampled: Sequence[NDArray[np.int32]] = (),
-    items_a_product: int = ITEMS_A_PRODUCT,
+    items_per_product: int = ITEMS_PER_PRODUCT,
 ) -> tuple[Ranks, list[Ranks]]:
     """Full ranking of every evaluated user, and beside it one for each set of `sampled` candidates [users, count].
 
@@ -63,7 +63,7 @@ def rank(
     """
     n_users, masked = len(split.users(stage)), settings.history == "mask"
     counts = np.zeros((1 + len(sampled), 2, n_users), dtype=np.int64)
-    ranking = _Ranking(method, split, stage, masked, sampled, items_a_product, counts)
+    ranking = _Ranking(method, split, stage, masked, sampled, items_per_product, counts)
     training = method.training
     method.eval()
     method.begin_ranking()
@@ -95,7 +95,7 @@ def rank(
 
 def _batches(split: Split, stage: Stage) -> list[NDArray[np.int64]]:
     """Rows of evaluated users, those with histories of similar length together: little padding."""
-    size = min(USERS_A_BATCH, max(SMALLEST_BATCH, ITEMS_A_BATCH // split.data.n_items))
+    size = min(USERS_PER_BATCH, max(SMALLEST_BATCH, ITEMS_PER_BATCH // split.data.n_items))
     order = np.argsort(split.input_lengths(stage), kind="stable")
     return [order[start : start + size] for start in range(0, len(order), size)]
 
@@ -109,7 +109,7 @@ class _Ranking:
     stage: Stage
     masked: bool
     sampled: Sequence[NDArray[np.int32]]
-    items_a_product: int
+    items_per_product: int
     counts: NDArray[np.int64]
     """[protocols, 2, users] greater and equal; the full ranking first."""
 
@@ -137,9 +137,9 @@ class _Ranking:
     def _scores(self, states: Float[Tensor, "users width"]) -> Float[Tensor, "users items"]:
         """Scores of the catalogue, item 1 first; padding has no column and so never counts."""
         n_items = self.split.data.n_items
-        starts = range(1, n_items + 1, self.items_a_product)
+        starts = range(1, n_items + 1, self.items_per_product)
         blocks = [
-            self.method.scores(states, slice(first, min(first + self.items_a_product, n_items + 1))) for first in starts
+            self.method.scores(states, slice(first, min(first + self.items_per_product, n_items + 1))) for first in starts
         ]
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
 

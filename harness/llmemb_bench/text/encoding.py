@@ -24,9 +24,9 @@ from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.values.recdata import Attributes, Items
 
-TOKENS_A_BATCH = {"cpu": 2048, "cuda": 32_768}
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32_768}
 """Padded tokens a batch holds at most, by device: on a CPU more of them leave its caches (measured)."""
-TEXTS_A_BLOCK = 2048
+TEXTS_PER_BLOCK = 2048
 """Texts that are kept on disk together."""
 
 Vectors = Float[np.ndarray, "texts text_dim"]
@@ -80,9 +80,9 @@ def encode_tokens(encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], ke
     """float32 vectors in the order of `tokens`, the same in every process; an error quotes one of `texts`."""
     here, training = world(), encoder.training
     order = np.argsort(-tokens.lengths(), kind="stable").tolist()
-    blocks = [order[start : start + TEXTS_A_BLOCK] for start in range(0, len(order), TEXTS_A_BLOCK)]
+    blocks = [order[start : start + TEXTS_PER_BLOCK] for start in range(0, len(order), TEXTS_PER_BLOCK)]
     found = torch.zeros(len(order), encoder.text_dim)
-    size = ChunkSize(tokens_a_batch(encoder))
+    size = ChunkSize(tokens_per_batch(encoder))
     encoder.eval()
     with torch.no_grad(), track("encode", len(order), "texts") as work:
         for number, block in enumerate(blocks):
@@ -100,9 +100,9 @@ def encode_tokens(encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], ke
     return found.numpy()
 
 
-def tokens_a_batch(encoder: TextEncoder) -> int:
+def tokens_per_batch(encoder: TextEncoder) -> int:
     """Padded tokens that go through this encoder at once, unless memory says otherwise."""
-    return TOKENS_A_BATCH[encoder.device.type]
+    return TOKENS_PER_BATCH[encoder.device.type]
 
 
 def _block(

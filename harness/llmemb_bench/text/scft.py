@@ -31,7 +31,7 @@ from llmemb_bench.values.recdata import Attributes, Items
 KEPT = "tuning.safetensors"
 MEASUREMENTS = 5
 """Measurements in a run whose settings do not say how many."""
-TOKENS_A_CHUNK = {"cpu": 2048, "cuda": 16_384}
+TOKENS_PER_CHUNK = {"cpu": 2048, "cuda": 16_384}
 SHOWN = 3
 """Texts that an error quotes."""
 LARGEST_SEED = 2**62
@@ -95,7 +95,7 @@ class _Tuning:
         self.optimizer = torch.optim.AdamW(
             self.weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        tokens = config.chunk_tokens or TOKENS_A_CHUNK[encoder.device.type]
+        tokens = config.chunk_tokens or TOKENS_PER_CHUNK[encoder.device.type]
         self.size = ChunkSize(tokens, config.graphs)
         self.masks = config.false_negatives == "mask"
         self.every = config.held_out.every or math.ceil(config.steps / MEASUREMENTS)

@@ -39,7 +39,7 @@ from llmemb_bench.training.size import refuse_huge_draws
 from llmemb_bench.values.padding import pad_right
 from llmemb_bench.values.split import Split
 
-BATCHES_A_POOL = 50
+BATCHES_PER_POOL = 50
 """Histories are sorted by length within a random pool for so many batches: what is in a batch together is random among
 histories of its length."""
 
@@ -88,8 +88,8 @@ class TrainingBatches:
         self._steps = min(-(-copies * len(counted) // config.batch_size), copies * len(self.users))
         targets = self.task.expected_targets(self.lengths[self.users].astype(np.float64))
         self._targets = targets.reshape(copies * len(self.users))
-        self.targets_a_step = float(self._targets.sum()) / self._steps
-        self.histories_a_step = len(self._targets) / self._steps
+        self.targets_per_step = float(self._targets.sum()) / self._steps
+        self.histories_per_step = len(self._targets) / self._steps
         self._local = np.zeros(self.n_items + 2, dtype=np.int64)
 
     def of(self, phase: Phase, config: TrainConfig) -> TrainingBatches:
@@ -112,7 +112,7 @@ class TrainingBatches:
 
     def _cut(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Every entry (copy x user) once, in batches of about as many targets each."""
-        n_pools = -(-self._steps // BATCHES_A_POOL)
+        n_pools = -(-self._steps // BATCHES_PER_POOL)
         pools = np.array_split(rng.permutation(len(self._targets)), n_pools)
         sizes = [len(part) for part in np.array_split(np.arange(self._steps), n_pools)]
         cut = [batch for pool, size in zip(pools, sizes, strict=True) for batch in self._cut_pool(pool, size)]
@@ -128,7 +128,7 @@ class TrainingBatches:
         order = np.argsort(self.lengths[users], kind="stable")
         users, copies = users[order], copies[order]
         readings = []
-        for group in split_by_length(self.lengths[users], self.backbone.positions_a_group):
+        for group in split_by_length(self.lengths[users], self.backbone.positions_per_group):
             histories = pad_right(self.split.data.items, self.starts[users[group]], self.lengths[users[group]])
             readings.append(self.task.read(histories, copies[group], self.n_items, rng))
         owners = np.repeat(np.arange(len(users)), np.concatenate([found.predicted.sum(1) for found in readings]))
@@ -168,8 +168,8 @@ class TrainingBatches:
             places=torch.from_numpy(places),
             positives=torch.from_numpy(local[positives] - 1),
             negatives=negatives,
-            targets_a_step=self.targets_a_step,
-            histories_a_step=self.histories_a_step,
+            targets_per_step=self.targets_per_step,
+            histories_per_step=self.histories_per_step,
             histories={name: found.local(local) for name, found in asked.items()},
             of_users={name: torch.from_numpy(values) for name, values in wanted.of_users.items()},
         )
@@ -194,7 +194,7 @@ class TrainingBatches:
                 f"{longest} events, {POSITIONS_ASKED:,} together"
             )
         order = np.argsort(lengths, kind="stable")
-        cut = split_by_length(lengths[order], self.backbone.positions_a_group)
+        cut = split_by_length(lengths[order], self.backbone.positions_per_group)
         return _Grouped([histories[order[group], : lengths[order[group]].max()] for group in cut], np.argsort(order))
 
 

@@ -12,7 +12,7 @@ from llmemb_bench.contracts import Batch, Objective, VectorMethod
 from llmemb_bench.processes.world import world
 from llmemb_bench.settings.train import TrainConfig
 
-POSITIONS_A_PART = {"cpu": 6400, "cuda": 1 << 17}
+POSITIONS_PER_PART = {"cpu": 6400, "cuda": 1 << 17}
 """Positions whose activations are in memory at once; a batch of longer histories is taken in parts."""
 BYTES = 2**20
 """In a megabyte."""
@@ -39,7 +39,7 @@ def backward(
 ) -> Value:
     """Add the gradient of objective + further losses to the weights; `told`: with the method's curves.
 
-    A target counts 1 / `targets_a_step` and a history 1 / `histories_a_step`, whatever part, process or batch it is in.
+    A target counts 1 / `targets_per_step` and a history 1 / `histories_per_step`, whatever part, process or batch it is in.
     The auxiliary loss may compare all items of the batch, so every process takes it as a whole and an equal share of
     its gradient.
     """
@@ -64,9 +64,9 @@ def backward(
         states = states.float()
         more = method.of_histories(part, states, vectors)
         if more is not None:
-            more = more * (len(part.users) / batch.histories_a_step)
+            more = more * (len(part.users) / batch.histories_per_step)
             further = further + more.detach()
-        share = len(part.places) / batch.targets_a_step
+        share = len(part.places) / batch.targets_per_step
         scored = method.similarity.of_states(states)
         total = total + share * _objective(objective, scored, candidates, part, share, config.scores_mb, more)
     if candidates is not vectors and candidates.grad is not None:
@@ -93,7 +93,7 @@ def _own_parts(batch: Batch, config: TrainConfig) -> list[Batch]:
     here, positions = world(), sum(group.numel() for group in batch.inputs)
     parts = here.size * max(
         min(config.accumulate, len(batch.users)),
-        -(-positions // (here.size * POSITIONS_A_PART[batch.rows.device.type])),
+        -(-positions // (here.size * POSITIONS_PER_PART[batch.rows.device.type])),
     )
     if parts == 1:
         return [batch]

@@ -13,7 +13,7 @@ from typing import SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
-STRINGS_A_BLOCK = 1 << 16
+STRINGS_PER_BLOCK = 1 << 16
 
 
 class Strings(Sequence[str]):
@@ -50,8 +50,8 @@ class Strings(Sequence[str]):
         return self._utf8[start : int(self._ends[at])].tobytes().decode()
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), STRINGS_A_BLOCK):
-            yield from self._block(start, min(start + STRINGS_A_BLOCK, len(self)))
+        for start in range(0, len(self), STRINGS_PER_BLOCK):
+            yield from self._block(start, min(start + STRINGS_PER_BLOCK, len(self)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Strings):

@@ -247,7 +247,7 @@ class Stack(Backbone):
     blocks, LayerNorm at the end. Padding stands behind the real events, so that causal attention never sees it."""
 
     config: AttentionConfig
-    positions_a_group = 256  # measured: in training only attention is padded
+    positions_per_group = 256  # measured: in training only attention is padded
 
     def __init__(self, config: AttentionConfig, blocks: Iterable[Block], epsilon: float = EPSILON["pre_norm"]) -> None:
         super().__init__(config)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from llmemb_plugins.losses._negatives import NEVER, without_alike
 
-ENTRIES_A_TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
+ENTRIES_PER_TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
 LARGEST_LOGIT, WIDEST_SPREAD = 40.0, 80.0
 """Sums of exp in float32 need no shift below the one, and one shift does for all within the other."""
 _ROOMS = threading.local()
@@ -79,7 +79,7 @@ class Pairs:
     def tiles(self) -> Iterator[slice]:
         """Rows at a time."""
         size = len(self.left)
-        rows = max(1, ENTRIES_A_TILE[self.left.device.type] // max(size, 1))
+        rows = max(1, ENTRIES_PER_TILE[self.left.device.type] // max(size, 1))
         return (slice(start, min(start + rows, size)) for start in range(0, size, rows))
 
     def hide_alike(self, tile: Float[Tensor, "rows batch"], rows: slice) -> Float[Tensor, "rows batch"]:
