@@ -26,7 +26,7 @@ from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.stages.dataset import PreparedData
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
@@ -45,7 +45,7 @@ def split() -> Split:
     folder = Path(os.environ["LLMEMB_BENCH_DATA"])
     choice = DatasetChoice("interactions", {"file": str(folder / "paper-inter" / "yelp" / "inter.txt.gz")})
     with TemporaryDirectory() as cache:
-        return Split(PreparedData(Shelf(Path(cache)), choice).result())
+        return Split(PreparedData(Cache(Path(cache)), choice).result())
 
 
 def make(kind: str, name: str, **settings: object):

@@ -75,11 +75,11 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
     from llmemb_bench.data.verify import verify_prepared, verify_raw
     from llmemb_bench.registry.build import build
     from llmemb_bench.stages.dataset import PreparedData
-    from llmemb_bench.stages.shelf import Shelf
+    from llmemb_bench.stages.cache import Cache
 
     choice = _named(name, set_).dataset
     verdicts = verify_raw(build(Dataset, choice))
-    folder = PreparedData(Shelf(results / ".cache"), choice).folder
+    folder = PreparedData(Cache(results / ".cache"), choice).folder
     verdicts += verify_prepared(folder) if folder.exists() else []
     for verdict in verdicts:
         say(f"{'ok ' if verdict.fine else 'BAD'} {verdict.path}: {verdict.finding}")
@@ -94,9 +94,9 @@ def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, p
     """Read, filter, order and number; done once, opened in milliseconds afterwards."""
     progress.show(progress_)
     from llmemb_bench.stages.dataset import PreparedData
-    from llmemb_bench.stages.shelf import Shelf
+    from llmemb_bench.stages.cache import Cache
 
-    prepared = PreparedData(Shelf(results / ".cache"), _named(name, set_).dataset)
+    prepared = PreparedData(Cache(results / ".cache"), _named(name, set_).dataset)
     made = prepared.result()
     size = f"{made.n_users:,} users, {made.n_items:,} items, {len(made.items):,} events"
     say(f"{size} in {prepared.folder}")
@@ -116,11 +116,11 @@ def describe(
     from llmemb_bench.evaluation.buckets import bucket_facts
     from llmemb_bench.report.data import differences, expected_of, print_facts
     from llmemb_bench.stages.dataset import Cut, DatasetFacts, PreparedData
-    from llmemb_bench.stages.shelf import Shelf
+    from llmemb_bench.stages.cache import Cache
 
     part = _named(name, set_)
     choice = part.dataset
-    prepared = PreparedData(Shelf(results / ".cache"), choice)
+    prepared = PreparedData(Cache(results / ".cache"), choice)
     made, dataset, cut = prepared.result(), prepared.dataset, Cut(prepared, part.split)
     known = dataset.known()
     facts = DatasetFacts(cut).result() | {"buckets": bucket_facts(cut.result(), part.evaluate)}

@@ -51,9 +51,9 @@ def embed(
     refuse_unwritable(output)
     with begin(remote_code, accelerate_config):
         from llmemb_bench.running.embed import embed as write
-        from llmemb_bench.stages.shelf import Shelf
+        from llmemb_bench.stages.cache import Cache
 
-        shape = write(part, Shelf(results / ".cache"), output, untuned=untuned, adapter=adapter)
+        shape = write(part, Cache(results / ".cache"), output, untuned=untuned, adapter=adapter)
         if shape is not None:
             say(f"{shape[0]:,} items x {shape[1]:,} dimensions in {output}; see: llmemb-bench neighbours {output} ITEM")
 

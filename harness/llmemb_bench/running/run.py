@@ -22,7 +22,7 @@ from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.stages.recommender import FittedRecommender
 from llmemb_bench.stages.refusals import refuse
 from llmemb_bench.stages.run_folder import RunFolder
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 
 
 @dataclass
@@ -81,7 +81,7 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     All cells are looked at before the first one is tuned or trained: what is there already is recognised without any
     work, and what the data forbid is said at once.
     """
-    outcome, graph = Outcome(is_told=world().is_first), Graph(Shelf(results / ".cache"))
+    outcome, graph = Outcome(is_told=world().is_first), Graph(Cache(results / ".cache"))
     if world().is_first:
         require_writable(results)  # before hours are spent on what could not be kept
         compare(results)

@@ -28,7 +28,7 @@ from llmemb_bench.spec.check import check
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.source import read
 from llmemb_bench.stages.cell import CellStages, Graph
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.values.split import Split
 
 PER_USER = "per_user.parquet"
@@ -71,7 +71,7 @@ def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> Lo
     if wrong := fault_of_run(folder):
         raise MismatchError(wrong, where=str(folder), fix="run the spec again, which makes it again")
     spec = _spec_of(folder, manifest, spec_folder)
-    stages = _stages(folder, spec, Shelf(_cache_of(folder, results)), spec_folder)
+    stages = _stages(folder, spec, Cache(_cache_of(folder, results)), spec_folder)
     split = stages.split.result()
     if split.key != manifest["data"]:
         raise MismatchError(
@@ -129,10 +129,10 @@ def _spec_of(folder: Path, manifest: Mapping[str, Any], spec_folder: Path | None
     return spec
 
 
-def _stages(folder: Path, spec: Spec, shelf: Shelf, spec_folder: Path | None) -> CellStages:
+def _stages(folder: Path, spec: Spec, cache: Cache, spec_folder: Path | None) -> CellStages:
     """The stages of a finished run, its data prepared."""
     try:
-        stages = Graph(shelf, run=folder).cell(spec, spec.seeds[0])
+        stages = Graph(cache, run=folder).cell(spec, spec.seeds[0])
         stages.data.result()
     except MissingError as error:
         if spec_folder is not None or not folders_in(spec.dataset):

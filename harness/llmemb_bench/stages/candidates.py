@@ -24,7 +24,7 @@ class Candidates(MadeTogether[NDArray[np.int32]]):
     name, version = "candidates", 1
 
     def __init__(self, split: Cut, count: int, seed: int) -> None:
-        super().__init__(split.shelf, [count, seed], [split])
+        super().__init__(split.cache, [count, seed], [split])
         self.split, self.count, self.seed = split, count, seed
 
     def make(self, folder: Path) -> None:
@@ -43,7 +43,7 @@ class TestRanks(Stage[dict[str, Ranks]]):
 
     def __init__(self, recommender: FittedRecommender, candidates: Sequence[Candidates], evaluate: Evaluate) -> None:
         settings = [evaluate.protocols, evaluate.history]
-        super().__init__(recommender.shelf, settings, [recommender, *candidates])
+        super().__init__(recommender.cache, settings, [recommender, *candidates])
         self.recommender, self.candidates, self.evaluate = recommender, tuple(candidates), evaluate
 
     def load(self) -> dict[str, Ranks]:

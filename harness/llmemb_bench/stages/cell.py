@@ -18,7 +18,7 @@ from llmemb_bench.stages.adapter import TunedAdapter
 from llmemb_bench.stages.candidates import Candidates, TestRanks
 from llmemb_bench.stages.dataset import Catalogue, Cut, DatasetFacts, PreparedData
 from llmemb_bench.stages.recommender import FittedRecommender, ServedRecommender, upstream_recommenders
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.stage import Stage
 from llmemb_bench.stages.vectors import ServedVectors, TextVectors
 
@@ -52,11 +52,11 @@ class CellStages:
 
 
 class Graph:
-    """Builds the stages of cells over one shelf. Of a finished `run`, weights come from its folder: nothing is trained
-    and no encoder tuned."""
+    """Builds the stages of cells over one cache. The weights of a finished `run` come from its folder: nothing is
+    trained and no encoder tuned."""
 
-    def __init__(self, shelf: Shelf, run: Path | None = None) -> None:
-        self.shelf, self.run = shelf, run
+    def __init__(self, cache: Cache, run: Path | None = None) -> None:
+        self.cache, self.run = cache, run
         self._known: dict[str, Stage[Any]] = {}
         self._prints: dict[Path, str] = {}
         self._last: CellStages | None = None
@@ -76,7 +76,7 @@ class Graph:
 
     def data(self, choice: DatasetChoice) -> PreparedData:
         """The prepared data of a dataset."""
-        return self._one(PreparedData(self.shelf, choice))
+        return self._one(PreparedData(self.cache, choice))
 
     def split(self, choice: DatasetChoice, config: SplitConfig) -> Cut:
         """The split of a dataset."""
@@ -117,5 +117,5 @@ class Graph:
 
     def _print(self, path: Path) -> str:
         if path not in self._prints:
-            self._prints[path] = self.shelf.fingerprint(path)
+            self._prints[path] = self.cache.fingerprint(path)
         return self._prints[path]

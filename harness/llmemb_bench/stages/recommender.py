@@ -37,8 +37,8 @@ WEIGHTS = "weights.safetensors"
 
 
 class FittedRecommender(MadeTogether[Method]):
-    """A method of one split and seed, and the recommenders that it builds on. What training gives it is on the shelf;
-    what counting gives it counts again."""
+    """A method of one split and seed, and the recommenders that it builds on. What it learns in training is cached;
+    what it counts is counted again."""
 
     name, version = "recommender", 6
 
@@ -52,7 +52,7 @@ class FittedRecommender(MadeTogether[Method]):
         seed: int,
     ) -> None:
         settings = {"recommender": wanted, "history": evaluate.history, "seed": seed}
-        super().__init__(split.shelf, settings, [split, *filter(None, [text]), *before.values()])
+        super().__init__(split.cache, settings, [split, *filter(None, [text]), *before.values()])
         self.split, self.text, self.before = split, text, dict(before)
         self.wanted, self.evaluate, self.seed = wanted, evaluate, seed
         self.method_type, self.config = plugin_of(Method, wanted.method), wanted.method.config
@@ -95,9 +95,9 @@ class FittedRecommender(MadeTogether[Method]):
         objective = build(Objective, self.wanted.objective).to(world().device)
         batches = batches_of(method, split, objective, config)
         monitor = Monitor(method, split, self.evaluate, config, self.seed)
-        kept = self.shelf.kept(self.name, self.address)
+        unfinished = self.cache.unfinished(self.name, self.address)
         with torch_seed(self.seed, "training"):
-            end = train(method, objective, batches, config, monitor.validate, self.seed, kept, monitor.by_popularity)
+            end = train(method, objective, batches, config, monitor.validate, self.seed, unfinished, monitor.by_popularity)
         if world().is_first:
             save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
             (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))

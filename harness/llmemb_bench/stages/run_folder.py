@@ -37,13 +37,13 @@ PACKAGES = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-le
 
 
 class RunFolder(Stage[Path]):
-    """A cell's result, in `runs` and not on the shelf: it has a name that a person reads."""
+    """A cell's result, in `runs` and not in the cache: its name is meant for people to read."""
 
     name, version = "run", RUN
 
     def __init__(self, results: Path, cell: Cell, stages: CellStages) -> None:
         settings = [cell.spec.evaluate, cell.spec.name, asdict(cell.labels)]
-        super().__init__(stages.ranks.shelf, settings, [stages.ranks])
+        super().__init__(stages.ranks.cache, settings, [stages.ranks])
         self.results, self.cell, self.stages = results, cell, stages
         self.start = time.time()
 

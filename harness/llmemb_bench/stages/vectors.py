@@ -29,7 +29,7 @@ class TextVectors(MadeTogether[ItemVectors]):
         self, catalogue: Catalogue, embeddings: Embeddings, files: list[str], adapter: TunedAdapter | None
     ) -> None:
         upstream: list[Stage[Any]] = [catalogue] if adapter is None else [catalogue, adapter]
-        super().__init__(catalogue.shelf, [embeddings.encoder, embeddings.reduce], upstream, files)
+        super().__init__(catalogue.cache, [embeddings.encoder, embeddings.reduce], upstream, files)
         self.catalogue, self.embeddings, self.adapter = catalogue, embeddings, adapter
 
     @property
@@ -41,7 +41,7 @@ class TextVectors(MadeTogether[ItemVectors]):
         encoder = build_encoder(Encoder, self.embeddings.encoder)
         if adapter is not None and isinstance(encoder, TextEncoder):
             encoder.load_adapter(adapter)
-        made = encode(encoder, items, self.shelf.kept(self.name, self.address))
+        made = encode(encoder, items, self.cache.unfinished(self.name, self.address))
         width = made.shape[1]
         if self.embeddings.reduce is not None:
             made = reduce_dim(made, self.embeddings.reduce.dim)
@@ -57,5 +57,5 @@ class ServedVectors(TextVectors):
     """Those of a finished run: where they are gone, that they are made again is said."""
 
     def make(self, folder: Path) -> None:
-        progress.say(f"vectors: not in {self.shelf.root}, so the items are encoded again")
+        progress.say(f"vectors: not in {self.cache.root}, so the items are encoded again")
         super().make(folder)

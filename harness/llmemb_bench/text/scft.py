@@ -28,7 +28,7 @@ from llmemb_bench.text.held_out import HeldOut, hold_out
 from llmemb_bench.text.views import alike, two_views
 from llmemb_bench.values.recdata import Attributes, Items
 
-KEPT = "tuning.safetensors"
+STATE_FILE = "tuning.safetensors"
 MEASUREMENTS = 5
 """Measurements in a run whose settings do not say how many."""
 TOKENS_PER_CHUNK = {"cpu": 2048, "cuda": 16_384}
@@ -53,16 +53,16 @@ def tune(
     augmentations: Sequence[Augmentation],
     loss: Loss,
     config: ScftConfig,
-    kept: Path | None = None,
+    unfinished: Path | None = None,
 ) -> list[dict[str, float]]:
     """Tune the encoder's trainable weights in place; returns one log entry a step, and one for the start (step 0).
 
-    A NaN is a DataError. With a folder `kept`, a killed run goes on where it was and ends with the same bytes.
+    A NaN is a DataError. With a folder `unfinished`, a killed run goes on where it was and ends with the same bytes.
     """
     _refuse_small(items)
     _refuse_frozen(encoder)
     loss.to(encoder.device)
-    tuning = _Tuning(encoder, items, augmentations, loss, config, kept)
+    tuning = _Tuning(encoder, items, augmentations, loss, config, unfinished)
     tuning.resume()
     encoder.train()
     _refuse_unsteady(encoder, items)
@@ -82,11 +82,11 @@ class _Tuning:
         augmentations: Sequence[Augmentation],
         loss: Loss,
         config: ScftConfig,
-        kept: Path | None,
+        unfinished: Path | None,
     ) -> None:
         self.encoder, self.items, self.augmentations = encoder, items, augmentations
-        self.loss, self.config, self.kept = loss, config, kept
-        self.resumable = checkpoint.Resumable(kept and kept / KEPT, config.checkpoint_seconds)
+        self.loss, self.config, self.unfinished = loss, config, unfinished
+        self.resumable = checkpoint.Resumable(unfinished and unfinished / STATE_FILE, config.checkpoint_seconds)
         self.held_out: HeldOut | None = hold_out(items, augmentations, config)
         held = {items.attributes[row] for row in self.held_out.rows} if self.held_out else set()
         self.rows = [row for row in range(len(items)) if items.attributes[row] not in held]
@@ -176,15 +176,15 @@ class _Tuning:
         if torch.isfinite(value):
             return
         bad = (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
-        if self.kept:
-            (self.kept / "batch-of-nan.json").write_text(json.dumps(texts, ensure_ascii=False, indent=1))
+        if self.unfinished:
+            (self.unfinished / "batch-of-nan.json").write_text(json.dumps(texts, ensure_ascii=False, indent=1))
         quoted = "; ".join(repr(texts[row][:80]) for row in (bad or range(len(texts)))[:SHOWN])
         raise DataError(
             f"the loss or its gradient is {value.item()} at step {step}; {len(bad)} of {len(texts)} vectors of the "
             f"batch are not finite; its texts: {quoted}, ...",
             where="embeddings.scft",
             fix="set a smaller embeddings.scft.learning_rate, or dtype: float32 for the encoder"
-            + (f"; all texts are in {self.kept / 'batch-of-nan.json'}" if self.kept else ""),
+            + (f"; all texts are in {self.unfinished / 'batch-of-nan.json'}" if self.unfinished else ""),
         )
 
 

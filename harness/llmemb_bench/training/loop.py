@@ -30,7 +30,7 @@ from llmemb_bench.training.monitor import ValidationScore
 from llmemb_bench.training.optimizer import Optimizer
 from llmemb_bench.training.phases import configured, moving, phases_of
 
-KEPT, EVENTS = "training.safetensors", "events.jsonl"
+STATE_FILE, EVENTS = "training.safetensors", "events.jsonl"
 MOVED = 3
 """Users that a repeated validation may rank otherwise where it need not be the same to the bit: on a GPU, whose sums
 are not always in one order, and in a run that went on on another machine."""
@@ -83,19 +83,19 @@ def train(
     config: TrainConfig,
     validate: Callable[[], ValidationScore],
     seed: int,
-    kept: Path | None = None,
+    unfinished: Path | None = None,
     by_popularity: ValidationScore | None = None,
 ) -> State:
     """Train in place, phase by phase; each ends with the weights of its best validated epoch, ranked again to be sure.
     Returns how the last one ended, with the events and seconds of all.
 
     `batches` of the training histories are for phases that bring none. A loss that is not finite is a DataError. With a
-    folder `kept`, a killed run goes on where it was and ends with the same bytes. A validation that is no better than
+    folder `unfinished`, a killed run goes on where it was and ends with the same bytes. A validation that is no better than
     one `by_popularity` is said.
     """
     phases = phases_of(method)
-    run = _Run(method, objective, validate, seed, kept, by_popularity, len(phases))
-    resumable = Resumable(kept and kept / KEPT, config.checkpoint_seconds)
+    run = _Run(method, objective, validate, seed, unfinished, by_popularity, len(phases))
+    resumable = Resumable(unfinished and unfinished / STATE_FILE, config.checkpoint_seconds)
     found = resumable.resume()
     state, tensors = (State(**found[0]), found[1]) if found else (State(), None)
     run.write_events(state)
@@ -135,20 +135,20 @@ class _Run:
     objective: Objective
     validate: Callable[[], ValidationScore]
     seed: int
-    kept: Path | None
+    unfinished: Path | None
     by_popularity: ValidationScore | None
     n_phases: int
 
     def write_events(self, state: State) -> None:
         """Without what was told after the last checkpoint."""
-        if self.kept is not None and world().is_first:
+        if self.unfinished is not None and world().is_first:
             lines = [json.dumps(event) + "\n" for event in state.events]
-            (self.kept / EVENTS).write_text("".join(lines), encoding="utf-8")
+            (self.unfinished / EVENTS).write_text("".join(lines), encoding="utf-8")
 
     def write_event(self, event: dict[str, Any]) -> None:
         """One more."""
-        if self.kept is not None and world().is_first:
-            with (self.kept / EVENTS).open("a", encoding="utf-8") as file:
+        if self.unfinished is not None and world().is_first:
+            with (self.unfinished / EVENTS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")
 
 

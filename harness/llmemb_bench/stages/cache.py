@@ -1,4 +1,4 @@
-"""The folder that stage results lie in, each under its key: whole or absent; one damaged since is made again."""
+"""The cache: a folder of stage results, each under its key. A result is complete or absent; a damaged one is made again."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from llmemb_bench.base.seal import fault
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Results by stage and key. Looking something up makes nothing."""
+class Cache:
+    """Results by stage and key. A look-up creates nothing."""
 
     root: Path
 
     def has(self, stage: str, key: str) -> bool:
-        """Whether a result is there, and whole."""
+        """Whether a result is there, and undamaged."""
         return not fault(self.place(stage, key))
 
     def place(self, stage: str, key: str) -> Path:
-        """Where a result lies, or will."""
+        """Where a result is, or will be."""
         return self.root / stage / key[:24]
 
     @contextmanager
     def filling(self, stage: str, key: str) -> Iterator[Path | None]:
-        """An empty folder for a result that is to be made, None for one that is there."""
+        """An empty folder for a result that has to be made; None for one that exists."""
         if self.has(stage, key):
             yield None
             return
@@ -38,16 +38,16 @@ class Shelf:
         make_way(place.parent)
         with sealed_folder(place, lambda: True) as folder:
             yield folder
-        shutil.rmtree(self._kept(stage, key), ignore_errors=True)
+        shutil.rmtree(self._unfinished(stage, key), ignore_errors=True)
 
-    def kept(self, stage: str, key: str) -> Path:
-        """A folder for what long work wants to find again after a kill; it goes when the result is there."""
-        folder = self._kept(stage, key)
+    def unfinished(self, stage: str, key: str) -> Path:
+        """A folder for unfinished work, for a killed run to resume from; it is removed when the result is complete."""
+        folder = self._unfinished(stage, key)
         make_way(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _kept(self, stage: str, key: str) -> Path:
+    def _unfinished(self, stage: str, key: str) -> Path:
         return self.root / stage / f".{key[:24]}.kept"
 
     def fingerprint(self, path: Path) -> str:
