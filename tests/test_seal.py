@@ -26,7 +26,7 @@ def filled(cache: Cache, make: Callable[[Path], object]) -> Path:
     with cache.filling("stage", KEY) as folder:
         if folder is not None:
             make(folder)
-    return cache.place("stage", KEY)
+    return cache.path("stage", KEY)
 
 
 @pytest.fixture

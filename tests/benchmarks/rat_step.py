@@ -25,8 +25,8 @@ from llmemb_bench.registry.entries import find
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.train import TrainConfig
-from llmemb_bench.stages.dataset import PreparedData
 from llmemb_bench.stages.cache import Cache
+from llmemb_bench.stages.dataset import PreparedData
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
@@ -109,11 +109,11 @@ def ranking(data: Split, made, side: str) -> tuple[Callable[[], object], int]:
     users = np.random.default_rng(0).permutation(len(candidates))[: 128 * PLAIN_STEPS]
     step = PlainStep(made)
 
-    def plainly() -> None:
+    def directly() -> None:
         for start in range(0, len(users), 128):
             step.rank_sampled(data, users[start : start + 128], candidates)
 
-    return plainly, len(users)
+    return directly, len(users)
 
 
 def matrix_peak() -> float:

@@ -32,7 +32,7 @@ def test_the_plain_step_has_the_loss_and_the_gradient_of_the_fast_one(method, ba
     settings = {"alignment": {"repeats": True, "weight": 0.3}} if method == "llmemb" else {}
     made, objective = model(split, method, backbone, 200, 0.0, **settings), make("objectives", "bce")
     batch = next(TrainingBatches(split, made.backbone, objective, TrainConfig(batch_size=128)).epoch(0, 1))
-    batch = replace(batch, targets_per_step=float(len(batch.places)))  # the plain side's mean is over its own
+    batch = replace(batch, targets_per_step=float(len(batch.target_positions)))  # the plain side's mean is over its own
     value = backward(made, objective, batch, TrainConfig())
     fast = {name: weight.grad.clone() for name, weight in made.named_parameters() if weight.grad is not None}
     made.zero_grad()
@@ -51,9 +51,9 @@ def padded(batch, n_items: int) -> list[torch.Tensor]:
     start = 0
     for group in batch.inputs:
         wanted, unwanted = torch.zeros(2, group.numel(), dtype=torch.int64)
-        here = (batch.places >= start) & (batch.places < start + group.numel())
-        wanted[batch.places[here] - start] = batch.rows[batch.positives[here]]
-        unwanted[batch.places[here] - start] = batch.rows[batch.negatives.rows[here, 0]]
+        here = (batch.target_positions >= start) & (batch.target_positions < start + group.numel())
+        wanted[batch.target_positions[here] - start] = batch.rows[batch.positives[here]]
+        unwanted[batch.target_positions[here] - start] = batch.rows[batch.negatives.rows[here, 0]]
         for found, part in ((inputs, ids[group]), (positives, wanted), (negatives, unwanted)):
             found.append(torch.nn.functional.pad(part.view(group.shape), (0, 200 - group.shape[1])))
         start += group.numel()

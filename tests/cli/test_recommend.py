@@ -16,8 +16,8 @@ from llmemb_bench.base.seal import seal
 from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.stages import recommender as stage
-from llmemb_bench.stages.cell import Graph
 from llmemb_bench.stages.cache import Cache
+from llmemb_bench.stages.cell import Graph
 
 
 @pytest.fixture(scope="session")

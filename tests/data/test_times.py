@@ -19,8 +19,8 @@ from llmemb_bench.data.prepare import prepare
 from llmemb_bench.data.statistics import describe
 from llmemb_bench.registry.entries import find
 from llmemb_bench.registry.kinds import DatasetChoice
-from llmemb_bench.stages.dataset import PreparedData
 from llmemb_bench.stages.cache import Cache
+from llmemb_bench.stages.dataset import PreparedData
 from llmemb_bench.values.recdata import RecData
 from llmemb_bench.values.split import TICKS, Split
 

@@ -9,9 +9,9 @@ import pytest
 from llmemb_bench.base.folders import sealed_folder
 from llmemb_bench.base.seal import fault
 from llmemb_bench.spec.cells import load_cells
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.stages.recommender import FittedRecommender
-from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.stage import Cached
 
 SPEC = """\

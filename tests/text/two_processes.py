@@ -64,7 +64,7 @@ def main() -> None:
             assert place is None or turn == 0
             if place is not None:
                 (place / "who.json").write_text(json.dumps(here.rank))
-    assert json.loads((cache.place("stage", "0" * 64) / "who.json").read_text()) == 0
+    assert json.loads((cache.path("stage", "0" * 64) / "who.json").read_text()) == 0
 
 
 if __name__ == "__main__":

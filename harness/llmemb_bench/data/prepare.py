@@ -111,7 +111,8 @@ def _write_names(db: DuckDBPyConnection, table: str, name: str, first: int, coun
     db.execute(f"create table sorted_name as select name from {table} order by number")
     for start in range(0, count, NAMES_PER_BLOCK):
         block = db.execute(
-            "select name from sorted_name where rowid >= ? and rowid < ? order by rowid", [start, start + NAMES_PER_BLOCK]
+            "select name from sorted_name where rowid >= ? and rowid < ? order by rowid",
+            [start, start + NAMES_PER_BLOCK],
         ).fetchnumpy()
         writer.append(block["name"].tolist())
     writer.close()

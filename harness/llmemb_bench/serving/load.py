@@ -27,8 +27,8 @@ from llmemb_bench.serving.scoring import Histories, score, scores_at_once, state
 from llmemb_bench.spec.check import check
 from llmemb_bench.spec.frame import Spec
 from llmemb_bench.spec.source import read
-from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.stages.cache import Cache
+from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.values.split import Split
 
 PER_USER = "per_user.parquet"
@@ -155,11 +155,11 @@ def _refuse_other_ranks(run: LoadedRun) -> None:
     with torch.no_grad():
         run.method.begin_ranking()
         scores = score(run.method, states_of(run.method, histories), split.data.n_items).cpu()
-    goal = scores.gather(1, targets)
+    target_scores = scores.gather(1, targets)
     if run.masks_history:
         without_history(scores, histories)
-    moved = np.abs((scores > goal).sum(1).numpy() - recorded)
-    if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(goal).all():
+    moved = np.abs((scores > target_scores).sum(1).numpy() - recorded)
+    if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(target_scores).all():
         raise MismatchError(
             f"ranks {count} users otherwise than the run did, by {int(np.median(moved))} places in the median",
             where=str(run.folder),

@@ -16,7 +16,7 @@ from llmemb_bench.stages.together import MadeTogether
 from llmemb_bench.text.adapter import tune_and_save
 
 
-class TunedAdapter(MadeTogether[Path]):
+class TunedWeights(MadeTogether[Path]):
     """The folder of the weights that SCFT gave an encoder, with its log. One that `may_tune` not is read or missed."""
 
     name, version = "adapter", 2

@@ -1,4 +1,4 @@
-"""The cache: a folder of stage results, each under its key. A result is complete or absent; a damaged one is made again."""
+"""The cache: a folder of stage results, each under its key; complete or absent, and made again if damaged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmemb_bench.base.folders import fingerprint, make_way, sealed_folder
+from llmemb_bench.base.folders import clear_path, fingerprint, sealed_folder
 from llmemb_bench.base.hashing import digest
 from llmemb_bench.base.seal import fault
 
@@ -21,9 +21,9 @@ class Cache:
 
     def has(self, stage: str, key: str) -> bool:
         """Whether a result is there, and undamaged."""
-        return not fault(self.place(stage, key))
+        return not fault(self.path(stage, key))
 
-    def place(self, stage: str, key: str) -> Path:
+    def path(self, stage: str, key: str) -> Path:
         """Where a result is, or will be."""
         return self.root / stage / key[:24]
 
@@ -33,17 +33,17 @@ class Cache:
         if self.has(stage, key):
             yield None
             return
-        place = self.place(stage, key)
-        make_way(self.root)
-        make_way(place.parent)
-        with sealed_folder(place, lambda: True) as folder:
+        path = self.path(stage, key)
+        clear_path(self.root)
+        clear_path(path.parent)
+        with sealed_folder(path, lambda: True) as folder:
             yield folder
         shutil.rmtree(self._unfinished(stage, key), ignore_errors=True)
 
     def unfinished(self, stage: str, key: str) -> Path:
         """A folder for unfinished work, for a killed run to resume from; it is removed when the result is complete."""
         folder = self._unfinished(stage, key)
-        make_way(folder)
+        clear_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -60,4 +60,4 @@ class Cache:
         with self.filling("fingerprint", key) as folder:
             if folder is not None:
                 (folder / "sha256").write_text(fingerprint(path))
-        return (self.place("fingerprint", key) / "sha256").read_text()
+        return (self.path("fingerprint", key) / "sha256").read_text()

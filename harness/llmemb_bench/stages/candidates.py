@@ -12,7 +12,7 @@ from llmemb_bench.base.seeds import generator
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import Ranks, rank
 from llmemb_bench.settings.evaluate import Evaluate
-from llmemb_bench.stages.dataset import Cut
+from llmemb_bench.stages.dataset import SplitData
 from llmemb_bench.stages.recommender import FittedRecommender
 from llmemb_bench.stages.stage import Stage
 from llmemb_bench.stages.together import MadeTogether
@@ -23,7 +23,7 @@ class Candidates(MadeTogether[NDArray[np.int32]]):
 
     name, version = "candidates", 1
 
-    def __init__(self, split: Cut, count: int, seed: int) -> None:
+    def __init__(self, split: SplitData, count: int, seed: int) -> None:
         super().__init__(split.cache, [count, seed], [split])
         self.split, self.count, self.seed = split, count, seed
 

@@ -14,10 +14,9 @@ from llmemb_bench.registry.build import build
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.split import SplitConfig
 from llmemb_bench.stages.cache import Cache
-from llmemb_bench.stages.stage import Resources, Cached, Stage
+from llmemb_bench.stages.stage import Cached, Resources, Stage
 from llmemb_bench.values.recdata import Items, RecData
-from llmemb_bench.values.split import Split
-from llmemb_bench.values.split import Stage as Part
+from llmemb_bench.values.split import Fold, Split
 
 
 class PreparedData(Cached[RecData]):
@@ -42,7 +41,7 @@ class PreparedData(Cached[RecData]):
         return load(self.folder)
 
 
-class Cut(Stage[Split]):
+class SplitData(Stage[Split]):
     """Prepared data, cut into training, validation and test: cheap, and so never cached."""
 
     name = "split"
@@ -50,7 +49,7 @@ class Cut(Stage[Split]):
     def __init__(self, data: PreparedData, config: SplitConfig) -> None:
         super().__init__(data.cache, config.protocol(), [data])
         self.data, self.config = data, config
-        self._scarcest: dict[Part, tuple[int, int]] = {}
+        self._scarcest: dict[Fold, tuple[int, int]] = {}
 
     @property
     def content(self) -> str | None:
@@ -60,11 +59,11 @@ class Cut(Stage[Split]):
     def learn_content(self) -> None:
         self.data.result()
 
-    def scarcest(self, part: Part) -> tuple[int, int]:
+    def scarcest(self, fold: Fold) -> tuple[int, int]:
         """`evaluation.candidates.scarcest`, found once for all cells."""
-        if part not in self._scarcest:
-            self._scarcest[part] = scarcest(self.result(), part)
-        return self._scarcest[part]
+        if fold not in self._scarcest:
+            self._scarcest[fold] = scarcest(self.result(), fold)
+        return self._scarcest[fold]
 
     def load(self) -> Split:
         return Split(self.data.result(), self.config)
@@ -96,7 +95,7 @@ class DatasetFacts(Cached[dict[str, Facts]]):
 
     name, version = "facts", 2
 
-    def __init__(self, split: Cut) -> None:
+    def __init__(self, split: SplitData) -> None:
         super().__init__(split.cache, split.settings, [split.data])
         self.split = split
 

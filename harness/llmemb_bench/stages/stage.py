@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from llmemb_bench.stages.keys import stage_key
 from llmemb_bench.stages.cache import Cache
+from llmemb_bench.stages.keys import stage_key
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Stage(ABC, Generic[T]):
             self._loaded.append(self.load())
         return self._loaded[0]
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Take no memory any more; `result` loads again."""
         self._loaded.clear()
 
@@ -142,7 +142,7 @@ class Cached(Stage[T]):
     @property
     def folder(self) -> Path:
         """Where the result is, or will be."""
-        return self.cache.place(self.name, self.address)
+        return self.cache.path(self.name, self.address)
 
     @property
     def is_made(self) -> bool:

@@ -57,7 +57,7 @@ def tune_and_save(
     untuned = encode_items(encoder, probes)
     log = tune(encoder, items, augmentations, loss, config, unfinished)
     tuned = encode_items(encoder, probes)
-    encoder.save_adapter(folder)
+    encoder.save_tuned(folder)
     if not world().is_first:
         return
     (folder / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))

@@ -64,7 +64,9 @@ def encode_items(encoder: TextEncoder, items: Items, unfinished: Path | None = N
     return encode_views(encoder, items, list(items.attributes), unfinished)
 
 
-def encode_views(encoder: TextEncoder, items: Items, views: Sequence[Attributes], unfinished: Path | None = None) -> Vectors:
+def encode_views(
+    encoder: TextEncoder, items: Items, views: Sequence[Attributes], unfinished: Path | None = None
+) -> Vectors:
     """float32 vectors of any views of items, cut to what the model takes, in their order; identical ones are encoded
     once. Refuses non-finite vectors."""
     distinct = list(dict.fromkeys(views))
@@ -72,11 +74,13 @@ def encode_views(encoder: TextEncoder, items: Items, views: Sequence[Attributes]
     if shortened.n_cut and unfinished:
         say(f"{shortened.n_cut} of {len(distinct)} texts are longer than {encoder.max_tokens} tokens and were cut")
     vectors = encode_tokens(encoder, shortened.tokens, shortened.texts, unfinished)
-    place = {view: row for row, view in enumerate(distinct)}
-    return vectors[[place[view] for view in views]]
+    row_of = {view: row for row, view in enumerate(distinct)}
+    return vectors[[row_of[view] for view in views]]
 
 
-def encode_tokens(encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], unfinished: Path | None = None) -> Vectors:
+def encode_tokens(
+    encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], unfinished: Path | None = None
+) -> Vectors:
     """float32 vectors in the order of `tokens`, the same in every process; an error quotes one of `texts`."""
     here, training = world(), encoder.training
     order = np.argsort(-tokens.lengths(), kind="stable").tolist()
@@ -109,7 +113,7 @@ def _block(
     encoder: TextEncoder, tokens: Tokens, block: Sequence[int], size: ChunkSize, here: World, work: Work
 ) -> torch.Tensor:
     """[block, text_dim] vectors of this process's share of a block, zero elsewhere."""
-    place = {row: number for number, row in enumerate(block)}
+    row_of = {row: number for number, row in enumerate(block)}
     found = torch.zeros(len(block), encoder.text_dim)
 
     def encode(budget: int) -> None:
@@ -117,7 +121,7 @@ def _block(
             ids, real = tokens.batch(rows or block[-1:])
             vectors = encoder(ids, real).float().cpu()
             if rows:
-                found[[place[row] for row in rows]] = vectors
+                found[[row_of[row] for row in rows]] = vectors
 
     size.fitting(encode, int(tokens.lengths()[list(block)].max()))
     work.advance(len(block))

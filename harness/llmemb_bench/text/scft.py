@@ -25,7 +25,7 @@ from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.held_out import HeldOut, hold_out
-from llmemb_bench.text.views import alike, two_views
+from llmemb_bench.text.views import duplicates, two_views
 from llmemb_bench.values.recdata import Attributes, Items
 
 STATE_FILE = "tuning.safetensors"
@@ -121,7 +121,7 @@ class _Tuning:
         views = two_views(self.items, rows, self.augmentations, generator(self.config.seed, "views", step))
         shortened = cut(self.encoder, self.items, views)
         seeds = generator(self.config.seed, "dropout", step).integers(LARGEST_SEED, size=len(views)).tolist()
-        same = alike(self.items, rows, shortened.tokens).to(self.encoder.device) if self.masks else None
+        same = duplicates(self.items, rows, shortened.tokens).to(self.encoder.device) if self.masks else None
         rate = self.config.learning_rate * _share(step, self.config)
         self.optimizer.zero_grad()
         value, vectors = backward_in_chunks(
@@ -231,9 +231,9 @@ def _refuse_frozen(encoder: TextEncoder) -> None:
 def _batch(rows: Sequence[int], config: ScftConfig, step: int) -> list[int]:
     """Rows of a step (from 0): permutations cut into batches, so no item meets itself as a negative."""
     size = min(config.batch_size, len(rows))
-    epoch, place = divmod(step, len(rows) // size)
+    epoch, index = divmod(step, len(rows) // size)
     order = generator(config.seed, "order", epoch).permutation(len(rows))
-    return [rows[number] for number in order[place * size : (place + 1) * size]]
+    return [rows[number] for number in order[index * size : (index + 1) * size]]
 
 
 def _share(step: int, config: ScftConfig) -> float:

@@ -90,8 +90,8 @@ def train(
     Returns how the last one ended, with the events and seconds of all.
 
     `batches` of the training histories are for phases that bring none. A loss that is not finite is a DataError. With a
-    folder `unfinished`, a killed run goes on where it was and ends with the same bytes. A validation that is no better than
-    one `by_popularity` is said.
+    folder `unfinished`, a killed run resumes where it was and ends with the same bytes. A validation score no better
+    than that of ranking `by_popularity` is reported.
     """
     phases = phases_of(method)
     run = _Run(method, objective, validate, seed, unfinished, by_popularity, len(phases))
@@ -111,7 +111,7 @@ def train(
 
 
 def _gradient_of(run: _Run, phase: Phase, config: TrainConfig) -> Callable[..., Value]:
-    """What adds the gradient of a batch to the weights; `told`: whether an event follows."""
+    """What adds the gradient of a batch to the weights; `with_curves`: whether an event follows."""
     if phase.loss is not None:
         return partial(backward_of, phase.loss)
     if not isinstance(run.method, VectorMethod):
@@ -218,7 +218,9 @@ class _Training:
         state = self.state
         torch.manual_seed(seed_for(self.seed, "dropout", state.step, world().rank))
         try:
-            value = self.backward(batch.to(self.device) if isinstance(batch, Batch) else batch, told=self._is_told())
+            value = self.backward(
+                batch.to(self.device) if isinstance(batch, Batch) else batch, with_curves=self._is_logged()
+            )
         except (RuntimeError, MemoryError) as error:
             _explain(error)
             raise
@@ -229,7 +231,7 @@ class _Training:
             self._tell(self._since_last_event())
         self._keep()
 
-    def _is_told(self) -> bool:
+    def _is_logged(self) -> bool:
         """Whether an event follows the step: every few steps, and at the end of an epoch."""
         step = self.state.step + 1
         is_last = self.state.batch + 1 == len(self.batches) or step == self.config.steps
@@ -295,10 +297,10 @@ class _Training:
         counted = self.whole.by_popularity
         if counted is None or self.phase.monitor is not None or score > (1 + ABOVE_POPULARITY) * counted.value:
             return {}
-        way_out = "; train: {betas: [0.9, 0.98]} may help" if self.config.betas[1] > FAST_DECAY else ""
+        fix = "; train: {betas: [0.9, 0.98]} may help" if self.config.betas[1] > FAST_DECAY else ""
         above = "hardly" if score > counted.value else "not"
-        told = f"validation {score:.4f}, {above} above counting popularity ({counted.value:.4f})"
-        say(f"epoch {self.state.epoch}: {told}{way_out}")
+        finding = f"validation {score:.4f}, {above} above counting popularity ({counted.value:.4f})"
+        say(f"epoch {self.state.epoch}: {finding}{fix}")
         return {"popularity": counted.value}
 
     def _is_over(self) -> bool:

@@ -39,13 +39,13 @@ class Strings(Sequence[str]):
         return len(self._ends)
 
     @overload
-    def __getitem__(self, place: SupportsIndex) -> str: ...
+    def __getitem__(self, index: SupportsIndex) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: SupportsIndex | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return self._block(*place.indices(len(self))[:2])[:: place.step or 1]
-        at = range(len(self))[place]
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return self._block(*index.indices(len(self))[:2])[:: index.step or 1]
+        at = range(len(self))[index]
         start = int(self._ends[at - 1]) if at else 0
         return self._utf8[start : int(self._ends[at])].tobytes().decode()
 

@@ -81,7 +81,7 @@ def objects(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
             yield f"{path}:{number}", found if isinstance(found, dict) else {}
 
 
-def json_place(path: Path, event: int, key: str) -> tuple[str, str]:
+def locate_json(path: Path, event: int, key: str) -> tuple[str, str]:
     """Where the event of this number (from 0) stands, and what it holds for a key, in words."""
     if packing(path) == "zstd":
         return str(path), f"key '{key}'"
