@@ -500,7 +500,7 @@ METRICS = {
     ),
 }
 
-VIEW = "tuple(attributes[place] for place in rng.permutation(len(attributes)))"
+VIEW = "tuple(attributes[index] for index in rng.permutation(len(attributes)))"
 AUGMENTATIONS = {
     "numpy's global generator": (
         {"rng.permutation": "np.random.permutation"},

@@ -90,7 +90,7 @@ class LlmEmb(VectorMethod):
         else:
             self.text = nn.Parameter(text)
         self.teacher: Tensor | None
-        self.register_buffer("goal", parts.teacher, persistent=False)
+        self.register_buffer("teacher", parts.teacher, persistent=False)
         adapted_dim = self._adapted_dim()
         if config.adapter == "none":
             _refuse_other_width(text.shape[1], adapted_dim)
