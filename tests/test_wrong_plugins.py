@@ -520,7 +520,7 @@ AUGMENTATIONS = {
     "always the same": (
         {"rng.permutation": "np.random.default_rng(0).permutation"},
         "the same generator gives the same view and another another",
-        "thirty generators give one view",
+        "thirty generators give the same view",
     ),
     "a counter": (
         {

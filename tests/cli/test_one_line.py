@@ -296,7 +296,7 @@ def test_a_plugin_that_raises_ends_its_cell_alone(foreign, run, tmp_path):
     found = "".join(lines)
     assert "methods/of_leaving.py:12: the method 'of_leaving' raised SystemExit: bye" in found
     assert "of_memory.py:12: out of memory: RuntimeError: " in found
-    assert "the method 'of_silence' raised Mute -> mend the plugin; the traceback is in results/logs/" in found
+    assert "the method 'of_silence' raised Mute -> fix the plugin; the traceback is in results/logs/" in found
     assert "backbones/of_forward.py:10: the backbone 'of_forward' raised ZeroDivisionError" in found
     assert any("ZeroDivisionError" in log.read_text() and "Traceback" in log.read_text() for log in logs)
     assert run(text=SPEC.replace("id_only", "of_leaving")).code == 1
@@ -335,7 +335,7 @@ def test_a_plugin_that_cannot_be_imported_is_one_line_in_every_verb(fault, forei
     [
         ("llmemb_bench.errors", "import it from llmemb_bench.base.errors"),
         ("llmemb_bench.contract", "import it from llmemb_bench.contracts"),
-        ("llmemb_plugins.backbones._nope", "mend the file, then: llmemb-bench list backbones --check"),
+        ("llmemb_plugins.backbones._nope", "fix the file, then: llmemb-bench list backbones --check"),
     ],
 )
 def test_a_module_that_an_installed_package_does_not_have_is_no_missing_package(module, fix, foreign, cli):

@@ -219,7 +219,7 @@ def test_other_data_than_those_of_the_run_are_refused(recommend, copied):
     (copied.folder / "events.csv").write_text("\n".join(lines[:-1]) + "\n")
     words = ("--user", "u3", "--spec-folder", copied.folder)
     error = recommend("popularity", *words, results=copied.results, code=5)
-    assert "the data are not those that the run saw" in error
+    assert "the data are not those of the run" in error
 
 
 def test_files_that_have_moved_are_found_with_spec_folder(recommend, copied):

@@ -152,7 +152,7 @@ def test_the_gradient_in_tiles_is_that_of_the_plain_formula(shift, targets_move,
         torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other)
 
 
-@pytest.mark.parametrize("length", [0.5, 10.0, 30.0], ids=["in tiles", "in tiles, shifted", "plainly"])
+@pytest.mark.parametrize("length", [0.5, 10.0, 30.0], ids=["in tiles", "in tiles, shifted", "directly"])
 def test_soft_clip_is_its_formula_for_vectors_of_any_length(length):
     x, y, duplicates = drawn(4, 8, masked=True)
     x, y = length * unit(x), length * unit(y)

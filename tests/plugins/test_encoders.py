@@ -69,7 +69,7 @@ def test_pooling_at_one_token_goes_by_the_mask(name, pooling, tmp_path):
     torch.testing.assert_close(padded, expected, atol=1e-5, rtol=1e-4)
 
 
-# --- what stands before and behind a text; expectations are plain transformers, one text at a time, nothing padded ---
+# --- what stands before and after a text; expectations are plain transformers, one text at a time, nothing padded ---
 
 WORDS = ("[PAD]", "[UNK]", "[EOS]", "[BOS]", "the", "film", "is", "about", "a", "boat", "red", "soap", "one", "two")
 FRAMES = {"nothing": (False, False), "begin": (True, False), "end": (False, True), "both": (True, True)}

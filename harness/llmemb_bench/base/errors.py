@@ -1,6 +1,6 @@
 """What can go wrong through no fault of the code: one exception, sorted by who must act.
 
-An error names the place, the finding and the way out. The command line prints it in one line and exits
+An error gives the location, the finding and the fix. The command line prints it in one line and exits
 with its code; a traceback means a defect of ours.
 """
 

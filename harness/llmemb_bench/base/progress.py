@@ -60,13 +60,13 @@ class Work:
         self.start = time.monotonic()
 
     def advance(self, by: int = 1, note: str = "") -> None:
-        """Count `by` more units; the note (a loss, a score) stands behind the rate."""
+        """Count `by` more units; the note (a loss, a score) is shown after the rate."""
         self.done += by
         self.note = note or self.note
 
     @property
     def rate(self) -> str:
-        """Units a second so far."""
+        """Units per second so far."""
         per_second = self.done / max(time.monotonic() - self.start, 1e-9)
         return f"{per_second:,.0f} {self.unit}/s" if per_second >= 10 else f"{per_second:.1f} {self.unit}/s"
 

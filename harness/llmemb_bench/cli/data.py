@@ -110,7 +110,7 @@ def describe(
     format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="A table, or one JSON object.")] = "rich",
     progress_: ProgressMode = None,
 ) -> None:
-    """Print statistics, what preparation dropped or mended, and the leak report, beside the known figures."""
+    """Print statistics, what preparation dropped or repaired, and the leak report, beside the known figures."""
     progress.show(progress_)
     from llmemb_bench.data.statistics import MEANINGS, warnings
     from llmemb_bench.evaluation.buckets import bucket_facts

@@ -30,7 +30,7 @@ class TorchPlugin(Plugin, nn.Module):
 
 
 class Encoder(Plugin):
-    """Items in, one vector an item out: an ItemEncoder at once, a TextEncoder text by text."""
+    """Items in, one vector per item out: an ItemEncoder encodes all at once, a TextEncoder text by text."""
 
     needs_text: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
@@ -138,7 +138,7 @@ class Loss(TorchPlugin):
         right: Float[Tensor, "batch dim"],
         duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        """`duplicates[i, j]`: rows i and j are of one meaning (the same text), so neither is a negative of the other;
+        """`duplicates[i, j]`: rows i and j mean the same (have the same text), so neither is a negative of the other;
         symmetric, False where i = j. None: every other row is a negative."""
 
     def targets(

@@ -30,9 +30,9 @@ _LARGE = re.compile(r'"maximum_object_size" of (?P<limit>\d+) bytes exceeded whi
 _GZIP = re.compile(
     r"(?P<finding>Unexpected end of GZIP stream|Failed to decode gzip stream|not a GZIP stream)(: (?P<file>.+))?"
 )
-MEND = "mend the line, or set dataset.delimiter or dataset.quote to what the file has"
+MEND = "fix the line, or set dataset.delimiter or dataset.quote to what the file has"
 MIXED = "some lines end in CRLF and some in LF"
-AGAIN = "download it again, or mend the line; 'llmemb-bench data verify' checks a file as a whole"
+AGAIN = "download it again, or fix the line; 'llmemb-bench data verify' checks a file as a whole"
 
 
 def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:

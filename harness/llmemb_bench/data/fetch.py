@@ -24,7 +24,7 @@ BLOCK = 1 << 18
 SECONDS = 60.0
 """How long a server may be silent, and over which its pace is taken."""
 SLOWEST = 1024
-"""Bytes a second that a server must send at least."""
+"""Bytes per second that a server must send at least."""
 MOST_UNSAID = 1 << 30
 """Bytes that a server may send without saying how many there are: a body may have no end."""
 DIGITS = 15
@@ -89,7 +89,7 @@ def _download(url: str, part: Path) -> None:
         raise MissingError(
             f"cannot be downloaded: {reason} ({kept})",
             where=url,
-            fix="run the command again; it goes on from there",
+            fix="run the command again; it resumes from there",
         ) from error
     _tag_of(part).unlink(missing_ok=True)
 
@@ -108,7 +108,7 @@ def _is_continued(url: str, part: Path, have: int) -> bool:
 
 
 class _OtherPartError(http.client.HTTPException):
-    """An answer that cannot be put behind what is there."""
+    """An answer that cannot be appended to what is there."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

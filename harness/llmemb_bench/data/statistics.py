@@ -28,7 +28,7 @@ MEANINGS = {
     "targets_before_others_training": "test targets older than a training event of another user",
     "training_events_after_a_target": "share of the training events that are later than a test target, mean over "
     "targets: what the model knows of each target's future; 0 with split: {by: time}",
-    "events_after_the_target": "events of test users behind their target, which nothing uses",
+    "events_after_the_target": "events of test users after their target, which nothing uses",
 }
 """What a statistic counts, where its name does not say it."""
 

@@ -37,10 +37,12 @@ WORDS = "x-words"
 
 
 def distinct(values: list[T]) -> list[T]:
-    """For a list that means nothing more where a value stands twice (`AfterValidator(distinct)`)."""
+    """For a list that means nothing more where a value appears twice (`AfterValidator(distinct)`)."""
     twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
     if twice is not None:
-        raise ValueError(f"should name each one once, {twice.use if isinstance(twice, Choice) else twice} stands twice")
+        raise ValueError(
+            f"should name each one once, {twice.use if isinstance(twice, Choice) else twice} appears twice"
+        )
     return values
 
 
@@ -130,7 +132,7 @@ class SpecPath:
             raise SpecError(f"{finding}, and {named[0]} is not how a spec names a variable", fix=f'"{meant}"')
         if SHELL.search(OWN_VARIABLE.sub("", self.text)):
             fix = '"${env:NAME}/..." for a variable of the environment, or the path itself'
-            raise SpecError(f"{finding}, and a spec is read by no shell", fix=fix)
+            raise SpecError(f"{finding}, and no shell reads a spec", fix=fix)
         if (drive := OF_WINDOWS.match(self.text)) and os.name != "nt":
             where = f"/mnt/{drive[1].lower()}{slashed[2:]}, if it is mounted there (WSL)" if drive[1] else "mount it"
             raise SpecError(f"{finding} but of Windows", fix=where)

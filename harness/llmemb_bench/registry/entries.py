@@ -87,7 +87,7 @@ class Entry:
             raise BenchError(
                 f"holds {len(found)} subclasses of {contract.__name__}, should hold exactly one",
                 where=str(self.path),
-                fix="keep one plugin a file; the file's name is the plugin's",
+                fix="keep one plugin per file; the file's name is the plugin's",
             )
         plugin: type[Plugin] = found[0]
         try:
@@ -100,7 +100,7 @@ class Entry:
         return BenchError(
             f"the {KINDS[self.kind].singular} '{self.name}' {finding}: {one_line(error)}",
             where=str(self.path),
-            fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
+            fix=f"fix the file, then: llmemb-bench list {self.kind} --check",
         )
 
 
@@ -113,7 +113,7 @@ def _missing(error: ModuleNotFoundError, entry: Entry) -> BenchError:
             f"the {KINDS[entry.kind].singular} '{entry.name}' imports '{name}', "
             f"which the package '{missing}' does not have",
             where=str(entry.path),
-            fix=_import_elsewhere(name) or f"mend the file, then: llmemb-bench list {entry.kind} --check",
+            fix=_import_elsewhere(name) or f"fix the file, then: llmemb-bench list {entry.kind} --check",
         )
     extra = extra_of(missing)
     install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {missing}"

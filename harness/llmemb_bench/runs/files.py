@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def write_per_user(path: Path, split: Split, ranks: dict[str, Ranks]) -> None:
-    """One row a user and protocol, so that new metrics, buckets and tests need no retraining."""
+    """One row per user and protocol, so that new metrics, buckets and tests need no retraining."""
     data, targets = split.data, split.targets("test")
     users = np.array(data.user_ids[:], dtype=object)[split.users("test")]
     items = np.array(data.catalogue.ids[:], dtype=object)[targets - 1]

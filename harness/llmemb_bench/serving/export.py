@@ -38,9 +38,9 @@ KIND = "llmemb-bench export"
 ITEMS_PER_BLOCK = 20_000
 
 FILES = {
-    "items.parquet": "one row an item: item, text, training_events, bucket (head or tail)",
+    "items.parquet": "one row per item: item, text, training_events, bucket (head or tail)",
     "items.safetensors": "float32 matrix `vectors`, row r is row r of items.parquet",
-    "users.parquet": "one row a user: user, events, and vector, the state after all events of the user",
+    "users.parquet": "one row per user: user, events, and vector, the state after all events of the user",
     "users.safetensors": "float32 matrix `vectors`, row r is row r of users.parquet",
     "top_k.parquet": "the best items of every user: user, rank (from 1), item, score; equal scores: the item that "
     "comes first in items.parquet",

@@ -115,7 +115,7 @@ def _check_choice(choice: Choice[Any, Any], document: Document, loc: Loc) -> Ite
         return
     except Exception as error:  # of a plugin's own validator
         finding = f"the {KINDS[choice.kind].singular} '{choice.use}' cannot check its settings: {one_line(error)}"
-        yield Problem(document.where(loc), finding, "mend the plugin")
+        yield Problem(document.where(loc), finding, "fix the plugin")
         return
     yield from _check_choices(config, document, loc)
 

@@ -198,7 +198,7 @@ class _Reader:
             key = str(key_node.value)
             if key in built:
                 first = self.locations[(*loc, key)]
-                self._refuse(key_node, f"the key '{_short(key)}' stands twice (first at {first})", "keep one")
+                self._refuse(key_node, f"the key '{_short(key)}' appears twice (first at {first})", "keep one")
                 continue
             self.length += len(key)
             self.locations[(*loc, key)] = self._where(key_node)

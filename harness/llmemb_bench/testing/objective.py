@@ -106,7 +106,7 @@ def _gains(case: Case[Metric], ranks: NDArray[np.int64]) -> NDArray[np.float64]:
     given = ranks.copy()
     gains = np.asarray(case.plugin(case.config).gain(ranks))
     found = list(gains.shape)
-    require(found == list(ranks.shape), f"{len(ranks)} ranks have gains of shape {found}", "one gain a rank")
+    require(found == list(ranks.shape), f"{len(ranks)} ranks have gains of shape {found}", "one gain per rank")
     require(np.array_equal(ranks, given), "gain() changes the ranks it is given", "operations in place: ranks -= 1")
     return gains
 

@@ -170,7 +170,7 @@ class _Tuning:
         self.state, tensors = State(**found[0]), found[1]
         _put(tensors, self.weights)
         checkpoint.restore_optimizer(self.optimizer, tensors)
-        say(f"scft: going on after step {self.state.step}")
+        say(f"scft: resuming after step {self.state.step}")
 
     def _refuse_nan(self, value: Tensor, vectors: Tensor, step: int, texts: Sequence[str]) -> None:
         if torch.isfinite(value):
@@ -191,7 +191,8 @@ class _Tuning:
 def _refuse_small(items: Items) -> None:
     if len(set(items.attributes)) < 2:
         raise DataError(
-            f"contrastive tuning needs two items of different text; there are {len(items)} items, all alike",
+            "contrastive tuning needs two items with different texts; "
+            f"there are {len(items)} items, all with the same text",
             where="embeddings.scft",
             fix="remove 'scft:', or name more dataset.attributes",
         )
@@ -200,7 +201,7 @@ def _refuse_small(items: Items) -> None:
 def _refuse_few(texts: Collection[Attributes]) -> None:
     if len(texts) < 2:
         raise DataError(
-            "but for the held-out items and those of their texts there are not two items to tune on",
+            "apart from the held-out items and those with the same texts, there are not two items to tune on",
             where="embeddings.scft",
             fix="held_out: {items: 0}",
         )
@@ -237,7 +238,7 @@ def _batch(rows: Sequence[int], config: ScftConfig, step: int) -> list[int]:
 
 
 def _share(step: int, config: ScftConfig) -> float:
-    """Of the highest learning rate: up during warm-up, then down to zero behind the last step."""
+    """Of the highest learning rate: up during warm-up, then down to zero after the last step."""
     if step < config.warmup:
         return (step + 1) / (config.warmup + 1)
     return (config.steps - step) / (config.steps - config.warmup)

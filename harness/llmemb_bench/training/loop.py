@@ -180,7 +180,7 @@ class _Training:
             return
         self.optimizer.restore(tensors)
         self.best_is_ours = False
-        say(f"training: going on after step {self.state.step}")
+        say(f"training: resuming after step {self.state.step}")
 
     def run(self) -> None:
         """Every step that is left, then the best weights."""

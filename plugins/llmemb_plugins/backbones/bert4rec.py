@@ -17,7 +17,7 @@ class Bert4RecConfig(BlocksConfig):
     """Settings of `bert4rec`."""
 
     max_len: Annotated[int, Field(ge=2)] = 50
-    """Longest history that the model sees and the mask behind it, in events; the latest are kept."""
+    """Longest history that the model sees and the mask after it, in events; the latest are kept."""
     heads: Annotated[int, Field(ge=1)] = 1
     """Attention heads; must divide `dim` (LLMEmb's code: 1)."""
     hidden: Annotated[float, Field(gt=0, lt=1)] = 0.6

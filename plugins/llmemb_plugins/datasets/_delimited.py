@@ -143,7 +143,7 @@ def read_delimited(db: DuckDBPyConnection, files: Sequence[Path | str], form: Fo
 
 
 def records(path: Path, form: Form) -> Iterator[tuple[str, dict[str, object]]]:
-    """`file:line` and values by column of every row behind the header."""
+    """`file:line` and values by column of every row after the header."""
     found = _local_header(path, form)
     for line, row in islice(_rows(path, form, found.delimiter), 1, None):
         yield f"{path}:{line}", dict(zip(found.names, row, strict=False))

@@ -93,7 +93,7 @@ def _not_found(folder: Path, wanted: str, other: str) -> BenchError:
         return DataError("is a file", where=where, fix=f"name the folder that it lies in: {use}: {folder.parent}")
     if (folder / other).is_file():
         theirs, ours = ("lora:", "full: true") if other == ADAPTER else ("full: true", "lora:")
-        finding, fix = f"was tuned with '{theirs}', the spec has '{ours}'", f"set {theirs} for the encoder"
+        finding, fix = f"was tuned with '{theirs}'; the spec has '{ours}'", f"set {theirs} for the encoder"
     elif (folder / PICKLED).is_file():
         finding, fix = f"holds {PICKLED}, a pickle, which could run code when it is read", _conversion(folder)
     elif (folder / "config.json").is_file():

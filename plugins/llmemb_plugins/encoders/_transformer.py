@@ -131,7 +131,7 @@ class TransformerEncoder(TextEncoder):
         return Tokens(tuple(one[: self.max_tokens + 1] for one in read), self.fit.pad)
 
     def framed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """What the model reads of a tokenizer's ids: without one special token at most, with others behind."""
+        """What the model reads of a tokenizer's ids: without one special token at most, with others after it."""
         return ids
 
     def hidden(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> States:
