@@ -247,13 +247,13 @@ def test_a_store_that_was_moved_away_is_made_again_with_all_earlier_runs(before,
     seal(run)
     enter(tmp_path, run)
     assert overall(tmp_path)[0][3] == [1, 2, 3, 4]
-    assert "lacked 3 of 4 runs; entered from their folders" in capsys.readouterr().err
+    assert "lacked 3 of 4 runs; added from their folders" in capsys.readouterr().err
 
 
 def test_a_run_whose_folder_is_gone_is_taken_out_with_a_line(before, tmp_path, capsys):
     shutil.rmtree(next(tmp_path.glob("runs/demo/*-2")))
     assert overall(tmp_path)[0][3] == [1, 3]
-    assert "1 of its runs have no folder any more; taken out" in capsys.readouterr().err
+    assert "1 of its runs no longer have a folder; removed" in capsys.readouterr().err
 
 
 def test_a_store_alone_is_read_as_it_is(before, tmp_path, capsys):

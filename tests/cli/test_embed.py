@@ -273,7 +273,7 @@ def cut_off(path) -> None:
 def test_an_adapter_is_never_written_over_something(embed, tmp_path):
     (tmp_path / "adapter").mkdir()
     ran = embed("--adapter", tmp_path / "adapter")
-    assert (ran.code, "exists already -> name a new folder" in ran.err) == (2, True)
+    assert (ran.code, "already exists -> name a new folder" in ran.err) == (2, True)
 
 
 def test_a_folder_is_no_parquet_file(embed, tmp_path):

@@ -407,7 +407,7 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
     adapter = tmp_path / "empty"
     adapter.mkdir()
     with pytest.raises(
-        DataError, match=r"a fresh process cannot read the saved adapter: .*is no adapter of this encoder"
+        DataError, match=r"a fresh process cannot read the saved adapter: .*is not an adapter for this encoder"
     ):
         tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
 

@@ -69,7 +69,7 @@ def _first_line(text: str) -> str:
 
 
 def _finding(text: str) -> str:
-    return f"is no JSON object of the expected form: {_first_line(text)[:120].strip()}"
+    return f"is not a JSON object of the expected form: {_first_line(text)[:120].strip()}"
 
 
 def _raw_name(file: Path, dataset: Dataset) -> Path:
@@ -86,7 +86,7 @@ def _csv_error(reported: str | None, text: str, files: str, dataset: Dataset) ->
     if "This file is not utf-8 encoded" in text:
         return undecodable(path, UTF8, line)
     found = _CSV_FINDING.search(text)
-    finding, fix = found[0] if found else "is no row of a table", MEND
+    finding, fix = found[0] if found else "is not a row of a table", MEND
     if found and found["width"]:
         line = next((at for at, row in _rows(path, said) if row and len(row) != int(found["width"])), line)
     elif broken := next((at for at, row in _rows(path, said) if row is None), None):

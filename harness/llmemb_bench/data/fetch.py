@@ -50,7 +50,7 @@ def _fetch(download: Download, folder: Path) -> Path:
     name = _name_in(download.url)
     target, recorded = folder / name, read_sums(folder)
     if target.exists() and recorded.get(name) == hash_of(target):
-        progress.say(f"{name}: there already")
+        progress.say(f"{name}: already there")
         return target
     part = folder / f"{name}.part"
     _download(download.url, part)
@@ -124,9 +124,9 @@ def _refuse_scheme(url: str, before: str | None = None) -> None:
     scheme = urlsplit(url).scheme
     said = f"leads to {url}, which " if before else ""
     if scheme not in ("http", "https"):
-        raise DataError(f"{said}is no http(s) address", where=before or url)
+        raise DataError(f"{said}is not an http(s) address", where=before or url)
     if before and scheme == "http" and urlsplit(before).scheme == "https":
-        raise DataError(f"{said}is no https address as this is", where=before)
+        raise DataError(f"{said}is not an https address as this is", where=before)
 
 
 def _receive(url: str, part: Path, have: int) -> None:

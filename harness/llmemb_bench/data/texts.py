@@ -79,7 +79,7 @@ def _describe(
 ) -> list[str]:
     """Table `described(number, a0, a1, ...)` of the items that have events; of doubled rows the first counts.
 
-    Returns what a reader must be told of them.
+    Returns what a reader must know of them.
     """
     relation, columns = described.relation, described.columns
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))

@@ -56,7 +56,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         if encoded["sha256"] == _checksum(encoded["state"], tensors):
             return json.loads(encoded["state"]), tensors
-        reason = "other bytes than were written"
+        reason = "its bytes differ from those written"
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0]
     progress.alert(f"{path}: is damaged ({reason}); removed, and what it kept is done again")

@@ -14,7 +14,7 @@ def plugin_of(contract: type[P], choice: Choice[Any, Any]) -> type[P]:
     """The class that a checked choice names; one that is no subclass of the contract is a TypeError."""
     plugin = choice.plugin
     if not issubclass(plugin, contract):
-        raise TypeError(f"{plugin.__name__} is no {contract.__name__}")
+        raise TypeError(f"{plugin.__name__} is not a {contract.__name__}")
     return plugin
 
 

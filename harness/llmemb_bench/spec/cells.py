@@ -116,7 +116,7 @@ def text_spec(path: Path, sets: Sequence[str] = ()) -> TextSpec:
     for key in varied if isinstance(varied, Mapping) else ():
         if str(key).partition(".")[0] in TextSpec.model_fields:
             raise SpecError(
-                f"the matrix varies '{key}': which of them is meant?",
+                f"the matrix varies '{key}': which value should be used?",
                 where=document.where(("matrix", key)),
                 fix=f"--set {key}=..., and take it out of the matrix",
             )

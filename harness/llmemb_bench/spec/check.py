@@ -1,6 +1,6 @@
 """Two-step validation: pydantic checks the frame, then each plugin's own Config checks its settings.
 
-So an error shows one place and one cause, not every branch of a union.
+So an error shows one location and one cause, not every branch of a union.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _check_choice(choice: Choice[Any, Any], document: Document, loc: Loc) -> Ite
 def _problems(
     error: ValidationError, model: type[BaseModel], given: Mapping[str, Any], document: Document, loc: Loc
 ) -> Iterator[Problem]:
-    """One problem a place; of a union's alternatives the one that what is `given` comes nearest to."""
+    """One problem per location; of a union's alternatives the one that is nearest to what is `given`."""
     faults: dict[Loc, ErrorDetails] = {}
     for fault in error.errors(include_url=False):
         faults.setdefault(_written(fault, given), fault)

@@ -66,7 +66,7 @@ def a_negative_that_is_not_allowed_changes_nothing(case: Case[Objective]) -> Non
 
 
 def it_is_a_mean_over_targets(case: Case[Objective]) -> None:
-    """The harness weighs every target alike by multiplying means with the number of their targets."""
+    """The harness weighs every target equally by multiplying means by the number of their targets."""
     objective = case.plugin(case.config)
     states, vectors = torch.split(torch.randn(2 + N_ROWS, 4, generator=torch.Generator().manual_seed(0)), [2, N_ROWS])
     negatives = _negatives(objective)

@@ -301,7 +301,7 @@ def _trained(case: Case[Method]) -> Trained:
 def _vector_method(case: Case[Method]) -> VectorMethod:
     method = _trained(case)
     if not isinstance(method, VectorMethod):
-        raise Skipped("its score is no product of a state and a vector")
+        raise Skipped("its score is not a product of a state and a vector")
     return method
 
 

@@ -138,7 +138,7 @@ class RecData:
     clock: str = ""
     """How the times were read, in words."""
     warnings: tuple[str, ...] = ()
-    """What a reader must be told of the preparation."""
+    """What a reader must know of the preparation."""
 
     @cached_property
     def key(self) -> str:

@@ -55,7 +55,7 @@ def _refuse_odd_limit(config: TransformerConfig, tokenizer: Any) -> None:
     limit = tokenizer.model_max_length
     if type(limit) not in (int, float):
         raise DataError(
-            f"the tokenizer of '{config.checkpoint.text}' has model_max_length {limit!r}, which is no number",
+            f"the tokenizer of '{config.checkpoint.text}' has model_max_length {limit!r}, which is not a number",
             where=WHERE,
             fix="write a number, without quotes, in its tokenizer_config.json",
         )

@@ -66,7 +66,7 @@ class TransformerConfig(Config):
                 raise ValueError(f"'{self.checkpoint.text}' means one of the hub; for the folder, checkpoint: {meant}")
             raise ValueError("should have a revision beside a hub id: a commit, because branches move (main does)")
         if self.revision is not None and not self.checkpoint.is_hub_id:
-            raise ValueError("should have no revision: the checkpoint is no hub id")
+            raise ValueError("should have no revision: the checkpoint is not a hub id")
         if self.full and (self.lora or self.four_bit):
             raise ValueError("should have one of full, or lora (with or without four_bit)")
         if self.adapter and not (self.full or self.lora):

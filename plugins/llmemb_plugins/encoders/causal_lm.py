@@ -68,7 +68,7 @@ class CausalLm(TransformerEncoder):
         rounding = 1e-3 if self.config.dtype == "float32" and not self.config.four_bit else 5e-2
         if (states[0] - states[1]).abs().max() > rounding * states.abs().max():
             raise SpecError(
-                f"'{self.config.checkpoint.text}' is no decoder: its tokens see those after them",
+                f"'{self.config.checkpoint.text}' is not a decoder: its tokens see those after them",
                 where="embeddings.encoder.use",
                 fix="use: sentence_encoder",
             )

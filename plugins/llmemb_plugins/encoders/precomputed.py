@@ -112,7 +112,7 @@ def _read_array(path: Path) -> np.ndarray:
             raise DataError(f"holds {tensor.dtype}, should hold numbers", where=str(path))
         floats: np.ndarray = tensor.float().numpy()
         return floats
-    raise SpecError(f"'{path.suffix}' is no known format", where=str(path), fix="use .npy, .parquet or .safetensors")
+    raise SpecError(f"'{path.suffix}' is not a known format", where=str(path), fix="use .npy, .parquet or .safetensors")
 
 
 def _refuse(path: Path, ids: list[str], vectors: np.ndarray, row_of: dict[str, int], items: Items) -> None:

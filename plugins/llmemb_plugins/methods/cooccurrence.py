@@ -32,7 +32,7 @@ class CooccurrenceConfig(Config):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Weight of a history event relative to the one after it (ours: 0.8)."""
     window: Annotated[int, Field(ge=1)] = 20
-    """Two training events of a user count as a pair when they are at most this many places apart; bounds the
+    """Two training events of a user count as a pair when they are at most this many positions apart; bounds the
     weight and the cost of very long histories (ours)."""
 
 
