@@ -1,4 +1,4 @@
-"""What a disk refuses is one line and exit code 4: no room, a folder that is read-only or another's, a broken disk."""
+"""A refusal by the disk is one line and exit code 4: no space, a read-only or foreign folder, a broken disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a machine says that its memory does not suffice, and how to see it coming."""
+"""How a machine reports that it is out of memory, and how to foresee it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backbone promises: vectors of a history in, states out.
+"""The contract of backbones: vectors of a history in, states out.
 
 Axes: `batch` sequences, `len` positions, `positions` the real ones of several groups one after another, `dim` the
 backbone's width.

@@ -1,4 +1,4 @@
-"""What a dataset promises: raw files in, two relations out. Nothing here needs torch."""
+"""The contract of datasets: raw files in, two relations out. Nothing here needs torch."""
 
 from __future__ import annotations
 

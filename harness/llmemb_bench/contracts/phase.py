@@ -14,7 +14,7 @@ from llmemb_bench.contracts.task import Task
 @runtime_checkable
 class Batches(Protocol):
     """Where a phase's batches come from; each depends on seed, epoch and its number alone, so that a killed training
-    can go on from any of them."""
+    can resume from any of them."""
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -29,7 +29,7 @@ class Phase:
     one ended with, with a new optimiser.
 
     What is None is as the spec has it. Whatever a hook changes must be weights or persistent buffers: those are in
-    every checkpoint, and a hook is not called again when a killed training goes on. Hooks run in eval mode, without
+    every checkpoint, and a hook is not called again when a killed training resumes. Hooks run in eval mode, without
     gradients, with a seed of their own.
     """
 

@@ -1,4 +1,4 @@
-"""What methods promise: how item vectors become a recommender.
+"""The contract of methods: how item vectors become a recommender.
 
 Axes: `batch` histories, `len` positions, `positions` the real ones of several groups one after another, `dim` the
 backbone's width, `width` that of item vectors and states, `text_dim` the encoder's, `items` the catalogue, `rows` the
@@ -34,12 +34,12 @@ from llmemb_bench.values.split import Split
 ITEMS_PER_TILE, ITEMS_PER_BLOCK = 2048, 1 << 16
 
 Need = Literal["backbone", "text", "training"]
-"""What a method cannot do without."""
+"""What a method requires."""
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """A recommender that another one builds on; it is fitted first."""
+    """A recommender that another builds on; it is fitted first."""
 
     method: MethodChoice
     backbone: BackboneChoice | None = None

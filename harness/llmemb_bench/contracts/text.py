@@ -1,4 +1,4 @@
-"""What the parts of stage 1 promise: encoders, augmentations, contrastive losses.
+"""The contracts of stage 1: encoders, augmentations, contrastive losses.
 
 Axes: `batch` texts, `len` tokens, `items` the catalogue, `text_dim` the encoder's width, `dim` any width.
 """

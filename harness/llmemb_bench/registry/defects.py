@@ -1,4 +1,4 @@
-"""What nobody expected, a plugin's exception above all: one line for the user, the traceback in a log.
+"""Unexpected exceptions, above all from plugins: one line for the user, the traceback in a log.
 
 `LLMEMB_BENCH_DEBUG=1` lets exceptions through, for a debugger or a look at the traceback on the spot.
 """

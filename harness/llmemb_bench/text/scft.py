@@ -57,7 +57,7 @@ def tune(
 ) -> list[dict[str, float]]:
     """Tune the encoder's trainable weights in place; returns one log entry a step, and one for the start (step 0).
 
-    A NaN is a DataError. With a folder `unfinished`, a killed run goes on where it was and ends with the same bytes.
+    A NaN is a DataError. With a folder `unfinished`, a killed run resumes where it was and ends with the same bytes.
     """
     _refuse_small(items)
     _refuse_frozen(encoder)

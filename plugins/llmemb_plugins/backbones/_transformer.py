@@ -151,8 +151,8 @@ class Padded(Sight):
     def both_ways(
         cls, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"], max_len: int, *, fills: bool
     ) -> Padded:
-        """Every real key is attended to once. Padding that is attended to is the same key at every position, so one zero
-        vector stands for all of it, as often as `max_len` leaves positions."""
+        """Every real key is attended to once. Padding that is attended to is the same key at every position, so one
+        zero vector stands for all of it, as often as `max_len` leaves positions."""
         counts = real.to(x.dtype)
         if fills:
             counts = torch.cat([counts, max_len - counts.sum(1, keepdim=True)], dim=1)
