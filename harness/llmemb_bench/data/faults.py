@@ -1,4 +1,4 @@
-"""What DuckDB says of a broken file, as file, line, finding and way out."""
+"""DuckDB's errors about broken files, as file, line, finding and fix."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LARGE = re.compile(r'"maximum_object_size" of (?P<limit>\d+) bytes exceeded whi
 _GZIP = re.compile(
     r"(?P<finding>Unexpected end of GZIP stream|Failed to decode gzip stream|not a GZIP stream)(: (?P<file>.+))?"
 )
-MEND = "fix the line, or set dataset.delimiter or dataset.quote to what the file has"
+FIX_LINE = "fix the line, or set dataset.delimiter or dataset.quote to what the file has"
 MIXED = "some lines end in CRLF and some in LF"
 AGAIN = "download it again, or fix the line; 'llmemb-bench data verify' checks a file as a whole"
 
@@ -86,7 +86,7 @@ def _csv_error(reported: str | None, text: str, files: str, dataset: Dataset) ->
     if "This file is not utf-8 encoded" in text:
         return undecodable(path, UTF8, line)
     found = _CSV_FINDING.search(text)
-    finding, fix = found[0] if found else "is not a row of a table", MEND
+    finding, fix = found[0] if found else "is not a row of a table", FIX_LINE
     if found and found["width"]:
         line = next((at for at, row in _rows(path, said) if row and len(row) != int(found["width"])), line)
     elif broken := next((at for at, row in _rows(path, said) if row is None), None):

@@ -1,4 +1,4 @@
-"""Official files over HTTP: resumed where they broke off, checked, recorded in `SHA256SUMS` beside them."""
+"""Official files over HTTP: downloads are resumed, checked, and recorded in `SHA256SUMS` beside them."""
 
 from __future__ import annotations
 
