@@ -94,8 +94,8 @@ def _with_upstream(recommender: FittedRecommender) -> Iterator[FittedRecommender
 
 
 def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
-    wanted, split = recommender.wanted, recommender.split.result()
-    config = wanted.train or TrainConfig()
+    choices, split = recommender.choices, recommender.split.result()
+    config = choices.train or TrainConfig()
     for name, needed in recommender.method_type.upstream(recommender.config).items():
         if needed.same_dim:
             _refuse_other_width(recommender, name)
@@ -103,16 +103,16 @@ def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
         count = int(config.monitor_protocol.removeprefix("sampled-"))
         refuse_scarce(split, count, "validation", recommender.split.scarcest("validation"))
     method = _trial(recommender, facts)
-    if method is None or wanted.objective is None:
+    if method is None or choices.objective is None:
         return
     sparse_tables(method, config)
-    objective = build(Objective, wanted.objective)
+    objective = build(Objective, choices.objective)
     refuse_huge_draws(split, method.backbone, objective, config)
     NegativeSampler(split, objective.sampling)
 
 
 def _refuse_other_width(recommender: FittedRecommender, name: str) -> None:
-    own, other = recommender.wanted.backbone, recommender.before[name].wanted.backbone
+    own, other = recommender.choices.backbone, recommender.before[name].choices.backbone
     if own is None or other is None:
         return
     widths = [choice.config.dim for choice in (own, other)]
@@ -127,10 +127,10 @@ def _refuse_other_width(recommender: FittedRecommender, name: str) -> None:
 def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | None:
     """The method over numbers that take no memory (torch's device `meta`), so that it refuses now what it would refuse
     when its vectors are there; None where it cannot be built so. A width that nobody knows yet refuses nothing."""
-    wanted, is_guess = recommender.wanted, recommender.text is not None and facts.text_dim is None
-    if wanted.backbone is None:
+    choices, is_guess = recommender.choices, recommender.text is not None and facts.text_dim is None
+    if choices.backbone is None:
         return None
-    settings = {"recommender.method": recommender.config, "recommender.backbone": wanted.backbone.config}
+    settings = {"recommender.method": recommender.config, "recommender.backbone": choices.backbone.config}
     refuse_huge_weights(lambda: _built(recommender, facts), settings)
     try:
         with torch.device("meta"):
@@ -147,7 +147,7 @@ def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | N
 def _built(recommender: FittedRecommender, facts: CellFacts) -> Method:
     """The method on recommenders that nobody has fitted, over text vectors of zeros."""
     upstream = {name: Fitted(_built(before, facts)) for name, before in recommender.before.items()}
-    choice = recommender.wanted.backbone
+    choice = recommender.choices.backbone
     width = facts.text_dim or (choice.config.dim if choice is not None else 1)
     text = torch.zeros(n_rows(facts.n_items), width) if recommender.text is not None else None
     return recommender.built(text, upstream)

@@ -11,7 +11,7 @@ from llmemb_bench.processes.world import world
 from llmemb_bench.registry.build import plugin_of
 from llmemb_bench.runs.files import write_json
 from llmemb_bench.spec.frame import Embeddings
-from llmemb_bench.stages.adapter import TunedAdapter
+from llmemb_bench.stages.adapter import TunedWeights
 from llmemb_bench.stages.dataset import Catalogue
 from llmemb_bench.stages.stage import Resources, Stage
 from llmemb_bench.stages.together import MadeTogether
@@ -26,10 +26,10 @@ class TextVectors(MadeTogether[ItemVectors]):
     name, version = "vectors", 3
 
     def __init__(
-        self, catalogue: Catalogue, embeddings: Embeddings, files: list[str], adapter: TunedAdapter | None
+        self, catalogue: Catalogue, embeddings: Embeddings, files: list[str], adapter: TunedWeights | None
     ) -> None:
         upstream: list[Stage[Any]] = [catalogue] if adapter is None else [catalogue, adapter]
-        super().__init__(catalogue.shelf, [embeddings.encoder, embeddings.reduce], upstream, files)
+        super().__init__(catalogue.cache, [embeddings.encoder, embeddings.reduce], upstream, files)
         self.catalogue, self.embeddings, self.adapter = catalogue, embeddings, adapter
 
     @property
@@ -40,8 +40,8 @@ class TextVectors(MadeTogether[ItemVectors]):
         items, adapter = self.catalogue.result(), self.adapter.result() if self.adapter else None
         encoder = build_encoder(Encoder, self.embeddings.encoder)
         if adapter is not None and isinstance(encoder, TextEncoder):
-            encoder.load_adapter(adapter)
-        made = encode(encoder, items, self.shelf.kept(self.name, self.address))
+            encoder.load_tuned(adapter)
+        made = encode(encoder, items, self.cache.unfinished(self.name, self.address))
         width = made.shape[1]
         if self.embeddings.reduce is not None:
             made = reduce_dim(made, self.embeddings.reduce.dim)
@@ -57,5 +57,5 @@ class ServedVectors(TextVectors):
     """Those of a finished run: where they are gone, that they are made again is said."""
 
     def make(self, folder: Path) -> None:
-        progress.say(f"vectors: not in {self.shelf.root}, so the items are encoded again")
+        progress.say(f"vectors: not in {self.cache.root}, so the items are encoded again")
         super().make(folder)
