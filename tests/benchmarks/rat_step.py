@@ -1,6 +1,6 @@
 """Training, or ranking, of one model on the paper's Yelp file in a process of its own; prints what it cost, as JSON.
 
-python tests/benchmarks/rat_step.py train|rank ours|plain METHOD BACKBONE [key=value ...]
+python -m tests.benchmarks.rat_step train|rank ours|plain METHOD BACKBONE [key=value ...]
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import rank
-from llmemb_bench.registry.entries import find
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.train import TrainConfig
@@ -32,8 +31,9 @@ from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.optimizer import Optimizer
 from llmemb_bench.values.split import Split
-from plain_rat import PlainStep, plain_batches
-from prepare_files import peak_megabytes
+from tests.benchmarks.plain_rat import PlainStep, plain_batches
+from tests.benchmarks.prepare_files import peak_megabytes
+from tests.helpers.plugins import configured, plugin
 
 ROUNDS, PLAIN_STEPS = 3, 6
 DIM, TEXT_DIM = 128, 1536
@@ -48,27 +48,21 @@ def split() -> Split:
         return Split(PreparedData(Cache(Path(cache)), choice).result())
 
 
-def make(kind: str, name: str, **settings: object):
-    plugin = find(kind, name).load()
-    return plugin(plugin.config_type().model_validate(settings))
-
-
 def model(data: Split, method: str, backbone: str, max_len: int, dropout: float, **settings: object):
     """A method over random text vectors and a random teacher."""
     n_items = data.data.n_items
-    plugin = find("methods", method).load()
+    method_type, config = configured("methods", method, **settings)
     with torch_seed(0):
-        reader = make("backbones", backbone, dim=DIM, max_len=max_len, dropout=dropout, **PUBLISHED.get(backbone, {}))
+        reader = plugin("backbones", backbone, dim=DIM, max_len=max_len, dropout=dropout, **PUBLISHED.get(backbone, {}))
         text, teacher = (
             torch.nn.functional.pad(torch.randn(n_items, width), (0, 0, 1, 0)) for width in (TEXT_DIM, DIM)
         )
-        config = plugin.config_type().model_validate(settings)
-        return plugin(config, Parts(n_items, reader, text, {"teacher": known(0.1 * teacher)})).train()
+        return method_type(config, Parts(n_items, reader, text, {"teacher": known(0.1 * teacher)})).train()
 
 
 def ours(data: Split, made, config: TrainConfig) -> tuple[Callable[[], object], int]:
     """An epoch, and its users."""
-    objective = make("objectives", "bce")
+    objective = plugin("objectives", "bce")
     batches = TrainingBatches(data, made.backbone, objective, config)
     optimizer = Optimizer(made, objective, config)
 

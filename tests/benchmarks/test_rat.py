@@ -7,21 +7,20 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from rat_step import make, model
 
-from conftest import ROOT, make_split
 from llmemb_bench.base.ids import PAD
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
-from plain_rat import PlainStep
-
-HERE = Path(__file__).parent
+from tests import ROOT
+from tests.benchmarks.plain_rat import PlainStep
+from tests.benchmarks.rat_step import model
+from tests.helpers.plugins import plugin
+from tests.helpers.splits import make_split
 
 
 @pytest.mark.parametrize("backbone", ["sasrec", "bert4rec", "gru4rec"])
@@ -30,7 +29,7 @@ def test_the_plain_step_has_the_loss_and_the_gradient_of_the_fast_one(method, ba
     rng = np.random.default_rng(0)
     split = make_split([rng.integers(1, 41, size=length).tolist() for length in rng.integers(3, 30, size=20)], 40)
     settings = {"alignment": {"repeats": True, "weight": 0.3}} if method == "llmemb" else {}
-    made, objective = model(split, method, backbone, 200, 0.0, **settings), make("objectives", "bce")
+    made, objective = model(split, method, backbone, 200, 0.0, **settings), plugin("objectives", "bce")
     batch = next(TrainingBatches(split, made.backbone, objective, TrainConfig(batch_size=128)).epoch(0, 1))
     batch = replace(batch, targets_per_step=float(len(batch.target_positions)))  # the plain side's mean is over its own
     value = backward(made, objective, batch, TrainConfig())
@@ -63,9 +62,10 @@ def padded(batch, n_items: int) -> list[torch.Tensor]:
 def run(*words: str) -> dict[str, float]:
     """What a process of its own measured."""
     folder = os.environ.get("LLMEMB_BENCH_DATA", ROOT.parent / "shared" / "data")
-    command = [sys.executable, "-W", "ignore", HERE / "rat_step.py", *words]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.rat_step", *words]
     environment = os.environ | {"LLMEMB_BENCH_DATA": str(folder)}
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT)
+    return json.loads(ran.stdout)
 
 
 def say(benchmark, **figures: float) -> None:
@@ -126,10 +126,11 @@ def test_ids_alone_at_fifty_events_as_the_peers_run_it(benchmark, real_data):
 @pytest.mark.slow
 def test_a_million_items_and_users(benchmark):
     """Neither a step nor a score gets slower, nor a user or item larger, from ten thousand to a million."""
-    script = [sys.executable, "-W", "ignore", HERE / "scale.py"]
+    script = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.scale"]
 
     def at(size: int) -> dict[str, float]:
-        return json.loads(subprocess.run([*script, str(size)], check=True, capture_output=True, text=True).stdout)
+        ran = subprocess.run([*script, str(size)], check=True, capture_output=True, text=True, cwd=ROOT)
+        return json.loads(ran.stdout)
 
     small, middle = at(10**4), at(10**5)
     large = benchmark.pedantic(lambda: at(10**6), rounds=1)

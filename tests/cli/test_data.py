@@ -116,7 +116,7 @@ def test_a_mistake_gets_its_message_and_code(words, code, message, cli, tmp_path
 
 
 def test_fetch_shows_the_terms_and_brings_the_files(cli, tmp_path, monkeypatch):
-    from test_fetch import Server
+    from tests.helpers.server import Server
 
     server = Server()
     config = find("datasets", "steam").load().config_type()
@@ -171,7 +171,7 @@ def test_figures_that_are_not_the_known_ones_are_told(cli, tmp_path):
 
 
 def test_a_kill_in_the_middle_leaves_nothing_half_made_and_the_next_call_completes(tmp_path):
-    from raw_amazon import CATEGORY, write
+    from tests.helpers.raw_amazon import CATEGORY, write
 
     write(tmp_path / "raw", 300_000, 30_000, level=1)
     results = tmp_path / "results"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 from llmemb_bench.base.errors import DataError
-from llmemb_bench.data.prepare import prepare
 from llmemb_bench.data.statistics import describe
 from llmemb_bench.registry.entries import find
 from llmemb_bench.registry.kinds import DatasetChoice
@@ -23,11 +21,7 @@ from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.dataset import PreparedData
 from llmemb_bench.values.recdata import RecData
 from llmemb_bench.values.split import TICKS, Split
-
-
-def read(folder: Path, name: str, **given: Any) -> RecData:
-    plugin = find("datasets", name).load()
-    return prepare(plugin(plugin.config_type().model_validate(given)), Path(tempfile.mkdtemp(dir=folder)))
+from tests.helpers.datasets import read
 
 
 def of_times(folder: Path, times: list[object], form: str = "csv", **given: Any) -> RecData:

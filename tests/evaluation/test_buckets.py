@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import make_split
 from llmemb_bench.evaluation.buckets import HeadCut, bucket_facts, buckets_of, cut_of, head_items, item_counts
 from llmemb_bench.evaluation.measure import evaluation_protocol, measure
 from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.split import SplitConfig
+from tests.helpers.splits import make_split
 
 PARTITIONS = ("popularity", "history")
 SHARES = (["head", "tail"], ["head", "tail seen", "tail cold"])

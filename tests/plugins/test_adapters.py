@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from llmemb_bench.base import progress
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
-from small_models import encoder, model_of
+from tests.helpers.small_models import encoder, model_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # of peft about transformers, while the tests use it bare
@@ -90,17 +90,17 @@ def refusal(base, folder, error=DataError, **lora) -> str:
             ["'query_key_value' is not a layer of this model -> its layers are q_proj, k_proj, v_proj"],
         ),
         (["q_proj", "nope"], ["'nope' is not a layer of this model"]),
-        (["none", "q_proj", "nope"], ["'none' is no layer", "'nope' is no layer"]),
+        (["none", "q_proj", "nope"], ["'none' is not a layer", "'nope' is no layer"]),
         (["embed_tokens"], ["'embed_tokens' is not a linear layer"]),
         (["q_proj", "norm"], ["'norm' is not a linear layer"]),
         (["input_layernorm"], ["'input_layernorm' is not a linear layer"]),
         (["self_attn"], ["'self_attn' is not a linear layer"]),
         ([".*q_proj"], ["'.*q_proj' is not a layer of this model -> did you mean 'q_proj'?"]),
-        (["*"], ["'*' is no layer"]),
+        (["*"], ["'*' is not a layer"]),
         ([""], ["'' is not a linear layer"]),
         (["all-linear"], ["'all-linear' is not a layer of this model", "without 'targets' all are tuned"]),
-        (["proj"], ["'proj' is no layer"]),
-        (["layers.9.self_attn.q_proj"], ["'layers.9.self_attn.q_proj' is no layer"]),
+        (["proj"], ["'proj' is not a layer"]),
+        (["layers.9.self_attn.q_proj"], ["'layers.9.self_attn.q_proj' is not a layer"]),
         (["Q_proj"], ["did you mean 'q_proj'?"]),
     ],
 )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from llmemb_bench.registry.entries import find
-from small_models import encoder, model_of
+from tests.helpers.small_models import encoder, model_of
 
 SIZES = {
     "vocab_size": 17,
@@ -84,7 +84,7 @@ def test_a_path_of_another_shell_or_system_is_told_as_one(checkpoint, said, plai
         ("https://huggingface.co/author/name", "should not be a URL but a hub id: author/name and a revision"),
         ("https://huggingface.co/author/name/tree/main", "a hub id: author/name and a revision"),
         ("https://example.org/model.zip", "a path: download it, and name that folder: ./FOLDER"),
-        ("s3://bucket/model", "should be no address"),
+        ("s3://bucket/model", "should not be a URL"),
         ("models/a/b", "should be a hub id"),
         ("", "should be a hub id"),
         ("my model", "a path that starts with ./, / or ~"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmemb_bench.registry.entries import find
 from llmemb_plugins.losses import _soft_targets
+from tests.helpers.small_models import loss
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -63,11 +64,6 @@ def supcon(x: Matrix, y: Matrix, t: float, duplicates: Matrix) -> float:
 
 
 ORACLES = {"soft_clip": soft_clip, "info_nce": info_nce, "symmetric_info_nce": symmetric_info_nce, "supcon": supcon}
-
-
-def loss(name: str, **settings):
-    plugin = find("losses", name).load()
-    return plugin(plugin.config_type().model_validate(settings))
 
 
 def drawn(seed: int, batch: int, masked: bool) -> tuple[Matrix, Matrix, Matrix]:

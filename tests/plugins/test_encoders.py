@@ -26,7 +26,7 @@ from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.scft import tune
 from llmemb_bench.values.recdata import Items, Prompt
-from small_models import SCFT, TEXTS, augmentation, encode, encoder, items_of, loss, needs_minilm
+from tests.helpers.small_models import SCFT, TEXTS, augmentation, encode, encoder, items_of, loss, needs_minilm
 
 
 @pytest.fixture(params=["causal_lm", "sentence_encoder", pytest.param("minilm", marks=needs_minilm)])

@@ -11,7 +11,7 @@ from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.encoding import batches_by_length, encode_items
 from llmemb_bench.values.recdata import Items, Prompt
-from small_models import TEXTS, encode, encoder
+from tests.helpers.small_models import TEXTS, encode, encoder
 
 
 @pytest.fixture

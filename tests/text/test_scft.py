@@ -31,7 +31,7 @@ from llmemb_bench.text.held_out import hold_out
 from llmemb_bench.text.scft import tune
 from llmemb_bench.text.views import duplicates, two_views
 from llmemb_bench.values.recdata import Items, Prompt
-from small_models import SCFT, augmentation, encoder, loss
+from tests.helpers.small_models import SCFT, augmentation, encoder, loss
 
 
 def changed(**settings) -> ScftConfig:
@@ -226,7 +226,7 @@ def test_false_negatives_are_masked_unless_the_published_code_is_wanted(tmp_path
 
 def test_items_that_are_all_alike_cannot_be_tuned_on(tmp_path):
     items = Items.of(["a", "b", "c"], [(("title", "same"),)] * 3)
-    with pytest.raises(DataError, match="needs two items of different text"):
+    with pytest.raises(DataError, match="needs two items with different texts"):
         tune(encoder("causal_lm", tmp_path), items, [augmentation()], loss(), SCFT)
     with pytest.raises(DataError, match="there are 1 items"):
         tune(encoder("causal_lm", tmp_path), small_items(1), [augmentation()], loss(), SCFT)

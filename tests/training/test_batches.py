@@ -8,18 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import make_split
 from llmemb_bench.base.errors import DataError
 from llmemb_bench.base.ids import PAD, mask_id
 from llmemb_bench.contracts import Parts
 from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches, split_by_length
-
-
-def plugin(kind: str, name: str, **settings):
-    found = find(kind, name).load()
-    return found(found.config_type().model_validate(settings))
+from tests.helpers.plugins import plugin
+from tests.helpers.splits import make_split
 
 
 def batches(split, backbone="sasrec", objective="bce", batch_size=4, max_len=5, **given):

@@ -9,40 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_split
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Batch, Negatives, Parts
-from llmemb_bench.registry.entries import find, names
+from llmemb_bench.registry.entries import names
 from llmemb_bench.settings.train import TrainConfig
-from llmemb_bench.testing.recommender import known
 from llmemb_bench.training import loop
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.loop import ValidationScore, train
-
-
-def configured(kind: str, name: str, **settings):
-    found = find(kind, name).load()
-    return found, found.config_type().model_validate(settings)
-
-
-def plugin(kind: str, name: str, **settings):
-    found, config = configured(kind, name, **settings)
-    return found(config)
-
-
-def world(backbone="sasrec", objective="bce", method="id_only", n_items=12, given=None, dropout=0.0, **settings):
-    rng = np.random.default_rng(0)
-    split = make_split([((np.arange(7) + rng.integers(n_items)) % n_items + 1).tolist() for _ in range(40)], n_items)
-    with torch_seed(0):
-        found, config = configured("methods", method, **settings)
-        text = torch.nn.functional.pad(torch.randn(n_items, 10), (0, 0, 1, 0))
-        teacher = torch.nn.functional.pad(torch.randn(n_items, 16), (0, 0, 1, 0))
-        reader = plugin("backbones", backbone, dim=16, max_len=8, dropout=dropout)
-        made = found(config, Parts(n_items, reader, text, {"teacher": known(teacher)}))
-    goal = plugin("objectives", objective, **(given or {}))
-    return made, goal, TrainingBatches(split, reader, goal, TrainConfig(batch_size=16))
+from tests.helpers.plugins import configured, plugin
+from tests.helpers.small_training import world
+from tests.helpers.splits import make_split
 
 
 def final_loss(method, objective, batches, epochs=30, seed=0, **settings):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conftest import make_split
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.seeds import generator, torch_seed
 from llmemb_bench.contracts import Metric, Parts
@@ -20,11 +19,8 @@ from llmemb_bench.training import loop
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.loop import train
 from llmemb_bench.training.monitor import Monitor, ValidationScore
-
-
-def plugin(kind: str, name: str, **settings):
-    found = find(kind, name).load()
-    return found(found.config_type().model_validate(settings))
+from tests.helpers.plugins import plugin
+from tests.helpers.splits import make_split
 
 
 def counting(split):

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_loop import plugin, world
 
-from conftest import make_split
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.ids import PAD
 from llmemb_bench.contracts import Backbone, Cosine, Extras, Negatives, NextItem, Phase, Reading, VectorMethod
@@ -21,6 +19,9 @@ from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.batches import POSITIONS_ASKED, TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.loop import ValidationScore, train
+from tests.helpers.plugins import plugin
+from tests.helpers.small_training import world
+from tests.helpers.splits import make_split
 
 OBJECTIVES = {
     "bce": {"negatives": 3},

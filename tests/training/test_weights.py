@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_split
 from llmemb_bench.contracts import Objective, Parts
 from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches, even_edges
 from llmemb_bench.training.gradients import backward
+from tests.helpers.plugins import plugin
+from tests.helpers.splits import make_split
 
 DIM = 4
 
@@ -27,11 +28,6 @@ class CountsWeights(Objective):
 
     def forward(self, states, vectors, positives, negatives):
         return vectors[positives].sum(1).mean() + 0.0 * states.sum()
-
-
-def plugin(kind: str, name: str, **settings):
-    found = find(kind, name).load()
-    return found(found.config_type().model_validate(settings))
 
 
 def world(lengths: list[int], config: TrainConfig, backbone: str = "sasrec", max_len: int = 40, **settings):
