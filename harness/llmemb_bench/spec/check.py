@@ -151,7 +151,7 @@ def _problem(fault: ErrorDetails, settings: Described, inner: Loc, where: str, p
     match fault["type"]:
         case "extra_forbidden" if path == "embeddings.reduce":
             now = ", ".join(f"{{use: pca, dim: {one['dim']}}}" for one in as_transforms(fault["input"]))
-            finding = f"there is no '{path}' any more: PCA is one of the transforms"
+            finding = f"'{path}' no longer exists: PCA is one of the transforms"
             return Problem(where, finding, f"transforms: [{now}]")
         case "extra_forbidden":
             return Problem(where, f"unknown key '{path}'", suggestion(str(inner[-1]), settings.at(inner[:-1]).names()))
