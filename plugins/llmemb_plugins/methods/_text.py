@@ -22,4 +22,5 @@ def cosines(history: sparse.csr_array, unit: Float64[np.ndarray, "ids text_dim"]
     """[batch, ids] cosine of each history's weighted sum of unit vectors with each item's vector."""
     states = history @ unit
     lengths = np.linalg.norm(states, axis=1, keepdims=True)
-    return (states / np.where(lengths > 0, lengths, 1)) @ unit.T
+    found: Float64[np.ndarray, "batch ids"] = (states / np.where(lengths > 0, lengths, 1)) @ unit.T
+    return found

@@ -69,5 +69,7 @@ class TransitionsText(ByHistory):
 
     def _places(self, scores: Float32[np.ndarray, "batch items"]) -> Float64[np.ndarray, "batch items"]:
         """What the place of an item in its list is worth."""
-        better = (scores.shape[1] + 0.5 - rankdata(scores, axis=1)) / scores.shape[1]
+        better: Float64[np.ndarray, "batch items"] = (scores.shape[1] + 0.5 - rankdata(scores, axis=1)) / scores.shape[
+            1
+        ]
         return -np.log(better) if self.config.fusion == "logarithms" else 1 - better
