@@ -126,6 +126,13 @@ def test_ease_inverts_catalogues_larger_than_a_block(monkeypatch, world):
     fitted("item_knn", split)
 
 
+def test_parts_of_a_batch_have_the_scores_of_the_whole(world, monkeypatch):
+    split, _, histories, text = world
+    whole = scored(fitted("transitions_text", split, text), histories)
+    monkeypatch.setattr("llmemb_plugins.methods._histories.SCORES_A_PART", 4 * (N_ITEMS + 1))
+    assert scored(fitted("transitions_text", split, text), histories) == pytest.approx(whole, abs=1e-6)
+
+
 WEIGHTS = {
     "mean": lambda age: 1.0,
     "harmonic": lambda age: 1 / (1 + age),

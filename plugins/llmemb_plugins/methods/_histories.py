@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int, Int64
+from jaxtyping import Float, Float64, Int, Int64
 from scipy import sparse
 from torch import Tensor
 
@@ -41,6 +41,10 @@ def bought(split: Split) -> sparse.csr_array:
     return found
 
 
+SCORES_A_PART = 1 << 24
+"""Scores in float64 that are made together: what a method computes on the way takes a few times their 128 MB."""
+
+
 class ByHistory(Method):
     """A method whose state is one score an item id, so that a block of items is a block of columns."""
 
@@ -53,10 +57,12 @@ class ByHistory(Method):
         """Scores of item ids 0 to n_items after histories of item ids, PAD behind them; that of id 0 is never read."""
 
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        scores: Float32[np.ndarray, "batch ids"] = self.catalogue_scores(histories.numpy()).astype(
-            np.float32, copy=False
-        )
-        return torch.from_numpy(scores)
+        ids, width = histories.numpy(), self.n_items + 1
+        states, rows = np.empty((len(ids), width), dtype=np.float32), max(1, SCORES_A_PART // width)
+        for start in range(0, len(ids), rows):
+            part = slice(start, start + rows)
+            states[part] = self.catalogue_scores(ids[part])
+        return torch.from_numpy(states)
 
     def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
         return states[:, items]
