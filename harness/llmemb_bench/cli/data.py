@@ -24,7 +24,7 @@ Name = Annotated[
 ]
 
 
-def _named(name: str, sets: list[str] | None) -> DataPart:
+def data_part(name: str, sets: list[str] | None) -> DataPart:
     from llmemb_bench.registry.config import expanded
     from llmemb_bench.spec.check import DataPart, part_of
     from llmemb_bench.spec.source import Document, override, read
@@ -54,7 +54,7 @@ def fetch(
     from llmemb_bench.data import fetch as fetching
     from llmemb_bench.registry.config import SpecPath
 
-    choice = _named(name, set_).dataset
+    choice = data_part(name, set_).dataset
     downloads = choice.config.downloads()
     folder = getattr(choice.config, "path", None)
     if not downloads or not isinstance(folder, SpecPath):
@@ -77,7 +77,7 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
     from llmemb_bench.stages.dataset import PreparedData
     from llmemb_bench.stages.shelf import Shelf
 
-    choice = _named(name, set_).dataset
+    choice = data_part(name, set_).dataset
     verdicts = verify_raw(build(Dataset, choice))
     folder = PreparedData(Shelf(results / ".cache"), choice).folder
     verdicts += verify_prepared(folder) if folder.exists() else []
@@ -96,7 +96,7 @@ def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, p
     from llmemb_bench.stages.dataset import PreparedData
     from llmemb_bench.stages.shelf import Shelf
 
-    prepared = PreparedData(Shelf(results / ".cache"), _named(name, set_).dataset)
+    prepared = PreparedData(Shelf(results / ".cache"), data_part(name, set_).dataset)
     made = prepared.result()
     size = f"{made.n_users:,} users, {made.n_items:,} items, {len(made.items):,} events"
     say(f"{size} in {prepared.folder}")
@@ -118,7 +118,7 @@ def describe(
     from llmemb_bench.stages.dataset import Cut, DatasetFacts, PreparedData
     from llmemb_bench.stages.shelf import Shelf
 
-    part = _named(name, set_)
+    part = data_part(name, set_)
     choice = part.dataset
     prepared = PreparedData(Shelf(results / ".cache"), choice)
     made, dataset, cut = prepared.result(), prepared.dataset, Cut(prepared, part.split)
