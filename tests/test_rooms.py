@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import llmemb_bench
-from conftest import ROOT
+from tests import ROOT
 
 HOUSE = Path(llmemb_bench.__file__).parent
 ROOMS = (

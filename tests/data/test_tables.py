@@ -21,13 +21,13 @@ from llmemb_bench.data.statistics import warnings
 from llmemb_bench.registry.entries import find
 from llmemb_bench.values.recdata import RecData
 from llmemb_bench.values.split import Split
+from tests.helpers import datasets
 
 EVENTS = "user,item,time\nu,a,1\nu,b,2\nu,c,3\n"
 
 
 def read(folder: Path, **given: Any) -> RecData:
-    plugin = find("datasets", "table").load()
-    return prepare(plugin(plugin.config_type().model_validate(given)), Path(tempfile.mkdtemp(dir=folder)))
+    return datasets.read(folder, "table", **given)
 
 
 def with_events(folder: Path, content: str | bytes, name: str = "e.csv", **given: Any) -> RecData:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from llmemb_bench.base import progress
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
-from small_models import encoder, model_of
+from tests.helpers.small_models import encoder, model_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # of peft about transformers, while the tests use it bare

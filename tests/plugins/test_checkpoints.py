@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from llmemb_bench.registry.entries import find
-from small_models import encoder, model_of
+from tests.helpers.small_models import encoder, model_of
 
 SIZES = {
     "vocab_size": 17,

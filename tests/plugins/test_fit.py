@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from llmemb_bench.base.errors import DataError, SpecError
-from small_models import encode, encoder, items_of, model_of
+from tests.helpers.small_models import encode, encoder, items_of, model_of
 
 TEXTS = ["one", "the title is red soap", "two one two one film kind", ""]
 SIZES = {

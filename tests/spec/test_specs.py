@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import ROOT
 from llmemb_bench.base.errors import BenchError, MissingError, SpecError
 from llmemb_bench.base.hashing import digest
 from llmemb_bench.registry.config import SpecPath
@@ -22,6 +21,7 @@ from llmemb_bench.registry.resolve import resolve
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.spec.schema import spec_schema
 from llmemb_bench.spec.source import parse, read
+from tests import ROOT
 
 BASE = """\
 version: 1

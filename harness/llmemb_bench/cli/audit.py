@@ -100,11 +100,11 @@ def _of_dataset(name: str, spec: str, results: Path) -> Told:
     """Users of the buckets by item of a dataset, under the split and the cut that a spec names."""
     from llmemb_bench.cli.data import data_part
     from llmemb_bench.evaluation.buckets import buckets_of
-    from llmemb_bench.stages.dataset import Cut, PreparedData
-    from llmemb_bench.stages.shelf import Shelf
+    from llmemb_bench.stages.cache import Cache
+    from llmemb_bench.stages.dataset import PreparedData, SplitData
 
     part = data_part(spec, None)
-    split = Cut(PreparedData(Shelf(results / ".cache"), part.dataset), part.split).result()
+    split = SplitData(PreparedData(Cache(results / ".cache"), part.dataset), part.split).result()
     buckets = buckets_of(split, part.evaluate)
     named = {"overall": "overall", "head": "head item", "tail": "tail item"}
     return {(name.lower(), ours): (float(buckets[bucket].sum()), 0.0) for bucket, ours in named.items()}

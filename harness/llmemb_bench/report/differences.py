@@ -20,13 +20,13 @@ def differences(several: Sequence[Mapping[str, Any]]) -> list[dict[Loc, str]]:
     for loc, values in _differing(several, ()):
         for own, value in zip(found, values, strict=True):
             own[loc] = _short(value)
-    alike: dict[tuple[str, ...], list[int]] = {}
-    for place, own in enumerate(found):
-        alike.setdefault(tuple(own.values()), []).append(place)
-    if len(alike) > 1:
-        for places in alike.values():
-            for place, more in zip(places, differences([several[place] for place in places]), strict=True):
-                found[place] |= more
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, own in enumerate(found):
+        groups.setdefault(tuple(own.values()), []).append(index)
+    if len(groups) > 1:
+        for indices in groups.values():
+            for index, more in zip(indices, differences([several[index] for index in indices]), strict=True):
+                found[index] |= more
     return found
 
 
@@ -52,8 +52,16 @@ def _differing(values: Sequence[Any], loc: Loc) -> Iterator[tuple[Loc, Sequence[
         for key in values[0]:
             if all(key in value for value in values):
                 yield from _differing([value[key] for value in values], (*loc, key))
+    elif all(isinstance(value, list) and _uses(value) == _uses(values[0]) != () for value in values):
+        for place, inner in enumerate(zip(*values, strict=True)):
+            yield from _differing(inner, (*loc, str(place)))
     else:
         yield loc, values
+
+
+def _uses(several: Sequence[Any]) -> tuple[Any, ...]:
+    """The plugins of a list of them; nothing for a list of anything else."""
+    return tuple(one["use"] for one in several if isinstance(one, Mapping) and "use" in one)
 
 
 def _short(value: Any) -> str:

@@ -88,8 +88,8 @@ def _warned(row: Row) -> Row:
 
 def as_json(rows: list[Row], more: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """The stable machine form of a report; `more` holds further fields of each row."""
-    told = [asdict(replace(row, settings={})) for row in rows]
-    plain = [{key: value for key, value in row.items() if key not in HIDDEN} for row in told]
+    reported = [asdict(replace(row, settings={})) for row in rows]
+    plain = [{key: value for key, value in row.items() if key not in HIDDEN} for row in reported]
     plain = [row | extra for row, extra in zip(plain, more, strict=True)] if more else plain
     return {"schema": 2, "rows": [_finite(row) for row in plain]}
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from llmemb_bench.contracts import Loss
 from llmemb_bench.registry.config import Config
-from llmemb_plugins.losses._negatives import without_alike
+from llmemb_plugins.losses._negatives import without_duplicates
 
 
 class InfoNceConfig(Config):
@@ -31,8 +31,8 @@ class InfoNce(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
         cosines = functional.normalize(left.float()) @ functional.normalize(right.float()).T  # [batch, batch]
         own = torch.arange(len(left), device=left.device)
-        return functional.cross_entropy(without_alike(cosines / self.config.temperature, alike), own)
+        return functional.cross_entropy(without_duplicates(cosines / self.config.temperature, duplicates), own)
