@@ -26,7 +26,7 @@ Name = Annotated[
 ]
 
 
-def _named(name: str, sets: list[str] | None) -> DataSpec:
+def data_part(name: str, sets: list[str] | None) -> DataSpec:
     from llmemb_bench.registry.config import expanded
     from llmemb_bench.spec.check import DataSpec, partial_spec
     from llmemb_bench.spec.source import Document, override, read
@@ -56,7 +56,7 @@ def fetch(
     from llmemb_bench.data import fetch as fetching
     from llmemb_bench.registry.config import SpecPath
 
-    choice = _named(name, set_).dataset
+    choice = data_part(name, set_).dataset
     downloads = choice.config.downloads()
     folder = getattr(choice.config, "path", None)
     if not downloads or not isinstance(folder, SpecPath):
@@ -79,7 +79,7 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
     from llmemb_bench.stages.cache import Cache
     from llmemb_bench.stages.dataset import PreparedData
 
-    choice = _named(name, set_).dataset
+    choice = data_part(name, set_).dataset
     verdicts = verify_raw(build(Dataset, choice))
     folder = PreparedData(Cache(results / ".cache"), choice).folder
     verdicts += verify_prepared(folder) if folder.exists() else []
@@ -98,7 +98,7 @@ def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, p
     from llmemb_bench.stages.cache import Cache
     from llmemb_bench.stages.dataset import PreparedData
 
-    prepared = PreparedData(Cache(results / ".cache"), _named(name, set_).dataset)
+    prepared = PreparedData(Cache(results / ".cache"), data_part(name, set_).dataset)
     made = prepared.result()
     size = f"{made.n_users:,} users, {made.n_items:,} items, {len(made.items):,} events"
     say(f"{size} in {prepared.folder}")
@@ -120,7 +120,7 @@ def describe(
     from llmemb_bench.stages.cache import Cache
     from llmemb_bench.stages.dataset import DatasetFacts, PreparedData, SplitData
 
-    part = _named(name, set_)
+    part = data_part(name, set_)
     choice = part.dataset
     prepared = PreparedData(Cache(results / ".cache"), choice)
     made, dataset, cut = prepared.result(), prepared.dataset, SplitData(prepared, part.split)

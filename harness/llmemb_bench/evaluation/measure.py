@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmemb_bench.base.errors import DataError, SpecError
 from llmemb_bench.contracts import Metric
 from llmemb_bench.evaluation.buckets import buckets_of, cut_of
 from llmemb_bench.evaluation.expectation import expected, gains, tie_gap
-from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.registry.build import build
 from llmemb_bench.registry.kinds import MetricChoice
 from llmemb_bench.registry.resolve import resolve
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.split import SplitConfig
 from llmemb_bench.values.split import Fold, Split
+
+if TYPE_CHECKING:  # a report asks for metrics without torch
+    from llmemb_bench.evaluation.ranking import Ranks
 
 MAIN = ("hr", "ndcg")
 """The metrics of a spec that names none, and what `run` says of a cell."""

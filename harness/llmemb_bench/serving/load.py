@@ -22,7 +22,7 @@ from llmemb_bench.data.fetch import MismatchError
 from llmemb_bench.processes.world import world
 from llmemb_bench.registry.config import SpecText
 from llmemb_bench.registry.resolve import folders_in
-from llmemb_bench.runs.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
+from llmemb_bench.runs.schema import MANIFEST, PER_USER, SPEC, fault_of_run, refuse_newer
 from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history
 from llmemb_bench.spec.check import check
 from llmemb_bench.spec.frame import Spec, as_transforms
@@ -31,7 +31,6 @@ from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.values.split import Split
 
-PER_USER = "per_user.parquet"
 FOLDERS = "folders"
 """Key of the manifest: where each relative path of the spec starts from."""
 USERS_CHECKED = 64
