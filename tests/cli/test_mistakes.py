@@ -122,7 +122,7 @@ IN_THE_SPEC = {
         2,
     ),
     "more dimensions than there are": (
-        ("dim: 8}\nrec", "dim: 8}\n  reduce: {dim: 9}\nrec"),
+        ("dim: 8}\nrec", "dim: 8}\n  transforms: [{use: pca, dim: 9}]\nrec"),
         "PCA cannot give 9 dimensions of 20 items with 8 each -> use at most 8",
         2,
     ),

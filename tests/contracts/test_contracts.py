@@ -63,6 +63,12 @@ def test_a_new_plugin_passes_its_contract_checks(kind, package: Path):
             "vectors[row, row % 7 + 0 * int(",
             "the order of items changes no vector",
         ),
+        (
+            "transforms",
+            'state["mean"]',
+            "vectors.mean(0)",
+            "a new item has the vector it has among others",
+        ),
         ("methods", "return vectors + self.offset", "return vectors", "every trained weight gets a gradient"),
         (
             "datasets",

@@ -106,7 +106,8 @@ def test_the_ablations_are_settings():
 
 
 def test_what_does_not_fit_says_what_to_write_instead():
-    with pytest.raises(SpecError, match=r"they have 20 dimensions, 8 are wanted -> embeddings.reduce: \{dim: 8\}"):
+    fix = r"embeddings.transforms: \[\{use: pca, dim: 8\}\]"
+    with pytest.raises(SpecError, match=f"they have 20 dimensions, 8 are wanted -> {fix}"):
         llmemb(adapter="none")
     with pytest.raises(SpecError, match="an even dim"):
         llmemb(ids="concatenate", dim=7)

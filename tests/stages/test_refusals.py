@@ -34,12 +34,20 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "cut-off": (["evaluate.cutoffs=[21]"], "the cut-off 21 is larger than the catalogue of 20 items"),
     "reduction beyond the items": (
-        [TFIDF, "embeddings.reduce={dim: 21}"],
-        "embeddings.reduce.dim: PCA cannot give 21 dimensions of 20 items -> use at most 20",
+        [TFIDF, "embeddings.transforms=[standardize, {use: pca, dim: 21}]"],
+        "embeddings.transforms.1.dim: PCA cannot give 21 dimensions of 20 items -> use at most 20",
     ),
     "reduction beyond the width": (
-        ["embeddings.reduce={dim: 7}"],
-        "embeddings.reduce.dim: PCA cannot give 7 dimensions of 20 items with 6 each -> use at most 6",
+        ["embeddings.transforms=[{use: pca, dim: 7}]"],
+        "embeddings.transforms.0.dim: PCA cannot give 7 dimensions of 20 items with 6 each -> use at most 6",
+    ),
+    "width after another transform": (
+        ["embeddings.transforms=[{use: pca, dim: 5}, {use: select_dims, dim: 6, rule: uniform}]"],
+        "embeddings.transforms.1.dim: there are no 6 dimensions to select, vectors have 5 -> use at most 5",
+    ),
+    "groups of another size": (
+        ["embeddings.transforms=[{use: whiten, groups: 4}]"],
+        "embeddings.transforms.0.groups: 6 dimensions do not fall into 4 equal groups -> groups: 3",
     ),
     "no adapter": (
         ["recommender.method={use: llmemb, adapter: none, alignment: {weight: 0.0}}"],
@@ -47,7 +55,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "have 6 dimensions, 8 are wanted",
     ),
     "no adapter after a reduction": (
-        [TFIDF, "embeddings.reduce={dim: 5}", "recommender.method={use: llmemb, adapter: none}"],
+        [TFIDF, "embeddings.transforms=[{use: pca, dim: 5}]", "recommender.method={use: llmemb, adapter: none}"],
         "they have 5 dimensions, 8 are wanted",
     ),
     "rows of no table": (["recommender.train.rows=touched"], "the method has no id table"),

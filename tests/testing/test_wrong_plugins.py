@@ -543,7 +543,62 @@ AUGMENTATIONS = {
     ),
 }
 
+APPLIED = 'return vectors - state["mean"]'
+FITTED = 'return {"mean": sum(block.sum(0) for block in rows.blocks()) / len(rows)}'
+
+TRANSFORMS = {
+    "a mean of what it is given": (
+        {APPLIED: "return vectors - vectors.mean(0)"},
+        "a new item has the vector it has among others",
+        "depends on the items beside it -> what `apply` computes of all vectors",
+    ),
+    "in place": (
+        {APPLIED: 'vectors -= state["mean"].astype("float32")\n        return vectors'},
+        "an item has one finite vector of the width that is said",
+        "it changes the vectors it is given",
+    ),
+    "a width that it does not say": (
+        {APPLIED: "return vectors[:, :3]"},
+        "an item has one finite vector of the width that is said",
+        r"40 vectors become \[40, 3\], dim_of\(\) says 12 a vector",
+    ),
+    "a logarithm": (
+        {APPLIED: "return np.log(vectors - 100)"},
+        "an item has one finite vector of the width that is said",
+        "made numbers that are not finite",
+    ),
+    "a division by a deviation of zero": (
+        {
+            FITTED: 'return {"mean": rows.vectors.mean(0), "std": rows.vectors.astype(float).std(0)}',
+            APPLIED: 'return (vectors - state["mean"]) / state["std"]',
+        },
+        "vectors that are all alike stay finite",
+        "made numbers that are not finite",
+    ),
+    "another draw each time": (
+        {FITTED: 'return {"mean": np.random.rand(rows.dim)}'},
+        "fitted again it does the same",
+        "it keeps other numbers -> a global generator",
+    ),
+    "kept in itself": (
+        {FITTED: f"self.mean = rows.vectors.mean(0)\n        {FITTED}", APPLIED: "return vectors - self.mean"},
+        "read back it does the same",
+        "it raises AttributeError",
+    ),
+    "the row of an item": (
+        {FITTED: 'return {"mean": rows.vectors[0]}'},
+        "the order of rows changes no vector",
+        "the row of an item in place of its id",
+    ),
+    "more items than it says": (
+        {FITTED: "assert len(rows) > 1", APPLIED: "return vectors"},
+        "what it does not refuse it can do",
+        "it raises",
+    ),
+}
+
 KINDS = {
+    "transforms": TRANSFORMS,
     "backbones": BACKBONES,
     "methods": METHODS,
     "datasets": DATASETS,

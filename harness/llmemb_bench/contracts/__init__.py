@@ -4,6 +4,7 @@
 |---|---|
 | dataset.py | datasets |
 | text.py | encoders, augmentations, losses |
+| transform.py | transforms |
 | backbone.py, task.py | backbones, and what they are trained to predict |
 | recommender.py, phase.py, similarity.py | methods, how they train, how they score |
 | objective.py | objectives |
@@ -65,6 +66,11 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.text import TextEncoder as TextEncoder
     from llmemb_bench.contracts.text import Tokens as Tokens
     from llmemb_bench.contracts.text import TorchPlugin as TorchPlugin
+    from llmemb_bench.contracts.transform import FitOn as FitOn
+    from llmemb_bench.contracts.transform import FitRows as FitRows
+    from llmemb_bench.contracts.transform import RowsConfig as RowsConfig
+    from llmemb_bench.contracts.transform import State as State
+    from llmemb_bench.contracts.transform import Transform as Transform
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Metric,
         Objective,
         Plugin,
+        Transform,
     )
 
 
@@ -39,6 +40,12 @@ class EncoderChoice(Choice["Encoder", Config]):
     """An encoder and its settings."""
 
     kind = "encoders"
+
+
+class TransformChoice(Choice["Transform", Config]):
+    """A transform and its settings."""
+
+    kind = "transforms"
 
 
 class AugmentationChoice(Choice["Augmentation", Config]):
@@ -142,6 +149,13 @@ KINDS = {
             f"{CONTRACTS}.text:Encoder",
             f"{TESTING}.text:ENCODERS",
             f"{SKELETONS}.encoders",
+        ),
+        Kind(
+            TransformChoice,
+            "item vectors in, item vectors out",
+            f"{CONTRACTS}.transform:Transform",
+            f"{TESTING}.transform:TRANSFORMS",
+            f"{SKELETONS}.transforms",
         ),
         Kind(
             AugmentationChoice,

@@ -52,8 +52,16 @@ def _differing(values: Sequence[Any], loc: Loc) -> Iterator[tuple[Loc, Sequence[
         for key in values[0]:
             if all(key in value for value in values):
                 yield from _differing([value[key] for value in values], (*loc, key))
+    elif all(isinstance(value, list) and _uses(value) == _uses(values[0]) != () for value in values):
+        for place, inner in enumerate(zip(*values, strict=True)):
+            yield from _differing(inner, (*loc, str(place)))
     else:
         yield loc, values
+
+
+def _uses(several: Sequence[Any]) -> tuple[Any, ...]:
+    """The plugins of a list of them; nothing for a list of anything else."""
+    return tuple(one["use"] for one in several if isinstance(one, Mapping) and "use" in one)
 
 
 def _short(value: Any) -> str:

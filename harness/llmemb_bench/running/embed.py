@@ -11,7 +11,7 @@ from llmemb_bench.base.folders import new_folder
 from llmemb_bench.processes.world import world
 from llmemb_bench.spec.check import TextPart
 from llmemb_bench.stages.cell import Graph
-from llmemb_bench.stages.refusals import refuse_textless
+from llmemb_bench.stages.refusals import refuse_textless, refuse_transforms
 from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.text.files import write_vectors
 from llmemb_bench.text.manifest import MADE
@@ -30,13 +30,14 @@ def embed(part: TextPart, shelf: Shelf, output: Path, *, untuned: bool, adapter:
     graph = Graph(shelf)
     data = world().first(graph.data(part.dataset).result)
     refuse_textless(part.dataset, part.embeddings, data)
-    made = graph.vectors(part.dataset, part.embeddings)
+    refuse_transforms(part.embeddings, graph.split(part.dataset, part.split))
+    made = graph.vectors(part.dataset, part.split, part.embeddings)
     tables = {"vector": made.result().table[1:].numpy()}
     if made.adapter is not None:
         made.adapter.fill()
         if untuned:
             plain = part.embeddings.model_copy(update={"scft": None})
-            tables["untuned"] = graph.vectors(part.dataset, plain).result().table[1:].numpy()
+            tables["untuned"] = graph.vectors(part.dataset, part.split, plain).result().table[1:].numpy()
     if not world().is_first:
         return None
     if adapter is not None and made.adapter is not None:

@@ -25,7 +25,7 @@ from llmemb_bench.registry.resolve import folders_in
 from llmemb_bench.runs.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
 from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history
 from llmemb_bench.spec.check import check
-from llmemb_bench.spec.frame import Spec
+from llmemb_bench.spec.frame import Spec, as_transforms
 from llmemb_bench.spec.source import read
 from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.stages.shelf import Shelf
@@ -123,6 +123,9 @@ def _spec_of(folder: Path, manifest: Mapping[str, Any], spec_folder: Path | None
         return value
 
     document.value = placed(document.value)
+    embeddings = document.value.get("embeddings") or {}
+    if "reduce" in embeddings:  # an earlier version made the run
+        embeddings["transforms"] = as_transforms(embeddings.pop("reduce"))
     spec, problems = check(document)
     if spec is None:
         raise SpecError.of(problems)

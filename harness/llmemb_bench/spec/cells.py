@@ -33,6 +33,8 @@ PARTS = {
     "recommender.backbone": "backbone",
 }
 """Dotted keys whose plugin is a column of reports."""
+COLUMNS = PARTS | {"embeddings.transforms": "encoder"}
+"""The column in which a value of the matrix is told; that of any other key is the method's."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Cell:
         return error
 
     def _located(self, problem: Problem) -> Problem:
-        keys = tuple(problem.where.split("."))
+        keys = tuple(int(key) if key.isdigit() else key for key in problem.where.split("."))
         line = self.document.place(keys) if keys[0] in Spec.model_fields else ""
         return replace(problem, where=f"{line}: {problem.where}") if line else problem
 
@@ -112,18 +114,24 @@ def text_part(path: Path, sets: Sequence[str] = ()) -> TextPart:
     document = read(path)
     for assignment in sets:
         override(document, assignment)
+    _refuse_varied(document, ("dataset", "embeddings"))
+    part = part_of(document, TextPart)
+    if any(choice.plugin.fitted_on(choice.config) == "training" for choice in part.embeddings.transforms):
+        _refuse_varied(document, ("split",))
+    if problems := _untrainable(part.embeddings, document):
+        raise SpecError.of(problems)
+    return part
+
+
+def _refuse_varied(document: Document, sections: Sequence[str]) -> None:
     varied = document.value.get("matrix")
     for key in varied if isinstance(varied, Mapping) else ():
-        if str(key).partition(".")[0] in TextPart.model_fields:
+        if str(key).partition(".")[0] in sections:
             raise SpecError(
                 f"the matrix varies '{key}': which of them is meant?",
                 where=document.place(("matrix", key)),
                 fix=f"--set {key}=..., and take it out of the matrix",
             )
-    part = part_of(document, TextPart)
-    if problems := _untrainable(part.embeddings, document):
-        raise SpecError.of(problems)
-    return part
 
 
 def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
@@ -224,7 +232,7 @@ def _labels(spec: Spec, chosen: Mapping[str, Any], document: Document) -> Labels
     names = {part: choice.use if choice else NONE for part, choice in choices.items()}
     names["dataset"] = "-".join(filter(None, [spec.dataset.use, spec.dataset.config.variant()]))
     for path, value in chosen.items():
-        part = next((label for key, label in PARTS.items() if f"{path}.".startswith(f"{key}.")), "method")
+        part = next((label for key, label in COLUMNS.items() if f"{path}.".startswith(f"{key}.")), "method")
         if names[part] == NONE or not _present(spec, path):
             continue
         detail = _detail(path, value, document)
@@ -255,7 +263,9 @@ def _use(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """A setting in a few characters: `bce negatives=5`."""
+    """A setting in a few characters: `bce negatives=5`, `[pca dim=64, whiten]`."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]" if value else NONE
     if not isinstance(value, Mapping):
         return str(value)
     settings = [f"{key}={_short(inner)}" for key, inner in value.items() if key != "use"]

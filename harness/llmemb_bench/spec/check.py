@@ -18,7 +18,7 @@ from llmemb_bench.registry.entries import suggestion
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.split import SplitConfig
-from llmemb_bench.spec.frame import Embeddings, Spec
+from llmemb_bench.spec.frame import Embeddings, Spec, as_transforms
 from llmemb_bench.spec.source import Document, Loc
 from llmemb_bench.spec.words import Described, described, shown, way_out, with_article
 
@@ -62,6 +62,7 @@ class TextPart(Config):
 
     dataset: DatasetChoice
     embeddings: Embeddings
+    split: SplitConfig = SplitConfig()
 
 
 def _choices_in_raw(document: Document) -> Iterator[Problem]:
@@ -148,6 +149,10 @@ def _written(fault: ErrorDetails, given: Mapping[str, Any]) -> Loc:
 def _problem(fault: ErrorDetails, settings: Described, inner: Loc, place: str, path: str) -> Problem:
     here = settings.at(inner)
     match fault["type"]:
+        case "extra_forbidden" if path == "embeddings.reduce":
+            now = ", ".join(f"{{use: pca, dim: {one['dim']}}}" for one in as_transforms(fault["input"]))
+            finding = f"there is no '{path}' any more: PCA is one of the transforms"
+            return Problem(place, finding, f"transforms: [{now}]")
         case "extra_forbidden":
             return Problem(place, f"unknown key '{path}'", suggestion(str(inner[-1]), settings.at(inner[:-1]).names()))
         case "missing":

@@ -16,11 +16,12 @@ from llmemb_bench.settings.split import SplitConfig
 from llmemb_bench.spec.frame import Embeddings, Recommender, Spec
 from llmemb_bench.stages.adapter import TunedAdapter
 from llmemb_bench.stages.candidates import Candidates, TestRanks
-from llmemb_bench.stages.dataset import Catalogue, Cut, DatasetFacts, PreparedData
+from llmemb_bench.stages.dataset import Catalogue, Cut, DatasetFacts, PreparedData, TrainingCounts
 from llmemb_bench.stages.recommender import FittedRecommender, ServedRecommender, upstream_recommenders
 from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.stages.stage import Stage
-from llmemb_bench.stages.vectors import ServedVectors, TextVectors
+from llmemb_bench.stages.vectors import EncodedVectors, ServedVectors, TextVectors, TransformedVectors
+from llmemb_bench.text.transforms import is_of_training
 
 S = TypeVar("S", bound=Stage[Any])
 
@@ -64,7 +65,7 @@ class Graph:
     def cell(self, spec: Spec, seed: int) -> CellStages:
         """The stages of a spec without the parts that its method does not use."""
         split = self.split(spec.dataset, spec.split)
-        text = self.vectors(spec.dataset, spec.embeddings) if spec.embeddings is not None else None
+        text = self.vectors(spec.dataset, spec.split, spec.embeddings) if spec.embeddings is not None else None
         recommender = self._recommender(split, text, spec.recommender, spec.evaluate, seed)
         if self.run is not None:
             recommender = ServedRecommender(self.run, recommender)
@@ -82,15 +83,22 @@ class Graph:
         """The split of a dataset."""
         return self._one(Cut(self.data(choice), config))
 
-    def vectors(self, choice: DatasetChoice, embeddings: Embeddings) -> TextVectors:
-        """The item vectors of a dataset."""
+    def vectors(self, choice: DatasetChoice, config: SplitConfig, embeddings: Embeddings) -> TextVectors:
+        """The item vectors of a dataset, after their transforms; `config` says what some of those are fitted on."""
+        encoded, chosen = self._encoded(choice, embeddings), embeddings.transforms
+        if not chosen:
+            return encoded
+        counts = self._one(TrainingCounts(self.split(choice, config))) if is_of_training(chosen) else None
+        return self._one(TransformedVectors(encoded, chosen, self._prints_of(chosen), counts))
+
+    def _encoded(self, choice: DatasetChoice, embeddings: Embeddings) -> EncodedVectors:
         catalogue = self._one(Catalogue(self.data(choice)))
-        files, adapter = [self._print(path.resolve()) for path in paths_in(embeddings)], None
+        files, adapter = self._prints_of([embeddings.encoder, embeddings.scft]), None
         if embeddings.scft is not None:
             may_tune = self.run is None
             adapter = self._one(TunedAdapter(catalogue, embeddings, embeddings.scft, files, may_tune=may_tune))
-        make = TextVectors if self.run is None else ServedVectors
-        return self._one(make(catalogue, embeddings, files, adapter))
+        make = EncodedVectors if self.run is None else ServedVectors
+        return self._one(make(catalogue, embeddings.encoder, files, adapter))
 
     def turn_to(self, cell: CellStages) -> None:
         """Keep in memory what this cell reads and the last one did too, but for a recommender."""
@@ -114,6 +122,9 @@ class Graph:
         """The stage itself, or the one that it is the same as."""
         known = self._known.setdefault(stage.identity, stage)
         return known if isinstance(known, type(stage)) else stage
+
+    def _prints_of(self, settings: object) -> list[str]:
+        return [self._print(path.resolve()) for path in paths_in(settings)]
 
     def _print(self, path: Path) -> str:
         if path not in self._prints:

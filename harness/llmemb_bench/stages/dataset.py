@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmemb_bench.base import progress
 from llmemb_bench.contracts import Dataset
@@ -89,6 +93,24 @@ class Catalogue(Stage[Items]):
 
     def load(self) -> Items:
         return self.data.result().catalogue
+
+
+class TrainingCounts(Stage[NDArray[np.int64]]):
+    """Training events of each item, item 1 first: which items training knows, and how well."""
+
+    name = "training_counts"
+
+    def __init__(self, split: Cut) -> None:
+        super().__init__(split.shelf, None, [split])
+        self.split = split
+
+    @property
+    def content(self) -> str | None:
+        """Hash of the counts: other events that leave them as they are fit no transform again."""
+        return hashlib.sha256(self.result().tobytes()).hexdigest() if self.split.data.is_made else None
+
+    def load(self) -> NDArray[np.int64]:
+        return self.split.result().popularity[1:]
 
 
 class DatasetFacts(Shelved[dict[str, Facts]]):

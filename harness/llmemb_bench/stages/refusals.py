@@ -29,11 +29,12 @@ from llmemb_bench.registry.resolve import choices_in
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.stages.cell import CellStages
+from llmemb_bench.stages.dataset import Cut
 from llmemb_bench.stages.recommender import FittedRecommender
+from llmemb_bench.text.transforms import is_of_training, refuse_vectors, widths
 from llmemb_bench.training.negatives import NegativeSampler
 from llmemb_bench.training.optimizer import sparse_tables
 from llmemb_bench.training.size import refuse_huge_draws, refuse_huge_weights
-from llmemb_bench.values.item_vectors import refuse_wide
 from llmemb_bench.values.recdata import RecData
 
 
@@ -45,7 +46,7 @@ def refuse(spec: Spec, stages: CellStages) -> None:
         raise SpecError.of(problems)
     if spec.embeddings is not None:
         refuse_textless(spec.dataset, spec.embeddings, stages.data.result())
-        _refuse_reduction(spec.embeddings, facts)
+        refuse_transforms(spec.embeddings, stages.split)
     for candidates in stages.candidates:
         refuse_scarce(split, candidates.count, "test", stages.split.scarcest("test"))
     for recommender in _with_upstream(stages.recommender):
@@ -58,8 +59,7 @@ def facts_of(spec: Spec, stages: CellStages) -> CellFacts:
     data, embeddings = stages.data.result(), spec.embeddings
     width = None
     if embeddings is not None:
-        encoder = embeddings.encoder
-        width = embeddings.reduce.dim if embeddings.reduce else plugin_of(Encoder, encoder).text_dim_of(encoder.config)
+        width = widths(embeddings.transforms, _encoded_width(embeddings))[-1]
     return CellFacts(data.n_users, data.n_items, width)
 
 
@@ -81,10 +81,15 @@ def refuse_textless(dataset: DatasetChoice, embeddings: Embeddings, data: RecDat
         )
 
 
-def _refuse_reduction(embeddings: Embeddings, facts: CellFacts) -> None:
-    if embeddings.reduce is not None:
-        encoder = embeddings.encoder
-        refuse_wide(embeddings.reduce.dim, facts.n_items, plugin_of(Encoder, encoder).text_dim_of(encoder.config))
+def refuse_transforms(embeddings: Embeddings, split: Cut) -> None:
+    """A SpecError where a transform cannot be fitted on such vectors of these items."""
+    chosen, found = embeddings.transforms, split.result()
+    counts = found.popularity[1:] if is_of_training(chosen) else None
+    refuse_vectors(chosen, _encoded_width(embeddings), found.data.n_items, counts)
+
+
+def _encoded_width(embeddings: Embeddings) -> int | None:
+    return plugin_of(Encoder, embeddings.encoder).text_dim_of(embeddings.encoder.config)
 
 
 def _with_upstream(recommender: FittedRecommender) -> Iterator[FittedRecommender]:

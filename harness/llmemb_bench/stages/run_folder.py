@@ -28,6 +28,7 @@ from llmemb_bench.stages.recommender import WEIGHTS
 from llmemb_bench.stages.stage import Stage
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
+from llmemb_bench.text.transforms import controls
 from llmemb_bench.training.loop import EVENTS
 from llmemb_bench.training.record import TrainingRecord
 
@@ -116,6 +117,7 @@ class RunFolder(Stage[Path]):
             "key": self.identity,
             "experiment": cell.spec.name,
             **asdict(cell.labels),
+            "controls": controls(cell.spec.embeddings.transforms) if cell.spec.embeddings else [],
             "seed": cell.seed,
             "configuration": cell.configuration,
             "series": self.series,

@@ -191,5 +191,5 @@ def _refuse_other_width(text_dim: int, dim: int) -> None:
             f"without an adapter the text vectors must be as wide as the recommender's: they have {text_dim} "
             f"dimensions, {dim} are wanted",
             where="recommender.method.adapter",
-            fix=f"embeddings.reduce: {{dim: {dim}}}",
+            fix=f"embeddings.transforms: [{{use: pca, dim: {dim}}}]",
         )
