@@ -7,18 +7,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from llmemb_plugins.losses._negatives import without_alike
+from llmemb_plugins.losses._negatives import without_duplicates
 
 
 def cosine_logits(
     left: Float[Tensor, "batch dim"],
     right: Float[Tensor, "batch dim"],
     temperature: float | Tensor,
-    alike: Bool[Tensor, "batch batch"] | None = None,
+    duplicates: Bool[Tensor, "batch batch"] | None = None,
 ) -> Float[Tensor, "batch batch"]:
-    """cos(left_i, right_j) / temperature; rows of one meaning (`alike`) are no negatives of each other."""
+    """cos(left_i, right_j) / temperature; rows of one meaning (`duplicates`) are no negatives of each other."""
     cosines = functional.normalize(left.float()) @ functional.normalize(right.float()).T
-    return without_alike(cosines / temperature, alike)
+    return without_duplicates(cosines / temperature, duplicates)
 
 
 def costs_of_rows(logits: Float[Tensor, "batch batch"]) -> Float[Tensor, "batch"]:

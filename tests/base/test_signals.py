@@ -18,7 +18,7 @@ import pytest
 from llmemb_bench.base.disk import refusal, refusals
 from llmemb_bench.base.errors import Exit, MissingError
 from llmemb_bench.base.signals import Terminated, interruptible, terminable
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 
 LONG = "select count(*) from range(1000000) a, range(300) b where hash(a.range + b.range) % 7 = 1"
 """A second or two in one call of DuckDB: it may see a signal only when it is done."""
@@ -40,7 +40,7 @@ def test_a_signal_in_the_middle_of_a_query_is_what_it_is_and_leaves_no_half_made
     def start() -> None:
         with terminable(), interruptible():
             soon(number)
-            with Shelf(tmp_path).filling("data", "k" * 64) as folder:
+            with Cache(tmp_path).filling("data", "k" * 64) as folder:
                 make(folder)
 
     try:

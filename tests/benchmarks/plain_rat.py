@@ -114,7 +114,7 @@ class PlainStep:
         if not self.align:
             return value
         ids = positives[valid]
-        alignment = self.method.align(self.method.goal[ids], up[valid])
+        alignment = self.method.align(self.method.teacher[ids], up[valid])
         return value + self.method.config.alignment.weight * alignment
 
     def train(self, batch: list[Tensor], optimizer: torch.optim.Optimizer) -> None:

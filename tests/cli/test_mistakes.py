@@ -44,7 +44,7 @@ IN_THE_SPEC = {
     ),
     "misspelt plugin": (
         ("use: sasrec", "use: sasrek"),
-        "spec.yaml:11: no backbones plugin is called 'sasrek' -> did you mean 'sasrec'?",
+        "spec.yaml:11: no backbone is called 'sasrek' -> did you mean 'sasrec'?",
         2,
     ),
     "wrong type": (
@@ -64,7 +64,7 @@ IN_THE_SPEC = {
     ),
     "misspelt metric to watch": (
         ("epochs: 1,", "epochs: 1, monitor: ndgc,"),
-        "spec.yaml:13: no metrics plugin is called 'ndgc' -> did you mean 'ndcg'?",
+        "spec.yaml:13: no metric is called 'ndgc' -> did you mean 'ndcg'?",
         2,
     ),
     "missing key": (("name: mine\n", ""), "the key 'name' is missing -> add 'name: ...' here", 2),
@@ -301,7 +301,7 @@ def test_a_missing_extra_says_how_to_install_it(run, tmp_path, events_csv, monke
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.delitem(sys.modules, "llmemb_plugins.encoders.tfidf", raising=False)
     spec = write_spec(tmp_path, ("{use: random, dim: 8}", "{use: tfidf, dim: 8}"))
-    message = "encoders plugin 'tfidf' needs the package 'sklearn', which is not installed"
+    message = "the encoder 'tfidf' needs the package 'sklearn', which is not installed"
     check(run(spec), f"{message} -> pip install 'llmemb-bench[text]'", 4)
 
 

@@ -44,7 +44,12 @@ def test_a_new_plugin_passes_its_contract_checks(kind, package: Path):
         ),
         ("backbones", "kept = x * real[..., None]", "kept = x.flip(1)", "more padding and its content change nothing"),
         ("losses", "logits = functional", "logits = -functional", "thirty steps pull pairs together"),
-        ("metrics", "0.5 ** (ranks - 1.0)", "ranks / 1.0", "the first rank is worth one and none less than the next"),
+        (
+            "metrics",
+            "0.5 ** (ranks - 1.0)",
+            "ranks / 1.0",
+            "the first rank gains one and none gains less than the next",
+        ),
         (
             "augmentations",
             "return tuple(",

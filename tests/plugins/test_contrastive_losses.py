@@ -25,8 +25,8 @@ def unit(x: np.ndarray) -> np.ndarray:
 Matrix = np.ndarray
 
 
-def without(logits: Matrix, alike: Matrix) -> Matrix:
-    return np.where(alike, -np.inf, logits)
+def without(logits: Matrix, duplicates: Matrix) -> Matrix:
+    return np.where(duplicates, -np.inf, logits)
 
 
 def cross(targets: Matrix, logits: Matrix) -> Matrix:
@@ -35,27 +35,29 @@ def cross(targets: Matrix, logits: Matrix) -> Matrix:
     return -(targets * np.where(targets > 0, logarithms, 0)).sum(1)
 
 
-def soft_clip(x: Matrix, y: Matrix, t: float, alike: Matrix, normalize: bool = False, divide: bool = False) -> float:
+def soft_clip(
+    x: Matrix, y: Matrix, t: float, duplicates: Matrix, normalize: bool = False, divide: bool = False
+) -> float:
     x, y = (unit(x), unit(y)) if normalize else (x, y)
     sharpness = 1 / max(t, 1e-3) if divide else t
-    logits = without(x @ y.T / t, alike)
-    targets = softmax(without(sharpness * (x @ x.T + y @ y.T) / 2, alike))
+    logits = without(x @ y.T / t, duplicates)
+    targets = softmax(without(sharpness * (x @ x.T + y @ y.T) / 2, duplicates))
     return float(((cross(targets, logits) + cross(targets.T, logits.T)) / 2).mean())
 
 
-def info_nce(x: Matrix, y: Matrix, t: float, alike: Matrix) -> float:
-    return float(-np.log(np.diag(softmax(without(unit(x) @ unit(y).T / t, alike)))).mean())
+def info_nce(x: Matrix, y: Matrix, t: float, duplicates: Matrix) -> float:
+    return float(-np.log(np.diag(softmax(without(unit(x) @ unit(y).T / t, duplicates)))).mean())
 
 
-def symmetric_info_nce(x: Matrix, y: Matrix, t: float, alike: Matrix) -> float:
-    return (info_nce(x, y, t, alike) + info_nce(y, x, t, alike)) / 2
+def symmetric_info_nce(x: Matrix, y: Matrix, t: float, duplicates: Matrix) -> float:
+    return (info_nce(x, y, t, duplicates) + info_nce(y, x, t, duplicates)) / 2
 
 
-def supcon(x: Matrix, y: Matrix, t: float, alike: Matrix) -> float:
+def supcon(x: Matrix, y: Matrix, t: float, duplicates: Matrix) -> float:
     views = unit(np.concatenate([x, y]))
     n, total = len(x), 0.0
     for anchor in range(2 * n):
-        others = [other for other in range(2 * n) if other != anchor and not alike[anchor % n, other % n]]
+        others = [other for other in range(2 * n) if other != anchor and not duplicates[anchor % n, other % n]]
         scores = np.exp(views[others] @ views[anchor] / t)
         total -= np.log(np.exp(views[(anchor + n) % (2 * n)] @ views[anchor] / t) / scores.sum())
     return total / (2 * n)
@@ -67,12 +69,12 @@ ORACLES = {"soft_clip": soft_clip, "info_nce": info_nce, "symmetric_info_nce": s
 def drawn(seed: int, batch: int, masked: bool) -> tuple[Matrix, Matrix, Matrix]:
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((2, batch, 5))
-    alike = np.triu(rng.random((batch, batch)) < 0.3 * masked, 1)
-    return x, y, alike | alike.T
+    duplicates = np.triu(rng.random((batch, batch)) < 0.3 * masked, 1)
+    return x, y, duplicates | duplicates.T
 
 
-def value(made, x: Matrix, y: Matrix, alike: Matrix) -> float:
-    found = made(torch.from_numpy(x).float(), torch.from_numpy(y).float(), torch.from_numpy(alike))
+def value(made, x: Matrix, y: Matrix, duplicates: Matrix) -> float:
+    found = made(torch.from_numpy(x).float(), torch.from_numpy(y).float(), torch.from_numpy(duplicates))
     return found.item()
 
 
@@ -80,12 +82,12 @@ def value(made, x: Matrix, y: Matrix, alike: Matrix) -> float:
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 999), batch=st.integers(2, 9), t=st.floats(0.5, 3.0), masked=st.booleans())
 def test_a_loss_is_its_formula_masked_or_not(name, seed, batch, t, masked):
-    x, y, alike = drawn(seed, batch, masked)
+    x, y, duplicates = drawn(seed, batch, masked)
     made = loss(name, temperature=t)
-    assert value(made, x, y, alike) == pytest.approx(ORACLES[name](x, y, t, alike), rel=1e-4, abs=1e-6)
+    assert value(made, x, y, duplicates) == pytest.approx(ORACLES[name](x, y, t, duplicates), rel=1e-4, abs=1e-6)
     if not masked:
         plain = made(torch.from_numpy(x).float(), torch.from_numpy(y).float()).item()
-        assert plain == pytest.approx(ORACLES[name](x, y, t, alike), rel=1e-4, abs=1e-6)
+        assert plain == pytest.approx(ORACLES[name](x, y, t, duplicates), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +98,10 @@ def test_a_loss_is_its_formula_masked_or_not(name, seed, batch, t, masked):
     ],
 )
 def test_every_departure_of_soft_clip_is_its_formula(normalize, divide, t):
-    x, y, alike = drawn(5, 8, masked=True)
+    x, y, duplicates = drawn(5, 8, masked=True)
     made = loss("soft_clip", temperature=t, normalize=normalize, divide_targets=divide)
-    expected = soft_clip(x, y, t, alike, normalize, divide)
-    assert value(made, x, y, alike) == pytest.approx(expected, rel=2e-4)
+    expected = soft_clip(x, y, t, duplicates, normalize, divide)
+    assert value(made, x, y, duplicates) == pytest.approx(expected, rel=2e-4)
 
 
 def test_detached_targets_change_the_gradient_and_not_the_value():
@@ -126,16 +128,16 @@ def test_detached_targets_change_the_gradient_and_not_the_value():
 @pytest.mark.parametrize("targets_move", [False, True])
 @pytest.mark.parametrize("shift", [0.0, 1.5])
 def test_the_gradient_in_tiles_is_that_of_the_plain_formula(shift, targets_move, masked, tile, monkeypatch):
-    monkeypatch.setattr(_soft_targets, "ENTRIES_A_TILE", {"cpu": tile})
-    x, y, alike = drawn(3, 9, masked)
+    monkeypatch.setattr(_soft_targets, "ENTRIES_PER_TILE", {"cpu": tile})
+    x, y, duplicates = drawn(3, 9, masked)
     inputs = [torch.from_numpy(part).requires_grad_() for part in (x, y)]
     inputs += [torch.tensor(factor, dtype=torch.float64, requires_grad=True) for factor in (0.6, 1.4)]
-    hidden = torch.from_numpy(alike)
+    hidden = torch.from_numpy(duplicates)
 
     rest = (hidden if masked else None, targets_move)
     found, expected = (
         _soft_targets.InTiles.apply(*inputs, *rest, torch.tensor(shift, dtype=torch.float64)),
-        _soft_targets.plainly(*inputs, *rest),
+        _soft_targets.directly(*inputs, *rest),
     )
     torch.testing.assert_close(found, expected)
     for one, other in zip(
@@ -148,20 +150,20 @@ def test_the_gradient_in_tiles_is_that_of_the_plain_formula(shift, targets_move,
 
 @pytest.mark.parametrize("length", [0.5, 10.0, 30.0], ids=["in tiles", "in tiles, shifted", "plainly"])
 def test_soft_clip_is_its_formula_for_vectors_of_any_length(length):
-    x, y, alike = drawn(4, 8, masked=True)
+    x, y, duplicates = drawn(4, 8, masked=True)
     x, y = length * unit(x), length * unit(y)
-    expected = soft_clip(x, y, 2.0, alike)
-    assert value(loss("soft_clip", temperature=2.0), x, y, alike) == pytest.approx(expected, rel=1e-4)
+    expected = soft_clip(x, y, 2.0, duplicates)
+    assert value(loss("soft_clip", temperature=2.0), x, y, duplicates) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_temperature_that_drifts_below_zero_gives_a_number():
-    x, y, alike = drawn(4, 8, masked=False)
+    x, y, duplicates = drawn(4, 8, masked=False)
     x, y = 20 * unit(x), 20 * unit(y)
-    assert value(loss("soft_clip", temperature=0.5), x, y, alike) > 0
+    assert value(loss("soft_clip", temperature=0.5), x, y, duplicates) > 0
     made = loss("soft_clip", temperature=0.5)
     with torch.no_grad():
         made.temperature.fill_(-0.5)
-    assert np.isfinite(value(made, x, y, alike))
+    assert np.isfinite(value(made, x, y, duplicates))
 
 
 def test_every_contrastive_loss_has_an_oracle():

@@ -102,7 +102,7 @@ def test_the_ablations_are_settings():
     without = plugin.config_type().model_validate({"alignment": {"weight": 0.0}})
     assert plugin.upstream(without) == {}
     assert plugin.upstream(plugin.config_type()())["teacher"].method.use == "id_only"
-    assert llmemb(teacher=False, alignment={"weight": 0.0}).goal is None
+    assert llmemb(teacher=False, alignment={"weight": 0.0}).teacher is None
 
 
 def test_what_does_not_fit_says_what_to_write_instead():

@@ -30,7 +30,7 @@ CASES = [
     *(("bert4rec", {"padding": padding}) for padding in ("attend", "hide")),
 ]
 
-SIGHT = [recommender.changing_the_future_leaves_the_past_unchanged, recommender.a_hidden_place_sees_both_sides]
+SIGHT = [recommender.changing_the_future_leaves_the_past_unchanged, recommender.a_hidden_position_sees_both_sides]
 """Checks of the contract that are about the task and not about the block."""
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 from llmemb_bench.contracts import FitRows
-from llmemb_bench.contracts.transform import ROWS_A_BLOCK
+from llmemb_bench.contracts.transform import ROWS_PER_BLOCK
 from llmemb_bench.registry.entries import find
 from llmemb_bench.text.transforms import FittedTransform
 
@@ -51,7 +51,7 @@ def test_pca_is_scikit_learns():
 
 def test_pca_of_more_than_a_block_and_of_a_rank_that_is_not_full():
     rng = np.random.default_rng(0)
-    many = (rng.standard_normal((ROWS_A_BLOCK + 100, 3)) @ rng.standard_normal((3, 6)) + 2).astype(np.float32)
+    many = (rng.standard_normal((ROWS_PER_BLOCK + 100, 3)) @ rng.standard_normal((3, 6)) + 2).astype(np.float32)
     ids = [str(row) for row in range(len(many))]
     ours = fitted("pca", FitRows(ids, many), dim=5).apply(many, ids)
     theirs = PCA(5, svd_solver="full").fit_transform(many.astype(np.float64))

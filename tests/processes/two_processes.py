@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from llmemb_bench.contracts import TextEncoder
 from llmemb_bench.processes.world import end, leave, world
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.together import filling_together
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.chunks import ChunkSize
@@ -58,13 +58,13 @@ def main() -> None:
     found = {"gradient": gradient, "tuned": tuned}[task](folder / "model")
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"{task}-{here.rank}.safetensors")
 
-    shelf = Shelf(folder / "shelf")
+    cache = Cache(folder / "cache")
     for turn in range(2):
-        with filling_together(shelf, "stage", "0" * 64) as place:
+        with filling_together(cache, "stage", "0" * 64) as place:
             assert place is None or turn == 0
             if place is not None:
                 (place / "who.json").write_text(json.dumps(here.rank))
-    assert json.loads((shelf.place("stage", "0" * 64) / "who.json").read_text()) == 0
+    assert json.loads((cache.path("stage", "0" * 64) / "who.json").read_text()) == 0
 
 
 if __name__ == "__main__":

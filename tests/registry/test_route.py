@@ -140,7 +140,7 @@ def test_an_entry_point_that_leads_nowhere_is_said_by_check_and_stops_nothing(pa
     [
         (
             ("backbone", "sasrec", "--into", "my_plugins"),
-            "plugin is called 'sasrec' already, in llmemb-bench",
+            "'sasrec' exists already, in llmemb-bench",
         ),
         (("metrics", "hr", "--into", "my_plugins"), "choose another name: my_hr"),
         (("loss", "mine", "--into", "llmemb_plugins"), "there is a package 'llmemb_plugins' already: "),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from llmemb_bench.base.folders import new_folder
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 
 SPEC = """\
 version: 1
@@ -237,7 +237,7 @@ def test_an_interrupt_ends_with_its_code_and_a_word(spec, tmp_path):
 
 def test_a_stage_that_fails_leaves_no_folder(tmp_path):
     def fails() -> None:
-        with Shelf(tmp_path).filling("data", "k" * 64) as folder:
+        with Cache(tmp_path).filling("data", "k" * 64) as folder:
             (folder / "half").write_text("half")
             raise ValueError("power cut")
 

@@ -149,7 +149,7 @@ def test_the_size_of_a_block_changes_nothing(export, monkeypatch, tmp_path):
     export("llmemb")
     (tmp_path / "out").rename(tmp_path / "whole")
     monkeypatch.setattr("llmemb_bench.serving.scoring.USERS_AT_ONCE", 7)
-    monkeypatch.setattr("llmemb_bench.serving.export.ITEMS_A_BLOCK", 3)
+    monkeypatch.setattr("llmemb_bench.serving.export.ITEMS_PER_BLOCK", 3)
     export("llmemb")
     for name in ("items", "users"):
         np.testing.assert_allclose(

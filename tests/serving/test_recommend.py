@@ -15,8 +15,8 @@ from llmemb_bench.base.seal import seal
 from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.stages import recommender as stage
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import Graph
-from llmemb_bench.stages.shelf import Shelf
 from tests.helpers.finished_runs import METHODS, Finished, finish, run_spec
 
 
@@ -168,7 +168,7 @@ def test_an_encoder_is_never_tuned_to_recommend(finished, tmp_path):
     [cell, *_] = [cell for cell in load_cells(finished.folder / "spec.yaml") if cell.labels.method == "llmemb"]
     scft = ScftConfig(augmentations=["drop_attributes"], loss="info_nce", steps=1, batch_size=2, learning_rate=0.1)
     embeddings = cell.spec.embeddings.model_copy(update={"scft": scft})
-    tuned = Graph(Shelf(tmp_path), run=finished.run("llmemb")).vectors(cell.spec.dataset, embeddings).adapter
+    tuned = Graph(Cache(tmp_path), run=finished.run("llmemb")).vectors(cell.spec.dataset, embeddings).adapter
     with pytest.raises(MissingError, match="the encoder that SCFT tuned for this run is not in"):
         tuned.result()
     assert not (tmp_path / "adapter").exists()

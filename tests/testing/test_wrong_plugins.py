@@ -29,22 +29,22 @@ def layered(layer: str, states: str) -> dict[str, str]:
 BACKBONES = {
     "recurrent layer over the batch": (
         layered("nn.GRU(config.dim, config.dim)", "self.layer(kept)[0]"),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         OVER_THE_BATCH,
     ),
     "recurrent layer over the batch, beside a right one": (
         layered("nn.LSTM(config.dim, config.dim)", "self.out(means) + 0.1 * self.layer(kept)[0]"),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         OVER_THE_BATCH,
     ),
     "attention across users": (
         layered("nn.MultiheadAttention(config.dim, 1)", "self.out(means) + self.layer(kept, kept, kept)[0]"),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         OVER_THE_BATCH,
     ),
     "batch statistics in training only": (
         layered("nn.BatchNorm1d(config.dim)", "self.layer(self.out(means + kept).transpose(1, 2)).transpose(1, 2)"),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         "in training mode the states of a history depend on the other histories",
     ),
     "batch statistics in both modes": (
@@ -52,17 +52,17 @@ BACKBONES = {
             "nn.BatchNorm1d(config.dim, track_running_stats=False)",
             "self.layer(self.out(means + kept).transpose(1, 2)).transpose(1, 2)",
         ),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         "in eval mode the states of a history depend on the other histories",
     ),
     "centred over the batch": (
         {STATES: "states: Tensor = self.out(means + kept - kept.mean(0))"},
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         OVER_THE_BATCH,
     ),
     "a state kept between calls": (
         {STATES: "states: Tensor = self.out(means + getattr(self, 'kept', 0.0))\n        self.kept = states.mean()"},
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         "a state that is kept from one call to the next",
     ),
     "the next event": (
@@ -95,22 +95,22 @@ BACKBONES = {
     ),
     "one state too few": (
         {STATES: "states: Tensor = self.out(means + kept)[:, :-1]"},
-        "each position has one finite state",
+        "every position has one finite state",
         r"vectors of shape \[3, 6, 64\] become states of shape \[3, 5, 64\]",
     ),
     "its input changed": (
         {"kept = x * real[..., None]": "kept = x.mul_(real[..., None] * 0.5)"},
-        "each position has one finite state",
+        "every position has one finite state",
         "forward.. changes the vectors it is given",
     ),
     "a position too few": (
         layered("nn.Embedding(config.max_len - 1, config.dim)", "self.out(means + self.layer(real.cumsum(1) - 1))"),
-        "each position has one finite state",
+        "every position has one finite state",
         r"it raises IndexError: .*-> look at .*wrong\.py:\d+",
     ),
     "an error without a word": (
         {STATES: "raise AssertionError"},
-        "it learns one batch by heart",
+        "it overfits one batch",
         r"it raises AssertionError -> look at .*wrong\.py:\d+",
     ),
 }
@@ -173,12 +173,12 @@ METHODS = {
     ),
     "the auxiliary loss off by one row": (
         from_text("self.given[ids]", AUXILIARY.format(rows="batch.rows - 1")),
-        "the auxiliary loss takes the rows of its items",
+        "the auxiliary loss reads the rows of its items",
         "row i of a table is item i",
     ),
     "the auxiliary loss by place in the batch": (
         from_text("self.given[ids]", AUXILIARY.format(rows=":len(batch.rows)")),
-        "the auxiliary loss takes the rows of its items",
+        "the auxiliary loss reads the rows of its items",
         "the same items under other numbers",
     ),
     "scores of the item before": (
@@ -188,7 +188,7 @@ METHODS = {
     ),
     "states centred over users": (
         from_text("self.given[ids]", STATES_MORE.format(name="states", changed="found - found.mean(0)")),
-        "a history has the scores it has alone",
+        "the scores of a history do not depend on its batch",
         "has other scores than among others",
     ),
     "training a state late": (
@@ -289,7 +289,7 @@ DATASETS = {
     ),
     "doubled events": (
         {'"time" from read_csv(?)': '"time" from read_csv(?) cross join range(2)'},
-        "an event stands once",
+        "an event occurs once",
         "a join that multiplies rows",
     ),
     "events in random order": (
@@ -323,17 +323,17 @@ RETURNED = "return vectors"
 ENCODERS = {
     "centred over the catalogue": (
         {RETURNED: "return vectors - vectors.mean(0)"},
-        "an item has the vector it has in other company",
+        "the vector of an item does not depend on other texts",
         "set `of_catalogue = True` where",
     ),
     "scaled by the longest": (
         {RETURNED: "return vectors / np.abs(vectors).max()"},
-        "an item has the vector it has in other company",
+        "the vector of an item does not depend on other texts",
         "depends on the texts of the others",
     ),
     "cut to the shortest text": (
         {"for word in text.split():": "for word in text.split()[: min(map(len, items.texts())) // 9]:"},
-        "an item has the vector it has in other company",
+        "the vector of an item does not depend on other texts",
         "depends on the texts of the others",
     ),
     "the vector of the item before": (
@@ -414,9 +414,9 @@ LOSSES = {
         r"shape \[12\], should be one number",
     ),
     "rows of one meaning pushed apart": (
-        {"if alike is not None:": "if False:"},
-        "a row alike to all is no negative and has none",
-        "leave alike",
+        {"if duplicates is not None:": "if False:"},
+        "a duplicate of every row is no negative and has none",
+        "leave duplicates",
     ),
     "pairs pushed apart": (
         {"logits = functional": "logits = -functional"},
@@ -484,12 +484,12 @@ METRICS = {
     "not monotone": ({GAIN: "np.where(ranks == 3, 0.0, 1.0 / ranks)"}, None, "rank 4 is worth more than rank 3"),
     "the best of the call": (
         {GAIN: "ranks.min() / ranks"},
-        "a rank is worth the same whatever stands beside it",
+        "the gain of a rank does not depend on the others",
         "depends on the other ranks",
     ),
     "sorted": (
         {GAIN: "0.9 ** (np.sort(ranks) - 1.0)"},
-        "a rank is worth the same whatever stands beside it",
+        "the gain of a rank does not depend on the others",
         "a maximum, a sum or a sort",
     ),
     "one number": ({GAIN: "np.array(1.0)"}, None, r"ranks have gains of shape \[\]"),
@@ -500,7 +500,7 @@ METRICS = {
     ),
 }
 
-VIEW = "tuple(attributes[place] for place in rng.permutation(len(attributes)))"
+VIEW = "tuple(attributes[index] for index in rng.permutation(len(attributes)))"
 AUGMENTATIONS = {
     "numpy's global generator": (
         {"rng.permutation": "np.random.permutation"},
@@ -644,7 +644,7 @@ def test_a_method_that_counts_is_caught_when_it_is_off_by_one(source, good, bad,
     assert failures("methods") == {}
     path.write_text(source.replace(good, bad))
     del sys.modules[f"{package.name}.methods.wrong"]
-    assert "a score belongs to another item" in failures("methods")["other numbers of the items give the same scores"]
+    assert "a score belongs to another item" in failures("methods")["renumbering the items changes no score"]
 
 
 def test_a_right_method_from_text_passes(package: Path):

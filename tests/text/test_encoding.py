@@ -94,7 +94,7 @@ def test_an_empty_text_has_a_vector(tmp_path):
 
 
 def test_blocks_that_are_there_and_whole_are_not_encoded_again(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("llmemb_bench.text.encoding.TEXTS_A_BLOCK", 7)
+    monkeypatch.setattr("llmemb_bench.text.encoding.TEXTS_PER_BLOCK", 7)
     items, kept = small_items(30), tmp_path / "kept"
     kept.mkdir()
     whole = encode_items(model, items, kept)

@@ -29,7 +29,7 @@ from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import _Batch, backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
 from llmemb_bench.text.scft import tune
-from llmemb_bench.text.views import alike, two_views
+from llmemb_bench.text.views import duplicates, two_views
 from llmemb_bench.values.recdata import Items, Prompt
 from tests.helpers.small_models import SCFT, augmentation, encoder, loss
 
@@ -170,7 +170,7 @@ def test_items_of_one_text_and_views_in_common_are_alike():
     title, brand, other = ("title", "Soap"), ("brand", "X"), ("brand", "Y")
     items = Items.of("abcd", [(title, brand), (title, other), (title, brand), (("title", "Film"),)])
     views = Tokens(((1,), (1,), (2, 1), (4,), (2,), (3,), (1, 2), (5,)), pad=0)
-    found = alike(items, [0, 1, 2, 3], views)
+    found = duplicates(items, [0, 1, 2, 3], views)
     expected = torch.tensor([[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
     assert torch.equal(found, expected)
 
@@ -359,7 +359,7 @@ def test_an_infinite_gradient_stops_before_it_reaches_the_weights(tmp_path):
 class _Exploding(Loss):
     """A finite loss whose gradient is not: the root of zero."""
 
-    def forward(self, left, right, alike=None):
+    def forward(self, left, right, duplicates=None):
         return (left - left.detach()).abs().sum().sqrt()
 
 
@@ -391,7 +391,7 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
     adapter.mkdir()
     from llmemb_plugins.encoders._transformer import TransformerEncoder
 
-    save = TransformerEncoder.save_adapter
+    save = TransformerEncoder.save_tuned
 
     def too_early(self, folder):
         with torch.no_grad():

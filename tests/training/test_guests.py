@@ -171,7 +171,7 @@ def plain_bce(states_of, vectors: torch.Tensor, batch) -> torch.Tensor:
             history = batch.rows[row[row != PAD] - 1]
             states = states_of(history)
             for position in range(len(row)):
-                if target < len(batch.places) and batch.places[target] == place + position:
+                if target < len(batch.target_positions) and batch.target_positions[target] == place + position:
                     hit = states[position] @ vectors[batch.rows[batch.positives[target]]]
                     misses = [
                         states[position] @ vectors[batch.rows[negative]] for negative in batch.negatives.rows[target]
@@ -180,8 +180,8 @@ def plain_bce(states_of, vectors: torch.Tensor, batch) -> torch.Tensor:
                     total = total - sum(torch.log(1 - torch.sigmoid(miss)) for miss in misses) / len(misses)
                     target += 1
             place += len(row)
-    assert target == len(batch.places)
-    return total / batch.targets_a_step
+    assert target == len(batch.target_positions)
+    return total / batch.targets_per_step
 
 
 def histories_of(split, user: int, longest: int = 6) -> torch.Tensor:

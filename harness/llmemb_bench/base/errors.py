@@ -14,7 +14,7 @@ LONGEST = 2_000
 """Characters of a part of an error."""
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """`ZeroDivisionError: division by zero`: a foreign exception's type and the first line of what it says."""
     try:
         message = str(error).strip().partition("\n")[0]
@@ -52,9 +52,9 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        place = f"{_cut(self.where)}: " if self.where else ""
-        way_out = f" -> {_cut(self.fix)}" if self.fix else ""
-        return f"{place}{_cut(self.finding)}{way_out}"
+        where = f"{_cut(self.where)}: " if self.where else ""
+        fix = f" -> {_cut(self.fix)}" if self.fix else ""
+        return f"{where}{_cut(self.finding)}{fix}"
 
 
 def _cut(words: str) -> str:

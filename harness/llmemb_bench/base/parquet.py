@@ -33,7 +33,7 @@ class ParquetRows:
             return  # a table of no rows would have columns of no type
         rows, selected, tables = dict(columns), list(columns), vectors or {}
         for name, table in tables.items():
-            parts = {f"{name}_{place}": part for place, part in enumerate(np.ascontiguousarray(table.T))}
+            parts = {f"{name}_{index}": part for index, part in enumerate(np.ascontiguousarray(table.T))}
             rows |= parts
             selected.append(f"[{', '.join(parts)}]::float[] as {name}")
         self.values_per_row = max(1, sum(table.shape[1] for table in tables.values()))

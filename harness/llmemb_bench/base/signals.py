@@ -35,13 +35,13 @@ def terminable() -> Iterator[None]:
     ended = threading.Event()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    before, told = signal.signal(signal.SIGTERM, _terminate), signal.set_wakeup_fd(writing)
+    before, wakeup = signal.signal(signal.SIGTERM, _terminate), signal.set_wakeup_fd(writing)
     threading.Thread(target=_end_in_any_case, args=(reading, ended), daemon=True).start()
     try:
         yield
     finally:
         ended.set()
-        signal.set_wakeup_fd(told)
+        signal.set_wakeup_fd(wakeup)
         os.close(writing)
         signal.signal(signal.SIGTERM, before)
 

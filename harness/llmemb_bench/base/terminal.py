@@ -54,7 +54,7 @@ def _in_json(match: re.Match[str]) -> str:
     if unicodedata.category(one) not in UNSEEN:
         return one
     code = one.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{code[place : place + 4]}" for place in range(0, len(code), 4))
+    return "".join(f"\\u{code[index : index + 4]}" for index in range(0, len(code), 4))
 
 
 class _Seen(Console):

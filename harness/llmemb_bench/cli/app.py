@@ -82,13 +82,13 @@ def run(
         from llmemb_bench.running.run import run_cells
 
         outcome = run_cells(cells, results)
-    if outcome.is_told:
+    if outcome.reports:
         if outcome.done:
             _print_report(results, [cells[0].spec.name], [])
-        kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
+        reused = f" ({outcome.reused} were there already)" if outcome.reused else ""
         failed = f", {outcome.failed} failed" if outcome.failed else ""
         see = f"; see: llmemb-bench report --results {results}" if outcome.done else ""
-        say(f"{outcome.done} of {len(cells)} cells done{kept}{failed}{see}")
+        say(f"{outcome.done} of {len(cells)} cells done{reused}{failed}{see}")
     if outcome.error is not None:
         raise typer.Exit(int(Exit.SOME_FAILED if outcome.done else outcome.error.exit_code))
 

@@ -111,8 +111,8 @@ def _launch(config: Path) -> int:
     _refuse_unusable(config)
     words = [word for word in sys.argv[1:] if not word.startswith(f"{ACCELERATE}=")]
     if ACCELERATE in words:
-        place = words.index(ACCELERATE)
-        del words[place : place + 2]
+        index = words.index(ACCELERATE)
+        del words[index : index + 2]
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 

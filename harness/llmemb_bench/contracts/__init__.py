@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.backbone import Depth as Depth
     from llmemb_bench.contracts.backbone import by_group as by_group
     from llmemb_bench.contracts.batch import Batch as Batch
+    from llmemb_bench.contracts.batch import Extras as Extras
     from llmemb_bench.contracts.batch import Histories as Histories
     from llmemb_bench.contracts.batch import Negatives as Negatives
     from llmemb_bench.contracts.batch import Sampling as Sampling
-    from llmemb_bench.contracts.batch import Wanted as Wanted
     from llmemb_bench.contracts.dataset import UNFILTERED as UNFILTERED
     from llmemb_bench.contracts.dataset import Dataset as Dataset
     from llmemb_bench.contracts.dataset import DatasetConfig as DatasetConfig

@@ -47,7 +47,7 @@ class Backbone(TorchPlugin):
     config: BackboneConfig
     structured: ClassVar[frozenset[str]] = frozenset()
     """Last names of weights whose start means something, so that no other initialisation may overwrite them."""
-    positions_a_group: ClassVar[int] = 512
+    positions_per_group: ClassVar[int] = 512
     """Of a training batch: a further group of histories costs about as much as so many positions of padding (measured
     on a CPU)."""
     is_compiled: bool = False

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-ROWS_A_NEGATIVE = 32
+ROWS_PER_NEGATIVE = 32
 """A product with one vector costs about as much as fetching, and scattering back, a 32nd of one (measured on a CPU)."""
 
 
@@ -68,7 +68,7 @@ class Negatives:
 
     def _is_product(self, n_rows: int) -> bool:
         """Whether one product with all items of the batch is cheaper than fetching each negative's vector."""
-        return not self.is_shared and n_rows < ROWS_A_NEGATIVE * self.count
+        return not self.is_shared and n_rows < ROWS_PER_NEGATIVE * self.count
 
     def scores(
         self, states: Float[Tensor, "targets dim"], vectors: Float[Tensor, "rows dim"]
@@ -95,7 +95,7 @@ class Negatives:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Extras:
     """What a method asks to have in a training batch, beside the histories that are trained on."""
 
     histories: Mapping[str, Int64[np.ndarray, "_ _"]] = field(default_factory=dict)
@@ -130,16 +130,16 @@ class Batch:
     inputs: tuple[Int[Tensor, "_ _"], ...]
     """The histories in groups [group, len] of similar length, so that little is padding: 0 padding, r + 1 for
     `rows[r]`, `len(rows) + 1` for the mask."""
-    places: Int[Tensor, "targets"]
+    target_positions: Int[Tensor, "targets"]
     """Where in the flattened groups, one behind the other, a prediction is made; ascending."""
     positives: Int[Tensor, "targets"]
     """The item to predict there, as an index into `rows`."""
     negatives: Negatives
     """Sampled items."""
-    targets_a_step: float
-    """Targets of a mean batch: each target counts 1 / targets_a_step in the gradient, however many are here."""
-    histories_a_step: float
-    """Histories of a mean batch: what a method says of each history counts 1 / histories_a_step, likewise."""
+    targets_per_step: float
+    """Targets of a mean batch: each target counts 1 / targets_per_step in the gradient, however many are here."""
+    histories_per_step: float
+    """Histories of a mean batch: what a method says of each history counts 1 / histories_per_step, likewise."""
     weights: Float[Tensor, "targets"] | None = None
     """What each target counts besides; None: 1."""
     histories: Mapping[str, Histories] = field(default_factory=dict)
@@ -150,8 +150,8 @@ class Batch:
     @property
     def owners(self) -> Int[Tensor, "targets"]:
         """The history of each target, as an index into `users`."""
-        lengths = torch.cat([self.places.new_full((len(group),), group.shape[1]) for group in self.inputs])
-        return torch.searchsorted(lengths.cumsum(0), self.places, right=True)
+        lengths = torch.cat([self.target_positions.new_full((len(group),), group.shape[1]) for group in self.inputs])
+        return torch.searchsorted(lengths.cumsum(0), self.target_positions, right=True)
 
     @property
     def last_targets(self) -> Int[Tensor, "batch"]:
@@ -164,32 +164,35 @@ class Batch:
         """The same on another device."""
         return replace(
             self,
-            **{name: getattr(self, name).to(device) for name in ("users", "rows", "places", "positives", "negatives")},
+            **{
+                name: getattr(self, name).to(device)
+                for name in ("users", "rows", "target_positions", "positives", "negatives")
+            },
             inputs=tuple(group.to(device) for group in self.inputs),
             weights=None if self.weights is None else self.weights.to(device),
             histories={name: asked.to(device) for name, asked in self.histories.items()},
             of_users={name: values.to(device) for name, values in self.of_users.items()},
         )
 
-    def part(self, number: int, count: int) -> Batch:
+    def micro_batch(self, number: int, count: int) -> Batch:
         """One of `count` parts of the histories, a share of each group, with all of `rows`."""
-        chosen, inputs, places, targets = [], [], [], []
+        chosen, inputs, positions, targets = [], [], [], []
         user, start, moved = 0, 0, 0
         for group in self.inputs:
             first, last = (len(group) * edge // count for edge in (number, number + 1))
             edges = torch.tensor([start + first * group.shape[1], start + last * group.shape[1]])
-            low, high = torch.searchsorted(self.places, edges.to(self.places.device)).tolist()
+            low, high = torch.searchsorted(self.target_positions, edges.to(self.target_positions.device)).tolist()
             chosen.append(torch.arange(user + first, user + last, device=self.users.device))
             inputs.append(group[first:last])
-            places.append(self.places[low:high] - edges[0] + moved)
-            targets.append(torch.arange(low, high, device=self.places.device))
+            positions.append(self.target_positions[low:high] - edges[0] + moved)
+            targets.append(torch.arange(low, high, device=self.target_positions.device))
             user, start, moved = user + len(group), start + group.numel(), moved + inputs[-1].numel()
         users, taken = torch.cat(chosen), torch.cat(targets)
         return replace(
             self,
             users=self.users[users],
             inputs=tuple(group for group in inputs if len(group)),
-            places=torch.cat(places),
+            target_positions=torch.cat(positions),
             positives=self.positives[taken],
             negatives=self.negatives.of(taken),
             weights=None if self.weights is None else self.weights[taken],

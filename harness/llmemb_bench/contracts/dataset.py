@@ -188,7 +188,7 @@ class Dataset(Plugin):
         """Unit of a `time` that is a number; None: it is recognised by its size."""
         return "s"
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
+    def locate(self, event: int, role: str) -> tuple[str, str]:
         """Where an event stands, counted from 0 (`file:line`, as an editor counts), and what is there for `user`,
         `item`, `time`, `rating` or `fold`, in words; for errors. Unless a dataset knows better: its first file."""
         return str(next(iter(self.files()), "dataset")), ""
@@ -206,8 +206,8 @@ class Dataset(Plugin):
         below = sorted(folder.iterdir()) if folder.is_dir() else []
         for name in names:
             inside = name.removeprefix("*/")
-            places = [part / inside for part in below] if name.startswith("*/") else [folder / inside]
-            for place in places:
-                if _is_file(place):
-                    return place
+            paths = [part / inside for part in below] if name.startswith("*/") else [folder / inside]
+            for path in paths:
+                if _is_file(path):
+                    return path
         raise MissingError(f"no {' or '.join(names)} in {folder}", where="dataset", fix=self.obtain)

@@ -22,7 +22,7 @@ from torch.nn import functional
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.ids import PAD, mask_id
 from llmemb_bench.contracts.backbone import Backbone, padded
-from llmemb_bench.contracts.batch import Batch, Histories, Wanted
+from llmemb_bench.contracts.batch import Batch, Extras, Histories
 from llmemb_bench.contracts.phase import Phase
 from llmemb_bench.contracts.similarity import Dot, Similarity
 from llmemb_bench.contracts.task import Task
@@ -31,7 +31,7 @@ from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import BackboneChoice, MethodChoice
 from llmemb_bench.values.split import Split
 
-ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
+ITEMS_PER_TILE, ITEMS_PER_BLOCK = 2048, 1 << 16
 
 Need = Literal["backbone", "text", "training"]
 """What a method cannot do without."""
@@ -167,7 +167,7 @@ class Trained(Method):
         """Trained tables with a row an item, of which a step touches those of its batch only."""
         return []
 
-    def doubts(self, curves: Mapping[str, float]) -> list[str]:
+    def warnings(self, curves: Mapping[str, float]) -> list[str]:
         """What a reader of the results must be told, from the curves where training ended."""
         return []
 
@@ -220,7 +220,7 @@ class VectorMethod(Trained):
         """
         return (x,)
 
-    def ranked(
+    def ranking_states(
         self, states: Float[Tensor, "batch width"], lengths: Int[Tensor, "batch"]
     ) -> Float[Tensor, "batch width"]:
         """What ranking makes of states of histories of so many events, where that is not what training makes."""
@@ -229,10 +229,10 @@ class VectorMethod(Trained):
     def phases(self) -> Sequence[Phase]:
         return [Phase(name="train")]
 
-    def wanted(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Wanted:
+    def extras(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Extras:
         """What a batch of these users (rows of the data) holds beside their histories, at a step counted from 0 in its
         phase; whatever is drawn is drawn from `rng`."""
-        return Wanted()
+        return Extras()
 
     def prepared(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Batch:
         """The batch with weights of its targets, or with what is computed once for all its parts."""
@@ -242,7 +242,7 @@ class VectorMethod(Trained):
         """Added to the objective; `vectors` are `items(batch.rows)`. Of the whole batch, at once."""
         return vectors.new_zeros(())
 
-    def of_histories(
+    def history_loss(
         self, batch: Batch, states: Float[Tensor, "targets width"], vectors: Float[Tensor, "rows width"]
     ) -> Float[Tensor, ""] | None:
         """Added to the objective too: a mean over the histories of a part of the batch, by their `states_of`.
@@ -250,7 +250,7 @@ class VectorMethod(Trained):
         return None
 
     def curves(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> dict[str, float]:
-        """What the log tells about `auxiliary` at this batch, by name. `doubts` is told of it too, and of
+        """What the log tells about `auxiliary` at this batch, by name. `warnings` is told of it too, and of
         `auxiliary_share`, its share of the gradient by item vectors."""
         return {}
 
@@ -270,12 +270,12 @@ class VectorMethod(Trained):
         """States where the batch predicts; `vectors` are `items(batch.rows)`."""
         states, reals = self.read(batch.inputs, vectors)
         row = torch.cat([real.flatten() for real in reals]).cumsum(0) - 1  # of each place, among the real ones
-        return functional.embedding(row[batch.places], states)
+        return functional.embedding(row[batch.target_positions], states)
 
     def last_states(self, asked: Histories, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "histories width"]:
-        """States at the end of the histories that `wanted` asked for, in its order; with their gradient, unless under
+        """States at the end of the histories that `extras` asked for, in its order; with their gradient, unless under
         `torch.no_grad()`."""
-        made = [self.task.asked(group, mask_id(len(vectors))) for group in asked.inputs]
+        made = [self.task.ranking_inputs(group, mask_id(len(vectors))) for group in asked.inputs]
         states, reals = self.read([inputs for inputs, _ in made], vectors)
         lengths = torch.cat([real.sum(1) for real in reals])
         ends = lengths.cumsum(0) - lengths + torch.cat([last for _, last in made])
@@ -284,7 +284,7 @@ class VectorMethod(Trained):
     def catalogue(self) -> Float[Tensor, "items width"]:
         """Vectors of the whole catalogue, item 1 first."""
         ids = torch.arange(1, self.n_items + 1, device=self.mask.device)
-        return torch.cat([self.items(block) for block in torch.split(ids, ITEMS_A_BLOCK)])
+        return torch.cat([self.items(block) for block in torch.split(ids, ITEMS_PER_BLOCK)])
 
     def candidates(self) -> Float[Tensor, "items width"]:
         """What is multiplied with a state for the score of each item, item 1 first."""
@@ -297,9 +297,9 @@ class VectorMethod(Trained):
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
         if self._inputs is None:
             raise RuntimeError("begin_ranking() comes first")
-        inputs, last = self.task.asked(histories, mask_id(self.n_items))
+        inputs, last = self.task.ranking_inputs(histories, mask_id(self.n_items))
         states = self._encoded(inputs, self._inputs)[torch.arange(len(inputs), device=inputs.device), last]
-        return self.similarity.of_states(self.ranked(states, (histories != PAD).sum(1)))
+        return self.similarity.of_states(self.ranking_states(states, (histories != PAD).sum(1)))
 
     def _encoded(
         self, inputs: Int[Tensor, "batch len"], vectors: Float[Tensor, "rows width"]
@@ -316,7 +316,9 @@ class VectorMethod(Trained):
             raise RuntimeError("begin_ranking() comes first")
         table, wide = self._table[items.start - 1 : items.stop - 1], states.double()
         scores = states.new_empty(len(states), len(table))
-        for part, columns in zip(torch.split(table, ITEMS_A_TILE), torch.split(scores, ITEMS_A_TILE, 1), strict=True):
+        for part, columns in zip(
+            torch.split(table, ITEMS_PER_TILE), torch.split(scores, ITEMS_PER_TILE, 1), strict=True
+        ):
             columns.copy_(wide @ part.T)  # rounded while it is in the cache
         return scores
 

@@ -24,7 +24,7 @@ class Reading:
 
     inputs: Int64[np.ndarray, "group len"]
     """What is read: items, PAD behind them, `mask_id(n_items)` for the mask."""
-    wanted: Int64[np.ndarray, "group len"]
+    targets: Int64[np.ndarray, "group len"]
     """The item to predict at each position."""
     predicted: Bool[np.ndarray, "group len"]
     """At which positions it is predicted; somewhere in every history."""
@@ -61,7 +61,7 @@ class Task(ABC):
         """Training histories, each of them copy 0, 1, ... of itself; whatever is drawn is drawn from `rng`."""
 
     @abstractmethod
-    def asked(
+    def ranking_inputs(
         self, histories: Int[Tensor, "batch len"], mask: int
     ) -> tuple[Int[Tensor, "batch _"], Int[Tensor, "batch"]]:
         """Histories (items first, then PAD) as they are read to be asked for the next item, and at which position that
@@ -91,12 +91,12 @@ class NextItem(Task):
         n_items: int,
         rng: np.random.Generator,
     ) -> Reading:
-        wanted = histories[:, 1:]
-        follows = wanted != PAD
+        targets = histories[:, 1:]
+        follows = targets != PAD
         predicted = _last(histories)[:, 1:] if self.only_last else follows
-        return Reading(histories[:, :-1] * follows, wanted, predicted)
+        return Reading(histories[:, :-1] * follows, targets, predicted)
 
-    def asked(
+    def ranking_inputs(
         self, histories: Int[Tensor, "batch len"], mask: int
     ) -> tuple[Int[Tensor, "batch _"], Int[Tensor, "batch"]]:
         return histories, (histories != PAD).sum(1) - 1
@@ -153,7 +153,7 @@ class Cloze(Task):
         shows_own = (draw >= self.random) & (draw < self.random + self.own)
         return np.where(shows_own, histories, masked)
 
-    def asked(
+    def ranking_inputs(
         self, histories: Int[Tensor, "batch len"], mask: int
     ) -> tuple[Int[Tensor, "batch _"], Int[Tensor, "batch"]]:
         inputs, last = functional.pad(histories, (0, 1), value=PAD), (histories != PAD).sum(1)

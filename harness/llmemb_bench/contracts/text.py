@@ -106,11 +106,11 @@ class TextEncoder(Encoder, TorchPlugin):
         """
 
     @abstractmethod
-    def save_adapter(self, folder: Path) -> None:
+    def save_tuned(self, folder: Path) -> None:
         """Write the trained weights as safetensors, and what they belong to as JSON."""
 
     @abstractmethod
-    def load_adapter(self, folder: Path) -> None:
+    def load_tuned(self, folder: Path) -> None:
         """Read them back; another base's or an empty adapter is a DataError."""
 
     def facts(self) -> Mapping[str, object]:
@@ -136,9 +136,9 @@ class Loss(TorchPlugin):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        """`alike[i, j]`: rows i and j are of one meaning (the same text), so neither is a negative of the other;
+        """`duplicates[i, j]`: rows i and j are of one meaning (the same text), so neither is a negative of the other;
         symmetric, False where i = j. None: every other row is a negative."""
 
     def targets(

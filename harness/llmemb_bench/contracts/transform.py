@@ -19,7 +19,7 @@ from llmemb_bench.base.errors import Problem
 from llmemb_bench.contracts.plugin import Plugin
 from llmemb_bench.registry.config import Config
 
-ROWS_A_BLOCK = 8192
+ROWS_PER_BLOCK = 8192
 """Vectors that are computed with at once, in float64."""
 
 FitOn = Literal["all", "training"]
@@ -55,8 +55,8 @@ class FitRows:
 
     def blocks(self) -> Iterator[Float[np.ndarray, "block dim"]]:
         """The vectors in float64, a block at a time and in their order."""
-        for start in range(0, len(self), ROWS_A_BLOCK):
-            yield self.vectors[start : start + ROWS_A_BLOCK].astype(np.float64)
+        for start in range(0, len(self), ROWS_PER_BLOCK):
+            yield self.vectors[start : start + ROWS_PER_BLOCK].astype(np.float64)
 
 
 class Transform(Plugin):

@@ -16,7 +16,7 @@ from llmemb_bench.base.errors import BenchError, DataError, MissingError
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.raw import UNREADABLE, UTF8, RowError, opened, packing, rows, undecodable
 
-_PLACE = re.compile(
+_POSITION = re.compile(
     r'(?P<kind>Malformed JSON|JSON transform error) in file "(?P<file>[^"]+)".*?in line (?P<line>\d+): (?P<finding>.*)',
     re.DOTALL,
 )
@@ -46,7 +46,7 @@ def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
         return refused
     if isinstance(error, duckdb.HTTPException) or "httpfs" in text.lower():
         return MissingError(_first_line(text), where=files, fix="is the network reachable? or download the file")
-    if found := _PLACE.search(text):
+    if found := _POSITION.search(text):
         path = Path(found["file"])
         where = f"{_raw_name(path, dataset)}:{_line(path, found)}"
         return DataError(_finding(found["finding"]), where=where, fix=AGAIN)

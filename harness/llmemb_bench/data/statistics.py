@@ -140,8 +140,8 @@ def twin_users(data: RecData) -> int:
     """Users of three events or more whose whole history another user has too (compared by a 64-bit hash)."""
     if len(data.items) == 0:
         return 0
-    places = np.arange(len(data.items)) - np.repeat(data.offsets[:-1], data.lengths)
-    mixed = _mixed(data.items.astype(np.uint64) + (_mixed(places.astype(np.uint64)) << np.uint64(1)))
+    positions = np.arange(len(data.items)) - np.repeat(data.offsets[:-1], data.lengths)
+    mixed = _mixed(data.items.astype(np.uint64) + (_mixed(positions.astype(np.uint64)) << np.uint64(1)))
     hashes = np.add.reduceat(mixed, data.offsets[:-1])[data.lengths >= SHORTEST]
     _, counts = np.unique(hashes, return_counts=True)
     return int(counts[counts > 1].sum())
@@ -170,7 +170,7 @@ def _precedence(split: Split) -> Facts:
     data, users = split.data, split.users("test")
     if data.time_unit == "order" or len(users) == 0:
         return {"targets_before_others_training": None, "training_events_after_a_target": None}
-    moments = data.times[split.target_places("test")]
+    moments = data.times[split.target_indices("test")]
     trained = np.flatnonzero(split.n_train)
     last = np.full(data.n_users, -1, dtype=np.int64)
     last[trained] = data.times[data.offsets[trained] + split.n_train[trained] - 1]

@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb_bench.base.errors import BenchError, told
+from llmemb_bench.base.errors import BenchError, one_line
 from llmemb_bench.contracts import Metric
 from llmemb_bench.evaluation.ranking import Ranks
 
@@ -18,7 +18,7 @@ def gains(metric: Metric, cutoff: int) -> NDArray[np.float64]:
     try:
         found = np.asarray(metric.gain(np.arange(1, cutoff + 1)))
     except Exception as error:  # a plugin is foreign code: whatever it raises is one line
-        raise _broken(metric, f"raises {told(error)}") from error
+        raise _broken(metric, f"raises {one_line(error)}") from error
     if found.shape != (cutoff,):
         raise _broken(metric, f"gives an array of shape {found.shape} for {cutoff} ranks")
     if found.dtype.kind not in "buif":

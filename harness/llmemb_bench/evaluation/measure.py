@@ -15,7 +15,7 @@ from llmemb_bench.registry.kinds import MetricChoice
 from llmemb_bench.registry.resolve import resolve
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.split import SplitConfig
-from llmemb_bench.values.split import Split, Stage
+from llmemb_bench.values.split import Fold, Split
 
 MAIN = ("hr", "ndcg")
 """The metrics of a spec that names none, and what `run` says of a cell."""
@@ -40,12 +40,12 @@ def name_of(choice: MetricChoice) -> str:
     """`hr`, or `mine(base=4.0)` with the settings that are not at their defaults: one name is one metric, in any spec,
     whatever stands beside it there."""
     fields, settings = type(choice.config).model_fields, resolve(choice.config, machine=False)
-    told = [
+    settings = [
         f"{key}={value}"
         for key, value in settings.items()
         if fields[key].is_required() or value != resolve(fields[key].get_default(call_default_factory=True))
     ]
-    return f"{choice.use}({', '.join(told)})" if told else choice.use
+    return f"{choice.use}({', '.join(settings)})" if settings else choice.use
 
 
 def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def measure(split: Split, evaluate: Evaluate, ranks: dict[str, Ranks]) -> dict[s
     return {"schema": 2, "head": asdict(cut_of(split, evaluate)), "metrics": rows, "tie_gap": gaps}
 
 
-def protocol_of(split: SplitConfig, evaluate: Evaluate) -> dict[str, Any]:
+def evaluation_protocol(split: SplitConfig, evaluate: Evaluate) -> dict[str, Any]:
     """Everything that decides what a number means; its hash stands beside each number."""
     settings = resolve(evaluate)
     return {
@@ -90,11 +90,11 @@ def _cut_settings(evaluate: Evaluate) -> tuple[str, ...]:
 
 def check_size(split: Split, evaluate: Evaluate) -> None:
     """Before any work: no user to evaluate is a DataError, a cut-off beyond the catalogue a SpecError."""
-    stages: tuple[Stage, ...] = ("validation", "test")
-    for stage in stages:
-        if len(split.users(stage)) == 0:
+    folds: tuple[Fold, ...] = ("validation", "test")
+    for fold in folds:
+        if len(split.users(fold)) == 0:
             raise DataError(
-                f"none of {split.data.n_users} users has three events, one of them for {stage}",
+                f"none of {split.data.n_users} users has three events, one of them for {fold}",
                 where="dataset",
                 fix="check the time column, dataset.min_user_events and split",
             )

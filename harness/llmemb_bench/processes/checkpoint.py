@@ -30,9 +30,9 @@ def save(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
         return
     part = path.with_name(f"{path.name}.part")
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    told = json.dumps(state)
+    encoded = json.dumps(state)
     try:
-        save_file(whole, part, metadata={"state": told, "sha256": _checksum(told, whole)})
+        save_file(whole, part, metadata={"state": encoded, "sha256": _checksum(encoded, whole)})
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -52,10 +52,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata()
+            encoded = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        if told["sha256"] == _checksum(told["state"], tensors):
-            return json.loads(told["state"]), tensors
+        if encoded["sha256"] == _checksum(encoded["state"], tensors):
+            return json.loads(encoded["state"]), tensors
         reason = "other bytes than were written"
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0]

@@ -51,7 +51,7 @@ class World:
         return bool(self.total(torch.tensor(float(answer and self.is_first))) > 0)
 
     def first(self, do: Callable[[], T]) -> T:
-        """Done by the first process, then by the others, which find what it kept on the shelf."""
+        """Done by the first process, then by the others, which find its result in the cache."""
         if not self.is_first:
             self.agreed(False)
             return do()

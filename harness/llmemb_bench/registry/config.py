@@ -38,7 +38,7 @@ WORDS = "x-words"
 
 def distinct(values: list[T]) -> list[T]:
     """For a list that means nothing more where a value stands twice (`AfterValidator(distinct)`)."""
-    twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+    twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
     if twice is not None:
         raise ValueError(f"should name each one once, {twice.use if isinstance(twice, Choice) else twice} stands twice")
     return values

@@ -86,7 +86,7 @@ class MetricChoice(Choice["Metric", Config]):
 
 @dataclass(frozen=True)
 class Kind:
-    """What the harness knows of a kind; parts are named as `module:name` and imported when they are asked for."""
+    """A kind of plugins. Contract, checks and skeleton are references (`module:name`), imported on demand."""
 
     choice: type[Choice[Any, Any]]
     """How a spec chooses one; it has the kind's name, which is the folder's in every plugin package."""
@@ -105,9 +105,14 @@ class Kind:
         return self.choice.kind
 
     @property
-    def singular(self) -> str:
-        """The contract's name: `Dataset`."""
+    def contract_name(self) -> str:
+        """`Dataset`"""
         return self.contract.partition(":")[2]
+
+    @property
+    def singular(self) -> str:
+        """What one of its plugins is called in a sentence: `dataset`."""
+        return self.contract_name.lower()
 
     def load_contract(self) -> type[Plugin]:
         """The class that its plugins derive from."""

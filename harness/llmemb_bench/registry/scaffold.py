@@ -50,7 +50,7 @@ def _package_here(kind: str, name: str) -> Path:
 
 def _skeleton(kind: str, name: str) -> str:
     """The skeleton under its new name; a class is never called like one that it uses."""
-    text, contract = KINDS[kind].skeleton_text(), KINDS[kind].singular
+    text, contract = KINDS[kind].skeleton_text(), KINDS[kind].contract_name
     title = "".join(part.capitalize() for part in name.split("_"))
     if re.search(rf"\b{title}\b", text):
         title += contract if title != contract else "Plugin"
@@ -73,7 +73,7 @@ def _refuse_taken(kind: str, name: str, package: Path) -> None:
     for entry in entries():
         if (entry.kind, entry.name) == (kind, name) and entry.package != package.resolve().name:
             fix = f"choose another name: my_{name}"
-            raise SpecError(f"a {kind} plugin is called '{name}' already, in {entry.origin}", fix=fix)
+            raise SpecError(f"the {KINDS[kind].singular} '{name}' exists already, in {entry.origin}", fix=fix)
 
 
 def _refuse_package(package: Path) -> None:

@@ -20,13 +20,13 @@ def differences(several: Sequence[Mapping[str, Any]]) -> list[dict[Loc, str]]:
     for loc, values in _differing(several, ()):
         for own, value in zip(found, values, strict=True):
             own[loc] = _short(value)
-    alike: dict[tuple[str, ...], list[int]] = {}
-    for place, own in enumerate(found):
-        alike.setdefault(tuple(own.values()), []).append(place)
-    if len(alike) > 1:
-        for places in alike.values():
-            for place, more in zip(places, differences([several[place] for place in places]), strict=True):
-                found[place] |= more
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, own in enumerate(found):
+        groups.setdefault(tuple(own.values()), []).append(index)
+    if len(groups) > 1:
+        for indices in groups.values():
+            for index, more in zip(indices, differences([several[index] for index in indices]), strict=True):
+                found[index] |= more
     return found
 
 

@@ -87,8 +87,8 @@ def _warned(row: Row) -> Row:
 
 def as_json(rows: list[Row]) -> dict[str, Any]:
     """The stable machine form of a report."""
-    told = [asdict(replace(row, settings={})) for row in rows]
-    plain = [{key: value for key, value in row.items() if key not in HIDDEN} for row in told]
+    reported = [asdict(replace(row, settings={})) for row in rows]
+    plain = [{key: value for key, value in row.items() if key not in HIDDEN} for row in reported]
     return {"schema": 2, "rows": [_finite(row) for row in plain]}
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmemb_bench.base import terminal
-from llmemb_bench.evaluation.cut import Cut
+from llmemb_bench.evaluation.cut import HeadCut
 from llmemb_bench.report.choice import searches_of, undecided
 from llmemb_bench.report.layout import SHOWN_BUCKETS, Layout, layouts
 from llmemb_bench.report.row import Row
@@ -131,7 +131,7 @@ def _searches(rows: list[Row]) -> Iterator[str]:
 def _buckets(rows: list[Row]) -> Iterator[str]:
     """Which items are head, and how much of the tail training never saw."""
     row, users = rows[0], {row.bucket: row.n_users for row in rows}
-    yield f"head: {Cut(row.n_items, row.head_items, row.head_least_events, row.head_tied)}"
+    yield f"head: {HeadCut(row.n_items, row.head_items, row.head_least_events, row.head_tied)}"
     if "tail" in users and "tail cold" in users:
         yield f"tail: {users['tail']:,} users, {users['tail cold']:,} of them with targets never seen in training"
 
@@ -145,9 +145,9 @@ def _warnings(rows: list[Row]) -> Iterator[str]:
         lines.setdefault(row.dataset, set()).add(name)
         for warning in row.warnings:
             about.setdefault(warning, {}).setdefault(row.dataset, set()).add(name)
-    for warning, places in about.items():
+    for warning, affected in about.items():
         whom = [
-            f"{_some(names)} on {dataset}" if names < lines[dataset] else dataset for dataset, names in places.items()
+            f"{_some(names)} on {dataset}" if names < lines[dataset] else dataset for dataset, names in affected.items()
         ]
         yield f"{'; '.join(whom)}: {warning}"
 

@@ -35,7 +35,7 @@ from llmemb_bench.text.manifest import versions
 EXPORT = 1
 """Schema version of an export."""
 KIND = "llmemb-bench export"
-ITEMS_A_BLOCK = 20_000
+ITEMS_PER_BLOCK = 20_000
 
 FILES = {
     "items.parquet": "one row an item: item, text, training_events, bucket (head or tail)",
@@ -138,8 +138,8 @@ def _write_items(run: LoadedRun, folder: Path, vectors: NDArray[np.float32] | No
         head_items(item_counts(run.split, run.spec.evaluate), run.spec.evaluate)[1:], "head", "tail"
     ).astype(object)
     with parquet(folder / "items.parquet", _about(run)) as rows:
-        for start in range(0, len(catalogue), ITEMS_A_BLOCK):
-            block = slice(start, start + ITEMS_A_BLOCK)
+        for start in range(0, len(catalogue), ITEMS_PER_BLOCK):
+            block = slice(start, start + ITEMS_PER_BLOCK)
             texts = [catalogue.text(attributes) for attributes in catalogue.attributes[block]]
             columns = {
                 "item": np.array(catalogue.ids[block], dtype=object),

@@ -27,8 +27,8 @@ from llmemb_bench.serving.scoring import Histories, score, scores_at_once, state
 from llmemb_bench.spec.check import check
 from llmemb_bench.spec.frame import Spec, as_transforms
 from llmemb_bench.spec.source import read
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import CellStages, Graph
-from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.values.split import Split
 
 PER_USER = "per_user.parquet"
@@ -71,7 +71,7 @@ def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> Lo
     if wrong := fault_of_run(folder):
         raise MismatchError(wrong, where=str(folder), fix="run the spec again, which makes it again")
     spec = _spec_of(folder, manifest, spec_folder)
-    stages = _stages(folder, spec, Shelf(_cache_of(folder, results)), spec_folder)
+    stages = _stages(folder, spec, Cache(_cache_of(folder, results)), spec_folder)
     split = stages.split.result()
     if split.key != manifest["data"]:
         raise MismatchError(
@@ -132,10 +132,10 @@ def _spec_of(folder: Path, manifest: Mapping[str, Any], spec_folder: Path | None
     return spec
 
 
-def _stages(folder: Path, spec: Spec, shelf: Shelf, spec_folder: Path | None) -> CellStages:
+def _stages(folder: Path, spec: Spec, cache: Cache, spec_folder: Path | None) -> CellStages:
     """The stages of a finished run, its data prepared."""
     try:
-        stages = Graph(shelf, run=folder).cell(spec, spec.seeds[0])
+        stages = Graph(cache, run=folder).cell(spec, spec.seeds[0])
         stages.data.result()
     except MissingError as error:
         if spec_folder is not None or not folders_in(spec.dataset):
@@ -158,11 +158,11 @@ def _refuse_other_ranks(run: LoadedRun) -> None:
     with torch.no_grad():
         run.method.begin_ranking()
         scores = score(run.method, states_of(run.method, histories), split.data.n_items).cpu()
-    goal = scores.gather(1, targets)
+    target_scores = scores.gather(1, targets)
     if run.masks_history:
         without_history(scores, histories)
-    moved = np.abs((scores > goal).sum(1).numpy() - recorded)
-    if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(goal).all():
+    moved = np.abs((scores > target_scores).sum(1).numpy() - recorded)
+    if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(target_scores).all():
         raise MismatchError(
             f"ranks {count} users otherwise than the run did, by {int(np.median(moved))} places in the median",
             where=str(run.folder),

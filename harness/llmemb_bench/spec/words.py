@@ -53,12 +53,12 @@ class Described:
 
     def words(self) -> str:
         """What may stand here: `whole number, 1 or more`."""
-        told = list(dict.fromkeys(words for option in self.options() for words in self._told(option)))
-        if len(told) > 1 and any(" or " in words for words in told):
-            return ", or ".join(told)
-        return " or ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+        descriptions = list(dict.fromkeys(words for option in self.options() for words in self._described(option)))
+        if len(descriptions) > 1 and any(" or " in words for words in descriptions):
+            return ", or ".join(descriptions)
+        return " or ".join([", ".join(descriptions[:-1]), descriptions[-1]] if len(descriptions) > 1 else descriptions)
 
-    def _told(self, schema: Schema) -> list[str]:
+    def _described(self, schema: Schema) -> list[str]:
         """The values where they can be counted, else one description of all."""
         if "enum" in schema or "const" in schema:
             return [_yaml(value) for value in schema.get("enum", [schema.get("const")])]
@@ -130,8 +130,8 @@ def _range(schema: Schema) -> str:
         (schema.get("exclusiveMinimum"), "above {}"),
         (schema.get("exclusiveMaximum"), "below {}"),
     ]
-    told = [words.format(_plain(bound)) for bound, words in parts if bound is not None]
-    return f", {' and '.join(told)}" if told else ""
+    descriptions = [words.format(_plain(bound)) for bound, words in parts if bound is not None]
+    return f", {' and '.join(descriptions)}" if descriptions else ""
 
 
 def _plain(bound: int | float) -> str:
@@ -163,15 +163,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def way_out(value: object, place: Described) -> str:
+def suggested_fix(value: object, setting: Described) -> str:
     """What was probably meant by a value that cannot stand at a place; empty where that is open."""
-    for schema in place.options():
-        for guess in _guesses(value, schema, place):
+    for schema in setting.options():
+        for guess in _guesses(value, schema, setting):
             return guess
     return ""
 
 
-def _guesses(value: object, schema: Schema, place: Described) -> Iterator[str]:
+def _guesses(value: object, schema: Schema, setting: Described) -> Iterator[str]:
     kind = schema.get("type")
     if isinstance(value, str):
         yield from _guesses_of_text(str(value), schema)

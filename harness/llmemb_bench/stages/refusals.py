@@ -29,7 +29,7 @@ from llmemb_bench.registry.resolve import choices_in
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.stages.cell import CellStages
-from llmemb_bench.stages.dataset import Cut
+from llmemb_bench.stages.dataset import SplitData
 from llmemb_bench.stages.recommender import FittedRecommender
 from llmemb_bench.text.transforms import is_of_training, refuse_vectors, widths
 from llmemb_bench.training.negatives import NegativeSampler
@@ -81,7 +81,7 @@ def refuse_textless(dataset: DatasetChoice, embeddings: Embeddings, data: RecDat
         )
 
 
-def refuse_transforms(embeddings: Embeddings, split: Cut) -> None:
+def refuse_transforms(embeddings: Embeddings, split: SplitData) -> None:
     """A SpecError where a transform cannot be fitted on such vectors of these items."""
     chosen, found = embeddings.transforms, split.result()
     counts = found.popularity[1:] if is_of_training(chosen) else None
@@ -99,8 +99,8 @@ def _with_upstream(recommender: FittedRecommender) -> Iterator[FittedRecommender
 
 
 def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
-    wanted, split = recommender.wanted, recommender.split.result()
-    config = wanted.train or TrainConfig()
+    choices, split = recommender.choices, recommender.split.result()
+    config = choices.train or TrainConfig()
     for name, needed in recommender.method_type.upstream(recommender.config).items():
         if needed.same_dim:
             _refuse_other_width(recommender, name)
@@ -108,16 +108,16 @@ def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
         count = int(config.monitor_protocol.removeprefix("sampled-"))
         refuse_scarce(split, count, "validation", recommender.split.scarcest("validation"))
     method = _trial(recommender, facts)
-    if method is None or wanted.objective is None:
+    if method is None or choices.objective is None:
         return
     sparse_tables(method, config)
-    objective = build(Objective, wanted.objective)
+    objective = build(Objective, choices.objective)
     refuse_huge_draws(split, method.backbone, objective, config)
     NegativeSampler(split, objective.sampling)
 
 
 def _refuse_other_width(recommender: FittedRecommender, name: str) -> None:
-    own, other = recommender.wanted.backbone, recommender.before[name].wanted.backbone
+    own, other = recommender.choices.backbone, recommender.before[name].choices.backbone
     if own is None or other is None:
         return
     widths = [choice.config.dim for choice in (own, other)]
@@ -132,10 +132,10 @@ def _refuse_other_width(recommender: FittedRecommender, name: str) -> None:
 def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | None:
     """The method over numbers that take no memory (torch's device `meta`), so that it refuses now what it would refuse
     when its vectors are there; None where it cannot be built so. A width that nobody knows yet refuses nothing."""
-    wanted, is_guess = recommender.wanted, recommender.text is not None and facts.text_dim is None
-    if wanted.backbone is None:
+    choices, is_guess = recommender.choices, recommender.text is not None and facts.text_dim is None
+    if choices.backbone is None:
         return None
-    settings = {"recommender.method": recommender.config, "recommender.backbone": wanted.backbone.config}
+    settings = {"recommender.method": recommender.config, "recommender.backbone": choices.backbone.config}
     refuse_huge_weights(lambda: _built(recommender, facts), settings)
     try:
         with torch.device("meta"):
@@ -152,7 +152,7 @@ def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | N
 def _built(recommender: FittedRecommender, facts: CellFacts) -> Method:
     """The method on recommenders that nobody has fitted, over text vectors of zeros."""
     upstream = {name: Fitted(_built(before, facts)) for name, before in recommender.before.items()}
-    choice = recommender.wanted.backbone
+    choice = recommender.choices.backbone
     width = facts.text_dim or (choice.config.dim if choice is not None else 1)
     text = torch.zeros(n_rows(facts.n_items), width) if recommender.text is not None else None
     return recommender.built(text, upstream)

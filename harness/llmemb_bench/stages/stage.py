@@ -2,7 +2,7 @@
 
 A stage has two hashes. Its **identity** says what it is: settings, versions, sources of plugins, raw files and the
 identities of its upstream. It is known before anything is done, so a finished run is recognised by it. Its **key** is
-the address of its result on the shelf. It takes of an upstream stage what came out of it (its `content`: of a split the
+the address of its result in the cache. It takes of an upstream stage what came out of it (its `content`: of a split the
 events, of a catalogue the texts), not how that came about: events that are added encode no item again, and another
 phrase in the texts trains no model of ids again. What came out is unknown until the data are prepared; until then the
 key is None.
@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.keys import stage_key
-from llmemb_bench.stages.shelf import Shelf
 
 T = TypeVar("T")
 
@@ -43,9 +43,9 @@ class Stage(ABC, Generic[T]):
     """Of the result's form: raised when the stage's code changes what it makes."""
 
     def __init__(
-        self, shelf: Shelf, settings: object, upstream: Sequence[Stage[Any]] = (), files: Sequence[str] = ()
+        self, cache: Cache, settings: object, upstream: Sequence[Stage[Any]] = (), files: Sequence[str] = ()
     ) -> None:
-        self.shelf, self.settings, self.upstream = shelf, settings, tuple(upstream)
+        self.cache, self.settings, self.upstream = cache, settings, tuple(upstream)
         self.files = tuple(files)
         """Fingerprints of the raw files that are read."""
         self._loaded: list[T] = []
@@ -90,7 +90,7 @@ class Stage(ABC, Generic[T]):
             self._loaded.append(self.load())
         return self._loaded[0]
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Take no memory any more; `result` loads again."""
         self._loaded.clear()
 
@@ -112,8 +112,8 @@ class Stage(ABC, Generic[T]):
         return stage_key(self.name, self.version, self.settings, [*self.files, *upstream])
 
 
-class Shelved(Stage[T]):
-    """A stage whose result lies on the shelf."""
+class Cached(Stage[T]):
+    """A stage whose result is cached on disk."""
 
     _key: str | None = None
 
@@ -141,17 +141,17 @@ class Shelved(Stage[T]):
 
     @property
     def folder(self) -> Path:
-        """Where the result lies, or will."""
-        return self.shelf.place(self.name, self.address)
+        """Where the result is, or will be."""
+        return self.cache.path(self.name, self.address)
 
     @property
     def is_made(self) -> bool:
         key = self.key
-        return key is not None and self.shelf.has(self.name, key)
+        return key is not None and self.cache.has(self.name, key)
 
     def filling(self) -> AbstractContextManager[Path | None]:
         """The folder to make the result in; None where it is there."""
-        return self.shelf.filling(self.name, self.address)
+        return self.cache.filling(self.name, self.address)
 
     def fill(self) -> None:
         with self.filling() as folder:

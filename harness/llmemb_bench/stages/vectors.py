@@ -12,7 +12,7 @@ from llmemb_bench.processes.world import world
 from llmemb_bench.registry.build import plugin_of
 from llmemb_bench.registry.kinds import EncoderChoice, TransformChoice
 from llmemb_bench.runs.files import write_json
-from llmemb_bench.stages.adapter import TunedAdapter
+from llmemb_bench.stages.adapter import TunedWeights
 from llmemb_bench.stages.dataset import Catalogue, TrainingCounts
 from llmemb_bench.stages.stage import Resources, Stage
 from llmemb_bench.stages.together import MadeTogether
@@ -25,7 +25,7 @@ from llmemb_bench.values.item_vectors import ItemVectors
 class TextVectors(MadeTogether[ItemVectors]):
     """Vectors of the catalogue, and how they were made."""
 
-    adapter: TunedAdapter | None
+    adapter: TunedWeights | None
     """What tuned their encoder."""
 
     def load(self) -> ItemVectors:
@@ -38,10 +38,10 @@ class EncodedVectors(TextVectors):
     name, version = "vectors", 4
 
     def __init__(
-        self, catalogue: Catalogue, encoder: EncoderChoice, files: list[str], adapter: TunedAdapter | None
+        self, catalogue: Catalogue, encoder: EncoderChoice, files: list[str], adapter: TunedWeights | None
     ) -> None:
         upstream: list[Stage[Any]] = [catalogue] if adapter is None else [catalogue, adapter]
-        super().__init__(catalogue.shelf, encoder, upstream, files)
+        super().__init__(catalogue.cache, encoder, upstream, files)
         self.catalogue, self.encoder, self.adapter = catalogue, encoder, adapter
 
     @property
@@ -52,8 +52,8 @@ class EncodedVectors(TextVectors):
         items, adapter = self.catalogue.result(), self.adapter.result() if self.adapter else None
         encoder = build_encoder(Encoder, self.encoder)
         if adapter is not None and isinstance(encoder, TextEncoder):
-            encoder.load_adapter(adapter)
-        made = encode(encoder, items, self.shelf.kept(self.name, self.address))
+            encoder.load_tuned(adapter)
+        made = encode(encoder, items, self.cache.unfinished(self.name, self.address))
         if world().is_first:
             ItemVectors.of(made).save(folder)
             write_json(folder / MADE, how_made(encoder, items, made.shape[1], adapter))
@@ -63,7 +63,7 @@ class ServedVectors(EncodedVectors):
     """Those of a finished run: where they are gone, that they are made again is said."""
 
     def make(self, folder: Path) -> None:
-        progress.say(f"vectors: not in {self.shelf.root}, so the items are encoded again")
+        progress.say(f"vectors: not in {self.cache.root}, so the items are encoded again")
         super().make(folder)
 
 
@@ -81,7 +81,7 @@ class TransformedVectors(TextVectors):
         counts: TrainingCounts | None,
     ) -> None:
         upstream: list[Stage[Any]] = [encoded] if counts is None else [encoded, counts]
-        super().__init__(encoded.shelf, choices, upstream, files)
+        super().__init__(encoded.cache, choices, upstream, files)
         self.encoded, self.choices, self.counts, self.adapter = encoded, choices, counts, encoded.adapter
 
     def make(self, folder: Path) -> None:
@@ -94,7 +94,7 @@ class TransformedVectors(TextVectors):
             ItemVectors.of(made).save(folder)
             told = json.loads((self.encoded.folder / MADE).read_text())
             write_json(folder / MADE, told | transforms.how_transformed(self.choices, made.shape[1], counts))
-        self.encoded.let_go()
+        self.encoded.release()
 
     def fitted(self) -> list[transforms.FittedTransform]:
         """The transforms as they were fitted, for items that are not among these."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.contracts import FitRows, RowsConfig, State, Transform
-from llmemb_bench.contracts.transform import ROWS_A_BLOCK
+from llmemb_bench.contracts.transform import ROWS_PER_BLOCK
 from llmemb_bench.testing.case import Case, Skipped, require
 from llmemb_bench.text.transforms import FittedTransform, load_state, rows_of, save_state
 
@@ -109,7 +109,7 @@ def the_order_of_rows_changes_no_vector(case: Case[Transform]) -> None:
 
 
 def what_it_does_not_refuse_it_can_do(case: Case[Transform]) -> None:
-    for n_rows, dim in ((N_ITEMS, 1), (N_ITEMS, 2), (2, DIM), (1, DIM), (ROWS_A_BLOCK + 2, 3)):
+    for n_rows, dim in ((N_ITEMS, 1), (N_ITEMS, 2), (2, DIM), (1, DIM), (ROWS_PER_BLOCK + 2, 3)):
         if case.plugin.refuses_vectors(case.config, n_rows, dim):
             continue
         vectors, ids = _vectors(n_rows, dim), _ids(n_rows)

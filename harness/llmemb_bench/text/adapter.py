@@ -48,16 +48,16 @@ def tune_and_save(
     loss: Loss,
     config: ScftConfig,
     folder: Path,
-    kept: Path | None = None,
+    unfinished: Path | None = None,
 ) -> None:
     """Tune a fresh encoder, save its adapter and log; a new process must get the tuned vectors from what was saved."""
     with torch_seed(config.seed, "adapter"):
         encoder = build_encoder(TextEncoder, choice)
     probes = _first(items, PROBES)
     untuned = encode_items(encoder, probes)
-    log = tune(encoder, items, augmentations, loss, config, kept)
+    log = tune(encoder, items, augmentations, loss, config, unfinished)
     tuned = encode_items(encoder, probes)
-    encoder.save_adapter(folder)
+    encoder.save_tuned(folder)
     if not world().is_first:
         return
     (folder / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))

@@ -11,7 +11,7 @@ from llmemb_bench.base.folders import fingerprint
 from llmemb_bench.base.hashing import digest
 from llmemb_bench.contracts import Encoder, TextEncoder
 from llmemb_bench.processes.world import world
-from llmemb_bench.text.encoding import tokens_a_batch
+from llmemb_bench.text.encoding import tokens_per_batch
 from llmemb_bench.values.recdata import Items
 
 MADE = "made.json"
@@ -40,7 +40,7 @@ def how_made(encoder: Encoder, items: Items, text_dim: int, adapter: Path | None
 def _model(encoder: TextEncoder) -> dict[str, Any]:
     return {
         "model": encoder.facts(),
-        "batch_tokens": tokens_a_batch(encoder),
+        "batch_tokens": tokens_per_batch(encoder),
         "device": world().device,
         "processes": world().size,
     }

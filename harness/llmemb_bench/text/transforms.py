@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from llmemb_bench.base.errors import DataError, Problem, SpecError
 from llmemb_bench.contracts import FitOn, FitRows, State, Transform
-from llmemb_bench.contracts.transform import ROWS_A_BLOCK
+from llmemb_bench.contracts.transform import ROWS_PER_BLOCK
 from llmemb_bench.registry.build import build, plugin_of
 from llmemb_bench.registry.kinds import TransformChoice
 from llmemb_bench.registry.resolve import resolve
@@ -34,7 +34,7 @@ class FittedTransform:
 
     def apply(self, vectors: Vectors, ids: Sequence[str]) -> Vectors:
         """float32 vectors of any items, fitted on or new; a DataError where one is not finite."""
-        blocks = [slice(start, start + ROWS_A_BLOCK) for start in range(0, len(vectors), ROWS_A_BLOCK)]
+        blocks = [slice(start, start + ROWS_PER_BLOCK) for start in range(0, len(vectors), ROWS_PER_BLOCK)]
         return np.concatenate([self._applied(vectors[block], ids[block]) for block in blocks])
 
     def _applied(self, vectors: Vectors, ids: Sequence[str]) -> Vectors:

@@ -59,13 +59,13 @@ class AttributeTable(Sequence[Attributes]):
         return self._rows
 
     @overload
-    def __getitem__(self, place: SupportsIndex) -> Attributes: ...
+    def __getitem__(self, index: SupportsIndex) -> Attributes: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Attributes]: ...
-    def __getitem__(self, place: SupportsIndex | slice) -> Attributes | list[Attributes]:
-        if isinstance(place, slice):
-            return [self[row] for row in range(*place.indices(len(self)))]
-        row, width = range(len(self))[place], len(self.names)
+    def __getitem__(self, index: slice) -> list[Attributes]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Attributes | list[Attributes]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        row, width = range(len(self))[index], len(self.names)
         return self._pairs(self.values[row * width : (row + 1) * width])
 
     def __iter__(self) -> Iterator[Attributes]:

@@ -69,12 +69,12 @@ class Block(nn.Module):
             nn.Linear(dim, inner), activation, Dropout(dropout), nn.Linear(inner, dim), Dropout(dropout)
         )
 
-    def forward(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+    def forward(self, x: Float[Tensor, "*positions dim"], sight: Sight) -> Float[Tensor, "*positions dim"]:
         x = x + self._attention(x, sight)
         net: Tensor = self.net(self.norm_net(x))
         return x + net
 
-    def _attention(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+    def _attention(self, x: Float[Tensor, "*positions dim"], sight: Sight) -> Float[Tensor, "*positions dim"]:
         queries, keys, values = self.project(self.norm_attention(sight.keys_of(x))).chunk(3, -1)
         return dropout(self._attend(queries, keys, values, sight), self.dropout, self.training)
 
@@ -84,7 +84,7 @@ class Block(nn.Module):
         keys: Float[Tensor, "*keys dim"],
         values: Float[Tensor, "*keys dim"],
         sight: Sight,
-    ) -> Float[Tensor, "*places dim"]:
+    ) -> Float[Tensor, "*positions dim"]:
         drop = self.dropout if self.training else 0.0
         out: Tensor = self.out(sight.attend((queries, keys, values), self.heads, drop))
         return out
@@ -105,7 +105,7 @@ class PublishedBlock(Block):
         nn.init.zeros_(self.project.bias)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+    def forward(self, x: Float[Tensor, "*positions dim"], sight: Sight) -> Float[Tensor, "*positions dim"]:
         normed, weight, bias, dim = self.norm_attention(x), self.project.weight, self.project.bias, x.shape[-1]
         queries = functional.linear(normed, weight[:dim], bias[:dim])
         keys, values = functional.linear(sight.keys_of(x), weight[dim:], bias[dim:]).chunk(2, -1)
@@ -128,13 +128,13 @@ class Sight(ABC):
     """Which positions attend to which, and how the positions lie in memory."""
 
     @abstractmethod
-    def keys_of(self, x: Float[Tensor, "*places dim"]) -> Float[Tensor, "*keys dim"]:
+    def keys_of(self, x: Float[Tensor, "*positions dim"]) -> Float[Tensor, "*keys dim"]:
         """What is attended to: the positions, and padding where that is asked for."""
 
     @abstractmethod
     def attend(
         self, parts: tuple[Float[Tensor, "*_ dim"], ...], heads: int, drop: float
-    ) -> Float[Tensor, "*places dim"]:
+    ) -> Float[Tensor, "*positions dim"]:
         """Mixed values at every position; `parts` are queries, keys and values."""
 
 
@@ -179,9 +179,9 @@ class Ragged(Sight):
     """
 
     rows: Int[Tensor, "padded"]
-    """The position at each place of the groups, flattened; at padding some other, which no real position attends to."""
-    places: Int[Tensor, "positions"]
-    """Which of the places are real."""
+    """Which real position is at each position of the flattened groups; at padding any, since none attends to it."""
+    real_indices: Int[Tensor, "positions"]
+    """Which positions of the flattened groups are real."""
     shapes: tuple[tuple[int, int], ...]
     """Histories and their padded length, of each group."""
     counts: tuple[Float[Tensor, "_ 1 1 _"] | None, ...]
@@ -207,7 +207,7 @@ class Ragged(Sight):
         for group, shape, counts in zip(torch.split(padded, sizes), self.shapes, self.counts, strict=True):
             queries, keys, values = group.view(*shape, *group.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
             mixed.append(_mixed(queries, keys, values, counts, drop).transpose(1, 2).flatten(2).flatten(0, 1))
-        return functional.embedding(self.places, torch.cat(mixed))
+        return functional.embedding(self.real_indices, torch.cat(mixed))
 
 
 def _mixed(
@@ -247,7 +247,7 @@ class Stack(Backbone):
     blocks, LayerNorm at the end. Padding stands behind the real events, so that causal attention never sees it."""
 
     config: AttentionConfig
-    positions_a_group = 256  # measured: in training only attention is padded
+    positions_per_group = 256  # measured: in training only attention is padded
 
     def __init__(self, config: AttentionConfig, blocks: Iterable[Block], epsilon: float = EPSILON["pre_norm"]) -> None:
         super().__init__(config)
@@ -269,7 +269,7 @@ class Stack(Backbone):
         """Whether padding is attended to."""
         return False
 
-    def places(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "batch len"]:
+    def position_ids(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "batch len"]:
         """Rows of the table of positions; those of padding do not matter."""
         return torch.arange(real.shape[1], device=real.device).expand(real.shape)
 
@@ -277,22 +277,22 @@ class Stack(Backbone):
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]:
         if self.is_causal():
-            return self._states(x, self.places(real), Padded(None))
+            return self._states(x, self.position_ids(real), Padded(None))
         sight = Padded.both_ways(x, real, self.config.max_len, fills=self.sees_padding())
-        return self._states(x, self.places(real), sight)
+        return self._states(x, self.position_ids(real), sight)
 
     def forward_groups(
         self, x: Float[Tensor, "positions dim"], groups: Sequence[Bool[Tensor, "_ _"]]
     ) -> Float[Tensor, "positions dim"]:
         if self.sees_padding() or self.is_compiled:
             return super().forward_groups(x, groups)
-        places = torch.cat([self.places(real)[real] for real in groups])
-        return self._states(x, places, Ragged.of(groups, causal=self.is_causal()))
+        position_ids = torch.cat([self.position_ids(real)[real] for real in groups])
+        return self._states(x, position_ids, Ragged.of(groups, causal=self.is_causal()))
 
     def _states(
-        self, x: Float[Tensor, "*places dim"], places: Int[Tensor, "*places"], sight: Sight
-    ) -> Float[Tensor, "*places dim"]:
-        x = self.dropout(x * self.scale() + self.positions(places))
+        self, x: Float[Tensor, "*positions dim"], position_ids: Int[Tensor, "*positions"], sight: Sight
+    ) -> Float[Tensor, "*positions dim"]:
+        x = self.dropout(x * self.scale() + self.positions(position_ids))
         for block in self.blocks:
             x = block(x, sight)
         states: Tensor = self.norm(x)

@@ -73,8 +73,8 @@ class Fmlp(Backbone):
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]:
-        places = torch.arange(x.shape[1], device=x.device)
-        x = self.dropout(self.norm(x * self.config.dim**0.5 + self.positions(places)))
+        position_ids = torch.arange(x.shape[1], device=x.device)
+        x = self.dropout(self.norm(x * self.config.dim**0.5 + self.positions(position_ids)))
         for block in self.blocks:
             x = block(x)
         return x

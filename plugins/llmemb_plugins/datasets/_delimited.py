@@ -94,10 +94,10 @@ def _chosen(file: Path | str, first: Sequence[tuple[int, list[str]]], form: Form
 
 
 def _refuse_names(names: Sequence[str], where: str) -> None:
-    for place, name in enumerate(names, start=1):
+    for column, name in enumerate(names, start=1):
         if not name.strip():
             raise DataError(
-                f"column {place} has no name{' (pandas index?)' if place == 1 else ''}",
+                f"column {column} has no name{' (pandas index?)' if column == 1 else ''}",
                 where=where,
                 fix="name it; pandas leaves its index out with to_csv(..., index=False)",
             )
@@ -126,7 +126,7 @@ def read_delimited(db: DuckDBPyConnection, files: Sequence[Path | str], form: Fo
     """Every value as the text it is; a row of another width is an error with its line."""
     found = header(db, files, form)
     plain = [in_utf8(db, file, form.encoding, keep_mark=True) if isinstance(file, Path) else file for file in files]
-    columns = {f"c{place}": "VARCHAR" for place in range(len(found.names))}
+    columns = {f"c{column}": "VARCHAR" for column in range(len(found.names))}
     read = db.sql(
         "select * from read_csv(?, columns = ?, delim = ?, skip = ?, header = true, quote = ?, escape = ?, "
         "auto_detect = false, strict_mode = true, null_padding = false)",

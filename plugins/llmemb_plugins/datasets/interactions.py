@@ -102,7 +102,7 @@ class Interactions(Dataset):
     def items(self, db: DuckDBPyConnection) -> None:
         return None
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
+    def locate(self, event: int, role: str) -> tuple[str, str]:
         [path] = self.files()
         filled = ((number, line) for number, line in lines(path) if line.strip())
         number, line = next(islice(filled, event, None), (1, ""))
@@ -121,6 +121,6 @@ class Interactions(Dataset):
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
-        pairs = [f"{user} {(user + place) % 9 + 1}\n" for user in range(1, 9) for place in range(4)]
+        pairs = [f"{user} {(user + index) % 9 + 1}\n" for user in range(1, 9) for index in range(4)]
         (folder / "inter.txt").write_text("".join(pairs))
         return {"file": str(folder / "inter.txt")}

@@ -293,12 +293,12 @@ def _unloadable(config: TransformerConfig, error: Exception, away: str | None) -
 
 def _sentence(text: str) -> str:
     """The first line, and those that it announces."""
-    told = ""
+    message = ""
     for line in text.split("\n"):
-        told = f"{told} {line.strip()}".strip()
-        if told and not told.endswith(":"):
+        message = f"{message} {line.strip()}".strip()
+        if message and not message.endswith(":"):
             break
-    return told
+    return message
 
 
 def facts_of(config: TransformerConfig) -> dict[str, Any]:

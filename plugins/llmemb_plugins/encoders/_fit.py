@@ -123,10 +123,10 @@ def _limits(model: Any, tokenizer: Any) -> Iterator[int]:
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if name.rpartition(".")[2] in POSITIONS and isinstance(weight, Tensor) and weight.ndim == 2:
-            yield len(weight) - _first_place(module)
+            yield len(weight) - _first_position(module)
 
 
-def _first_place(module: nn.Module) -> int:
+def _first_position(module: nn.Module) -> int:
     """The row of a text's first token: RoBERTa's family counts from behind the padding's row, OPT's from 2."""
     padding = getattr(module, "padding_idx", None)
     return getattr(module, "offset", 0) if padding is None else int(padding) + 1

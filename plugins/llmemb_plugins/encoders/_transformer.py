@@ -104,7 +104,7 @@ class TransformerEncoder(TextEncoder):
                 self.to(self.device)
             self.text_dim = self._tried().shape[-1]
         if config.adapter:
-            self.load_adapter(config.adapter.resolve())
+            self.load_tuned(config.adapter.resolve())
 
     def _tried(self) -> States:
         """States of two texts that differ in their last token; a model that cannot read texts is a SpecError."""
@@ -166,10 +166,10 @@ class TransformerEncoder(TextEncoder):
             "adapter_sha256": config.adapter and _tuning.hash_of(config.adapter.resolve()),
         }
 
-    def save_adapter(self, folder: Path) -> None:
+    def save_tuned(self, folder: Path) -> None:
         _tuning.save(self.model, self.config.lora is not None, self._base_facts, folder)
 
-    def load_adapter(self, folder: Path) -> None:
+    def load_tuned(self, folder: Path) -> None:
         _adapters.load(self.model, self.config.lora is not None, self._base_facts, folder)
 
 

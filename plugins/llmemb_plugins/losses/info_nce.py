@@ -29,6 +29,6 @@ class InfoNce(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        return costs_of_rows(cosine_logits(left, right, self.config.temperature, alike)).mean()
+        return costs_of_rows(cosine_logits(left, right, self.config.temperature, duplicates)).mean()

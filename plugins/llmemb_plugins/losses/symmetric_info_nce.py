@@ -29,7 +29,7 @@ class SymmetricInfoNce(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        logits = cosine_logits(left, right, self.config.temperature, alike)
+        logits = cosine_logits(left, right, self.config.temperature, duplicates)
         return (costs_of_rows(logits).mean() + costs_of_rows(logits.T).mean()) / 2
