@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-
 from conftest import make_split
+
 from llmemb_bench.base.errors import DataError
 from llmemb_bench.contracts import CellFacts, Method, Parts
 from llmemb_bench.evaluation.ranking import rank

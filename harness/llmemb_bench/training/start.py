@@ -23,7 +23,7 @@ def start_weights(method: Trained, start: Start) -> None:
     if start == "published":
         kept = method.loaded | (method.backbone.structured if isinstance(method, VectorMethod) else frozenset())
         for name, weight in method.named_parameters():
-            if weight.requires_grad and weight.dim() > 1 and name.rpartition(".")[2] not in kept:
+            if weight.requires_grad and weight.dim() > 1 and kept.isdisjoint((name, name.rpartition(".")[2])):
                 nn.init.xavier_normal_(weight)
     if isinstance(method, VectorMethod):
         method.mask.mul_(_mean_length(method) / method.mask.norm())

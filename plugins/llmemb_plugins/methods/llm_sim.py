@@ -16,8 +16,8 @@ from llmemb_bench.registry.build import plugin_of
 from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import MethodChoice
 from llmemb_bench.values.split import Split
+from llmemb_plugins.methods._cosines import cosines, unit_vectors
 from llmemb_plugins.methods._histories import ByHistory, Weight, weighted
-from llmemb_plugins.methods._text import cosines, unit_vectors
 
 WEIGHTS: Mapping[str, Weight] = {
     "mean": lambda age: np.ones(len(age)),

@@ -13,8 +13,8 @@ from scipy.stats import rankdata
 from llmemb_bench.contracts import Parts
 from llmemb_bench.registry.config import Config
 from llmemb_bench.values.split import Split
+from llmemb_plugins.methods._cosines import cosines, unit_vectors
 from llmemb_plugins.methods._histories import ByHistory, exponential, weighted
-from llmemb_plugins.methods._text import cosines, unit_vectors
 
 
 class TransitionsTextConfig(Config):
