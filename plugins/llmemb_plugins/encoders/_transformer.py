@@ -19,7 +19,7 @@ from llmemb_bench.processes.world import world
 from llmemb_bench.registry.config import MACHINE, Checkpoint, Config, SpecPath
 from llmemb_plugins.encoders import _adapters, _tuning
 from llmemb_plugins.encoders._checkpoints import facts_of, load
-from llmemb_plugins.encoders._dropout import replace_dropout
+from llmemb_plugins.encoders._dropout import TextDropout, replace_dropout
 from llmemb_plugins.encoders._fit import fit, refuse_unknown
 from llmemb_plugins.encoders._tuning import LoraSettings
 
@@ -95,6 +95,7 @@ class TransformerEncoder(TextEncoder):
                 model.gradient_checkpointing_enable({"use_reentrant": False})
         self.model = _tuning.with_lora(model, config.lora) if config.lora else model
         self._draws = replace_dropout(self.model, _tuning.NAME)
+        self.drops = any(isinstance(module, TextDropout) for module in self.model.modules())
         if world().sharded:
             shard(self.model, _layers(self.model), device)
             # Not by a trial, which would leave the outermost weights whole.
