@@ -81,7 +81,7 @@ class TextEncoder(Encoder, TorchPlugin):
     """Longest text that `forward` takes, in tokens."""
 
     instruction: str = ""
-    """What every text begins with (`Prompt.instruction`); the harness says it before it tokenises anything."""
+    """What every text begins with (`Prompt.instruction`); the harness says it as it makes the texts."""
 
     drops: bool = True
     """Whether a seed changes what tuning sees of a text (dropout)."""
@@ -145,7 +145,7 @@ class Loss(TorchPlugin):
     """Pulls row i of `left` towards row i of `right` and away from the others; used by SCFT and by RAT."""
 
     has_negatives: ClassVar[bool] = True
-    """Whether rows are pushed apart; False: it compares features over the whole batch, and `alike` says nothing to it."""
+    """Whether rows are pushed apart; False: it compares features over a batch, and `alike` says nothing to it."""
 
     @abstractmethod
     def forward(

@@ -24,11 +24,11 @@ class BarlowTwinsConfig(Config):
 
 
 class BarlowTwins(Loss):
-    """sum_i (1 - C_ii)^2 + weight * sum_{i != j} C_ij^2, C the correlations [dim, dim] of left with right over the batch
-    (Zbontar et al. 2021, eq. 1 and 2).
+    """sum_i (1 - C_ii)^2 + weight * sum_{i != j} C_ij^2, C [dim, dim] the correlations of left with right over the
+    batch (Zbontar et al. 2021, eq. 1 and 2).
 
-    It acts on the vectors themselves: the paper's projector of 8,192 features is no part of a loss here. A batch smaller
-    than the vectors are wide cannot bring C to the identity.
+    It acts on the vectors themselves: the paper's projector of 8,192 features is no part of a loss here. A batch
+    smaller than the vectors are wide cannot bring C to the identity.
     """
 
     config: BarlowTwinsConfig

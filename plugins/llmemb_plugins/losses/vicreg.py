@@ -32,8 +32,9 @@ class VicregConfig(Config):
 
 
 class Vicreg(Loss):
-    """invariance * s + variance * (v(left) + v(right)) + covariance * (c(left) + c(right)) (Bardes et al. 2022, eq. 1 to
-    6): v = mean_j max(0, gamma - sqrt(Var_j + 0.0001)), c = sum_{i != j} Cov_ij^2 / dim, s the mean squared difference.
+    """invariance * s + variance * (v(left) + v(right)) + covariance * (c(left) + c(right)) (Bardes et al. 2022, eq. 1
+    to 6): v = mean_j max(0, gamma - sqrt(Var_j + 0.0001)), c = sum_{i != j} Cov_ij^2 / dim, s the mean squared
+    difference.
 
     s is a mean over features too, as in the paper's algorithm 1 (eq. 5 sums over them). It acts on the vectors
     themselves: the paper's expander is no part of a loss here.
