@@ -32,6 +32,8 @@ STATE_FILE = "tuning.safetensors"
 MEASUREMENTS = 5
 """Measurements in a run whose settings do not say how many."""
 TOKENS_PER_CHUNK = {"cpu": 2048, "cuda": 16_384}
+SEEN = 100
+"""Items whose two views are compared before tuning starts."""
 SHOWN = 3
 """Texts that an error quotes."""
 LARGEST_SEED = 2**62
@@ -66,6 +68,7 @@ def tune(
     tuning.resume()
     encoder.train()
     _refuse_unsteady(encoder, items)
+    _refuse_same_twice(encoder, items, augmentations, config)
     with track("scft", config.steps, "steps") as work:
         work.advance(tuning.state.step)
         tuning.run(work)
@@ -217,6 +220,21 @@ def _refuse_unsteady(encoder: TextEncoder, items: Items) -> None:
             "the encoder gives one text with one seed two vectors: its base drops activations in a way of its own",
             where="embeddings.encoder.checkpoint",
             fix="use another base",
+        )
+
+
+def _refuse_same_twice(
+    encoder: TextEncoder, items: Items, augmentations: Sequence[Augmentation], config: ScftConfig
+) -> None:
+    """Views that are never drawn and are equal, of an encoder without dropout, are one vector: nothing to pull at."""
+    if encoder.drops or any(augmentation.draws for augmentation in augmentations):
+        return
+    views = two_views(items, range(min(len(items), SEEN)), augmentations, generator(config.seed, "views"))
+    if views[: len(views) // 2] == views[len(views) // 2 :]:
+        raise SpecError(
+            "both views of an item are one text, and the encoder has no dropout to tell them apart",
+            where="embeddings.scft.augmentations",
+            fix="encoder.lora: {dropout: 0.1}, or augmentations: [drop_attributes]",
         )
 
 

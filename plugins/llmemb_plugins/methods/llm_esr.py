@@ -19,13 +19,13 @@ from llmemb_bench.base.errors import DataError, Problem, SpecError
 from llmemb_bench.contracts import Batch, CellFacts, Parts, Phase, Upstream, VectorMethod, Wanted
 from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import MethodChoice
-from llmemb_bench.values.item_vectors import reduce_dim
 from llmemb_bench.values.split import Split
 from llmemb_plugins.backbones._dropout import Dropout
 from llmemb_plugins.backbones._transformer import Ragged
 from llmemb_plugins.methods._adapters import ADAPTERS
 from llmemb_plugins.methods._similar_users import MOST_USERS, nearest, profiles
 from llmemb_plugins.methods._states import Slices, end_states
+from llmemb_plugins.methods._text import transformed
 
 
 class LlmEsrConfig(Config):
@@ -164,7 +164,7 @@ class LlmEsr(VectorMethod):
         if self.base is not None:
             self.table.weight.copy_(self.base.vectors[1:])
         elif self.config.ids == "text":
-            components = torch.from_numpy(reduce_dim(self.text.cpu().numpy(), self.dim)).to(self.device)
+            components = transformed(self.text, self.split, "pca", dim=self.dim).to(self.device)
             self.table.weight.copy_(components * (self.config.start_length / components.norm(dim=1).mean()))
 
     def _begin_epoch(self, epoch: int) -> None:
