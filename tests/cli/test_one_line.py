@@ -331,7 +331,7 @@ def test_a_plugin_that_cannot_be_imported_is_one_line_in_every_verb(fault, forei
 
 
 @pytest.mark.parametrize(
-    ("module", "way_out"),
+    ("module", "fix"),
     [
         ("llmemb_bench.errors", "import it from llmemb_bench.base.errors"),
         ("llmemb_bench.contract", "import it from llmemb_bench.contracts"),
