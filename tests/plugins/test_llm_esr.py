@@ -118,7 +118,7 @@ def plain_loss(method, batch, given: torch.Tensor) -> torch.Tensor:
         read = history_of(method.split, user, 7)[:-1]  # the last training event is predicted only
         drawn.append((plain_state(method, vectors, read)[-1] - goal).square().mean())
     objective = plain_bce(lambda history: plain_state(method, vectors, history), vectors, batch)
-    return objective + method.config.weight * torch.stack(drawn).sum() / batch.histories_a_step
+    return objective + method.config.weight * torch.stack(drawn).sum() / batch.histories_per_step
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -216,7 +216,7 @@ def test_ids_start_at_the_principal_components_or_at_a_fitted_recommender():
     centred = text - text.mean(0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     components = left[:, :DIM] * sizes[:DIM]
-    components *= 2.0 / np.linalg.norm(components, axis=1).mean()
+    components *= 2.0 / np.sqrt(np.square(components).sum(1).mean())
     found = method.table.weight.detach().double().numpy()
     np.testing.assert_allclose(np.abs(found), np.abs(components), atol=1e-5)  # each component's sign is free
     method, _, _ = small(ids="upstream")
@@ -249,5 +249,5 @@ def test_what_it_cannot_work_with_is_said_in_one_line():
         small(similar=11)
     with pytest.raises(SpecError, match="share the width 8 evenly, 3 do not -> a backbone whose dim is a multiple"):
         small(heads=3)
-    with pytest.raises(SpecError, match="no 8 principal components -> ids: random, or a backbone of at most dim 5"):
+    with pytest.raises(SpecError, match="ids: text takes 8 dimensions of 9 text vectors with 5 each"):
         found(config, Parts(ITEMS, plugin("backbones", "sasrec", dim=DIM), torch.ones(ITEMS + 1, 5)))

@@ -98,7 +98,7 @@ class Cities(Continued):
 
     @classmethod
     def example(cls, folder: Path) -> Mapping[str, object]:
-        return {"rare": 0}  # an inferred vector is made of others', where a check looks for one moved row
+        return {"rare": 1}
 
     def fit_counts(self, split: Split) -> None:
         self.windows = Windows.of(split, self.config.around)
@@ -172,7 +172,7 @@ class Cities(Continued):
 
 @dataclass(frozen=True)
 class ItemBatch:
-    """Items and their contexts, those of an item one behind another."""
+    """Items and their contexts, those of an item one after another."""
 
     items: Int[Tensor, "items"]
     windows: Int[Tensor, "contexts places"]

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmemb_bench.base.errors import DataError, Problem, SpecError
-from llmemb_bench.contracts import Batch, CellFacts, Parts, Phase, Upstream, VectorMethod, Wanted
+from llmemb_bench.contracts import Batch, CellFacts, Extras, Parts, Phase, Upstream
 from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import MethodChoice
-from llmemb_bench.values.item_vectors import reduce_dim
 from llmemb_bench.values.split import Split
 from llmemb_plugins.backbones._dropout import Dropout
 from llmemb_plugins.backbones._transformer import Ragged
 from llmemb_plugins.methods._adapters import ADAPTERS
 from llmemb_plugins.methods._similar_users import MOST_USERS, nearest, profiles
 from llmemb_plugins.methods._states import Slices, end_states
+from llmemb_plugins.methods._text import TextMethod, of_length, refuse_narrow
 
 
 class LlmEsrConfig(Config):
@@ -57,7 +57,7 @@ class LlmEsrConfig(Config):
     """Mean length of adapted text vectors, and of id vectors from text, where training starts (ours)."""
 
 
-class LlmEsr(VectorMethod):
+class LlmEsr(TextMethod):
     """v_i = [c_i; s_i] with a table c and s_i = W2 (W1 E_i + b1) + b2, E frozen (eqs. 3 and 4).
 
     Views of a history: x_c = drop(sqrt(dim) c + p), x_s = drop(sqrt(dim) s + p) with positions p; each finds in the
@@ -75,19 +75,23 @@ class LlmEsr(VectorMethod):
     """
 
     config: LlmEsrConfig
-    needs = frozenset({"backbone", "training", "text"})
 
     def __init__(self, config: LlmEsrConfig, parts: Parts) -> None:
-        if parts.backbone is None or parts.text is None:
-            raise TypeError("llm_esr needs a backbone and text vectors")
+        if parts.backbone is None:
+            raise TypeError("llm_esr needs a backbone")
         reader = parts.backbone.config
         super().__init__(config, parts, width=2 * reader.dim)
-        text = parts.text[1:]
-        _refuse_misfits(config, text, self.dim)
-        self.text: Tensor
-        self.register_buffer("text", text / text.square().mean().sqrt(), persistent=False)
+        if config.ids == "text":
+            refuse_narrow(self.source, self.dim, "ids: text")
+        if config.cross != "none" and self.dim % config.heads:
+            raise SpecError(
+                f"the heads of the cross attention share the width {self.dim} evenly, {config.heads} do not",
+                where="recommender.method.heads",
+                fix="a backbone whose dim is a multiple of heads",
+            )
+        self.keep_text()
         std = config.start_length * self.dim**-0.5
-        self.adapter = ADAPTERS["linear_linear"](text.shape[1], config.adapter_dim, self.dim, std)
+        self.adapter = ADAPTERS["linear_linear"](self.text_dim, config.adapter_dim, self.dim, std)
         self.table = nn.Embedding(parts.n_items, self.dim)
         nn.init.normal_(self.table.weight, std=0.02)  # as in id_only
         if config.cross != "none":
@@ -163,8 +167,8 @@ class LlmEsr(VectorMethod):
         if self.base is not None:
             self.table.weight.copy_(self.base.vectors[1:])
         elif self.config.ids == "text":
-            components = torch.from_numpy(reduce_dim(self.text.cpu().numpy(), self.dim)).to(self.device)
-            self.table.weight.copy_(components * (self.config.start_length / components.norm(dim=1).mean()))
+            components = self.transformed(self.split, "pca", dim=self.dim)
+            self.table.weight.copy_(of_length(components, self.config.start_length))
 
     def _begin_epoch(self, epoch: int) -> None:
         self._refresh()
@@ -187,10 +191,10 @@ class LlmEsr(VectorMethod):
         found[self.able] = self.able[nearest(vectors, self.config.similar).cpu().numpy()]
         return found
 
-    def wanted(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Wanted:
+    def extras(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Extras:
         if not self.config.weight:
-            return Wanted()
-        return Wanted(of_users={"similar": self.similar[users], "step": np.full(len(users), step)})
+            return Extras()
+        return Extras(of_users={"similar": self.similar[users], "step": np.full(len(users), step)})
 
     @torch.no_grad()
     def prepared(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Batch:
@@ -207,7 +211,7 @@ class LlmEsr(VectorMethod):
             states = self.goals
         return replace(batch, of_users={"goal": functional.embedding_bag(similar, states, mode="mean")})
 
-    def of_histories(
+    def history_loss(
         self, batch: Batch, states: Float[Tensor, "targets width"], vectors: Float[Tensor, "rows width"]
     ) -> Float[Tensor, ""] | None:
         if not self.config.weight:
@@ -233,18 +237,3 @@ class CrossAttention(nn.Module):
         parts = tuple(torch.cat(pair, dim=-1) for pair in pairs)  # both ways at once, as further heads
         in_ids, in_text = sight.attend(parts, 2 * self.heads, 0.0).chunk(2, -1)
         return self.out_ids(in_ids), self.out_text(in_text)
-
-
-def _refuse_misfits(config: LlmEsrConfig, text: Float[Tensor, "items text_dim"], dim: int) -> None:
-    if config.cross != "none" and dim % config.heads:
-        raise SpecError(
-            f"the heads of the cross attention share the width {dim} evenly, {config.heads} do not",
-            where="recommender.method.heads",
-            fix="a backbone whose dim is a multiple of heads",
-        )
-    if config.ids == "text" and dim > min(text.shape):
-        raise SpecError(
-            f"{len(text)} text vectors of {text.shape[1]} numbers have no {dim} principal components",
-            where="recommender.method.ids",
-            fix=f"ids: random, or a backbone of at most dim {min(text.shape)}",
-        )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from llmemb_bench.base.errors import DataError
 from llmemb_bench.base.ids import PAD
-from llmemb_bench.contracts import Batch, Parts, Phase, Upstream, Wanted
+from llmemb_bench.contracts import Batch, Extras, Parts, Phase, Upstream
 from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import MethodChoice
 from llmemb_bench.values.split import Split
@@ -106,7 +106,7 @@ class Melt(Continued):
     def phases(self) -> Sequence[Phase]:
         return [Phase(name="train", begin=self.start_as_base, begin_epoch=self.begin_epoch)]
 
-    def wanted(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Wanted:
+    def extras(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Extras:
         asked = {"contexts": self.contexts.slices(self._drawn(len(users), rng)).padded()}
         heads = users[self.is_head[users]]
         if len(heads):
@@ -114,10 +114,10 @@ class Melt(Continued):
             events = np.minimum(rng.integers(1, max(self.few_of_user, 2), size=len(heads)), whole.lengths)
             short = Slices(whole.items, whole.starts + whole.lengths - events, events)
             asked |= {"whole": whole.padded(), "short": short.padded()}
-        return Wanted(histories=asked)
+        return Extras(histories=asked)
 
     def _drawn(self, n_users: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Contexts of some head items, those of an item one behind another; at least of one item."""
+        """Contexts of some head items, those of an item one after another; at least of one item."""
         count = max(1, min(round(n_users * self.items_a_history), len(self.head_items)))
         drawn: list[NDArray[np.int64]] = []
         room = POSITIONS // self.longest  # contexts
@@ -131,10 +131,10 @@ class Melt(Continued):
         return np.concatenate(drawn)
 
     def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
-        of_items = self._of_items(batch, vectors) * (len(batch.users) / batch.histories_a_step)
+        of_items = self._of_items(batch, vectors) * (len(batch.users) / batch.histories_per_step)
         loss = self.config.item_weight * of_items
         if "whole" in batch.histories:
-            expected = self.head_share * batch.histories_a_step
+            expected = self.head_share * batch.histories_per_step
             loss = loss + self.config.user_weight * self._of_users(batch, vectors) / expected
         return loss
 
@@ -186,7 +186,9 @@ class Melt(Continued):
         if made:
             self.table.weight[torch.from_numpy(tail - 1).to(self.device)] = torch.cat(made)
 
-    def ranked(self, states: Float[Tensor, "batch dim"], lengths: Int[Tensor, "batch"]) -> Float[Tensor, "batch dim"]:
+    def ranking_states(
+        self, states: Float[Tensor, "batch dim"], lengths: Int[Tensor, "batch"]
+    ) -> Float[Tensor, "batch dim"]:
         few: Bool[Tensor, "batch 1"] = (lengths <= self.few_of_user)[:, None]
         return torch.where(few, states + self.branch_users(states), states)
 
