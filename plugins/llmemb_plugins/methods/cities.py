@@ -26,7 +26,9 @@ from llmemb_bench.values.split import Split
 from llmemb_plugins.methods._continued import Continued
 
 INFERRED = 256
-"""Items whose contexts are read at once."""
+"""Items whose contexts are in memory at once."""
+CONTEXTS = 128
+"""Contexts of similar length that are read together."""
 
 
 class CitiesConfig(Config):
@@ -158,16 +160,28 @@ class Cities(Continued):
 
     def inferred(self, batch: ItemBatch) -> Float[Tensor, "items dim"]:
         """Vectors of items from their contexts."""
-        ids, own = batch.windows, batch.items[batch.owner][:, None]
+        own = batch.items[batch.owner][:, None]
         table = torch.cat([self.table.weight.new_zeros(1, self.dim), self.table.weight, self.own[None]])
-        read = torch.where(ids == own, len(table) - 1, ids)
-        x = functional.embedding(read, table) * self.importance[:, None] + self.sinusoids
-        x = functional.dropout(x, self.config.dropout, self.training)
-        found = _mean(self.reader(x, src_key_padding_mask=ids == PAD), ids != PAD)  # [contexts, dim]
+        ids = torch.where(batch.windows == own, len(table) - 1, batch.windows)
+        order = (ids != PAD).sum(1).argsort()
+        read = [self._read(ids[part], table) for part in torch.split(order, CONTEXTS)]
+        found = torch.cat(read)[order.argsort()]  # [contexts, dim]
         present = torch.arange(int(batch.count.max()), device=ids.device) < batch.count[:, None]
         several = found.new_zeros(*present.shape, self.dim).index_put((present,), found)
         mixed: Tensor = self.out(_mean(self.mixer(several, src_key_padding_mask=~present), present))
         return mixed
+
+    def _read(
+        self, ids: Int[Tensor, "contexts places"], table: Float[Tensor, "rows dim"]
+    ) -> Float[Tensor, "contexts dim"]:
+        """F of some contexts; their events are moved together first, each with what belongs to its place."""
+        real, places = (ids != PAD).sort(dim=1, descending=True, stable=True)
+        longest = int(real.sum(1).max())
+        real, places = real[:, :longest], places[:, :longest]
+        vectors = functional.embedding(ids.gather(1, places), table)
+        x = vectors * self.importance[places][:, :, None] + functional.embedding(places, self.sinusoids)
+        x = functional.dropout(x, self.config.dropout, self.training)
+        return _mean(self.reader(x, src_key_padding_mask=~real), real)
 
 
 @dataclass(frozen=True)
