@@ -68,5 +68,4 @@ def test_an_epoch_costs_at_most_so_many_of_id_only():
     rounds = [{name: epoch.seconds() for name, epoch in epochs.items()} for _ in range(ROUNDS)][1:]  # one warms up
     usual = {name: min(taken[name] for taken in rounds) for name in epochs}
     ratios = {name: usual[name] / usual["id_only"] for name in BOUNDS}
-    print(f"\n{ratios}")  # noqa: T201
     assert {name: ratio for name, ratio in ratios.items() if ratio > BOUNDS[name]} == {}, ratios
