@@ -75,7 +75,7 @@ def run(
     remote_code: RemoteCode = False,
     accelerate_config: AccelerateConfig = None,
 ) -> None:
-    """Run an experiment and print its table; run it again and only what is missing is done."""
+    """Run an experiment and print its table; running it again does only what is missing."""
     progress.show(progress_)
     from llmemb_bench.spec.cells import load_cells
 
@@ -87,7 +87,7 @@ def run(
     if outcome.reports:
         if outcome.done:
             _print_report(results, [cells[0].spec.name], [])
-        reused = f" ({outcome.reused} were there already)" if outcome.reused else ""
+        reused = f" ({outcome.reused} were already there)" if outcome.reused else ""
         failed = f", {outcome.failed} failed" if outcome.failed else ""
         see = f"; see: llmemb-bench report --results {results}" if outcome.done else ""
         say(f"{outcome.done} of {len(cells)} cells done{reused}{failed}{see}")
@@ -236,7 +236,7 @@ def new(
     into: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the plugin package; absent: the one that the pyproject.toml here names.",
+            help="Folder of the plugin package; by default the one that the pyproject.toml here names.",
             parser=typed,
             metavar="PATH",
         ),
@@ -254,7 +254,7 @@ def new(
         say(f"wrote {short(project)}:")
         typer.echo(indented(project.read_text(encoding="utf-8")))
     if package.resolve() not in {entry.path.parent.parent.resolve() for entry in entries()}:
-        typer.echo(f"first, once, let specs find it: {way_in(package)}")
+        typer.echo(f"first, once, so that specs find it: {way_in(package)}")
     say(f"next: edit it, then: llmemb-bench test {path.parent.name}/{name}")
 
 
@@ -262,7 +262,7 @@ def new(
 def test_(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Plugins, as NAME or KIND/NAME; all when absent.", metavar="[NAME]..."),
+        typer.Argument(help="Plugins, as NAME or KIND/NAME; by default all.", metavar="[NAME]..."),
     ] = None,
 ) -> None:
     """Run the contract checks of plugins, your own included."""

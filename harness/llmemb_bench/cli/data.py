@@ -20,7 +20,9 @@ data = typer.Typer(help="Fetch, verify, describe and prepare datasets.", no_args
 
 Name = Annotated[
     str,
-    typer.Argument(help="A dataset plugin (its settings by --set), or a spec whose dataset is meant.", metavar="NAME"),
+    typer.Argument(
+        help="A dataset plugin (with its settings by --set), or a spec, whose dataset is used.", metavar="NAME"
+    ),
 ]
 
 
@@ -58,7 +60,7 @@ def fetch(
     downloads = choice.config.downloads()
     folder = getattr(choice.config, "path", None)
     if not downloads or not isinstance(folder, SpecPath):
-        raise MissingError(f"'{choice.use}' has nothing that may be downloaded for you", fix=choice.plugin.obtain)
+        raise MissingError(f"'{choice.use}' has no files that can be downloaded for you", fix=choice.plugin.obtain)
     target = folder.resolve()
     for line in (*(download.url for download in downloads), f"terms: {choice.plugin.licence}", f"into: {target}"):
         say(line, err=True)
@@ -91,7 +93,7 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
 
 @data.command()
 def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, progress_: ProgressMode = None) -> None:
-    """Read, filter, order and number; done once, opened in milliseconds afterwards."""
+    """Read, filter, order and number the events; done once, and opened in milliseconds afterwards."""
     progress.show(progress_)
     from llmemb_bench.stages.cache import Cache
     from llmemb_bench.stages.dataset import PreparedData
@@ -110,7 +112,7 @@ def describe(
     format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="A table, or one JSON object.")] = "rich",
     progress_: ProgressMode = None,
 ) -> None:
-    """Print statistics, what preparation dropped or mended, and the leak report, beside the known figures."""
+    """Print statistics, what preparation dropped or repaired, and the leak report, beside the known figures."""
     progress.show(progress_)
     from llmemb_bench.data.statistics import MEANINGS, warnings
     from llmemb_bench.evaluation.buckets import bucket_facts

@@ -38,12 +38,12 @@ def _broken(metric: Metric, finding: str) -> BenchError:
     return BenchError(
         f"the metric '{name}' {finding}",
         where=inspect.getfile(type(metric)),
-        fix=f"mend it, then: llmemb-bench test metrics/{name}; or take it out of the spec",
+        fix=f"fix it, then: llmemb-bench test metrics/{name}; or take it out of the spec",
     )
 
 
 def expected(metric: Metric, cutoff: int, ranks: Ranks) -> NDArray[np.float64]:
-    """One value a user: the mean gain over the ranks n_greater + 1 .. n_greater + n_equal + 1.
+    """One value per user: the mean gain over the ranks n_greater + 1 .. n_greater + n_equal + 1.
 
     So a constant model has HR@k of exactly k / n_candidates.
     """

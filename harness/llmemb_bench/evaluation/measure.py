@@ -25,13 +25,13 @@ MAIN = ("hr", "ndcg")
 
 def metrics_of(evaluate: Evaluate) -> dict[str, tuple[Metric, int]]:
     """Name (`hr@10`) to metric and cut-off, each able to tell what every rank is worth: one that is not is a BenchError
-    that names it. One that stands twice, with its defaults left out and written down, say, is a SpecError."""
+    that names it. One that appears twice, with its defaults left out and written down, say, is a SpecError."""
     choices = evaluate.metrics or [MetricChoice(name) for name in MAIN]
     found: dict[str, tuple[Metric, int]] = {}
     for choice in choices:
         metric, name = build(Metric, choice), name_of(choice)
         if f"{name}@{evaluate.cutoffs[0]}" in found:
-            raise SpecError(f"the metric {name} stands twice", where="evaluate.metrics", fix="name each one once")
+            raise SpecError(f"the metric {name} appears twice", where="evaluate.metrics", fix="name each one once")
         for cutoff in evaluate.cutoffs:
             gains(metric, cutoff)
             found[f"{name}@{cutoff}"] = metric, cutoff

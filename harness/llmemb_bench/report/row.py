@@ -26,7 +26,7 @@ class Row:
     """How training, validation and test were cut, if not by each user's last two events."""
     protocol_hash: str
     warnings: list[str]
-    """What must be known before the number is believed."""
+    """What a reader must know before believing the number."""
     protocol: str
     bucket: str
     metric: str

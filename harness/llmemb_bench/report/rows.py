@@ -76,7 +76,7 @@ def _nothing_fits(db: duckdb.DuckDBPyConnection, results: Path) -> DataError:
     if not there:
         return DataError("no run in the store", where=str(results), fix="llmemb-bench run specs/quickstart.yaml")
     named = "; ".join(f"{experiment} (seeds {', '.join(map(str, seeds))})" for experiment, seeds in there)
-    return DataError(f"no run in the store fits; there are: {named}", where=str(results), fix="name one of them")
+    return DataError(f"no run in the store matches; there are: {named}", where=str(results), fix="name one of them")
 
 
 def _warned(row: Row) -> Row:

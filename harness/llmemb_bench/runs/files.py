@@ -41,7 +41,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def write_per_user(path: Path, split: Split, ranks: dict[str, Ranks], head: NDArray[np.bool_]) -> None:
-    """One row a user and protocol, so that new metrics, buckets and tests need no retraining; `head` says of each
+    """One row per user and protocol, so that new metrics, buckets and tests need no retraining; `head` says of each
     evaluated user whether the target is a head item."""
     data, targets = split.data, split.targets("test")
     users = np.array(data.user_ids[:], dtype=object)[split.users("test")]

@@ -1,4 +1,4 @@
-"""Whether a run folder can be believed: its schema and its seal."""
+"""Whether a run folder can be trusted: its schema and its seal."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> Lo
     split = stages.split.result()
     if split.key != manifest["data"]:
         raise MismatchError(
-            "the data are not those that the run saw",
+            "the data are not those of the run",
             where=str(folder),
             fix="bring back the files as they were, or run the spec again",
         )
@@ -163,7 +163,7 @@ def _refuse_other_ranks(run: LoadedRun) -> None:
     moved = np.abs((scores > target_scores).sum(1).numpy() - recorded)
     if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(target_scores).all():
         raise MismatchError(
-            f"ranks {count} users otherwise than the run did, by {int(np.median(moved))} places in the median",
+            f"ranks {count} users differently from the run, by a median of {int(np.median(moved))} ranks",
             where=str(run.folder),
             fix="were texts, vectors or a plugin changed after the run? then run the spec again",
         )

@@ -130,8 +130,8 @@ class FittedRecommender(MadeTogether[Method]):
             method = self.built(table, upstream)
             if not isinstance(method, Trained):
                 raise TypeError(f"{type(method).__name__} is not trained")
+            method.fit_counts(self.split.result())
             start_weights(method, config.start)
-        method.fit_counts(self.split.result())
         return method.to(world().device)
 
     def built(self, text: Tensor | None, upstream: Mapping[str, Fitted]) -> Method:

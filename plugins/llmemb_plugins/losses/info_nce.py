@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from llmemb_bench.contracts import Loss
 from llmemb_bench.registry.config import Config
-from llmemb_plugins.losses._negatives import without_duplicates
+from llmemb_plugins._contrast import cosine_logits, costs_of_rows
 
 
 class InfoNceConfig(Config):
@@ -33,6 +31,4 @@ class InfoNce(Loss):
         right: Float[Tensor, "batch dim"],
         duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        cosines = functional.normalize(left.float()) @ functional.normalize(right.float()).T  # [batch, batch]
-        own = torch.arange(len(left), device=left.device)
-        return functional.cross_entropy(without_duplicates(cosines / self.config.temperature, duplicates), own)
+        return costs_of_rows(cosine_logits(left, right, self.config.temperature, duplicates)).mean()
