@@ -1,4 +1,4 @@
-"""The published training step's work, plainly: what the fast path is measured against.
+"""The published training step's work, written directly: what the fast path is measured against.
 
 Stands for LLMEmb's released `models/`, `trainers/` and `generators/` with anomaly detection off: every history is
 padded to 200, the adapter runs at every position of history, positives and negatives, the alignment takes every

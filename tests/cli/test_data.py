@@ -158,7 +158,7 @@ def test_verify_finds_prepared_files_that_changed_or_went(cli, hats, tmp_path):
     [items] = (tmp_path / "results").rglob("items.npy")
     items.write_bytes(items.read_bytes()[:-1] + b"\x07")
     changed = cli("data", "verify", *hats)
-    assert (changed.code, "items.npy: is damaged (other bytes than were written)" in changed.out) == (5, True)
+    assert (changed.code, "items.npy: is damaged (its bytes differ from those written)" in changed.out) == (5, True)
     items.unlink()
     assert "items.npy: is missing" in cli("data", "verify", *hats).out
 

@@ -70,7 +70,7 @@ IN_THE_SPEC = {
     "missing key": (("name: mine\n", ""), "the key 'name' is missing -> add 'name: ...' here", 2),
     "duplicate key": (
         ("name: mine", "name: mine\nname: yours"),
-        "spec.yaml:3: the key 'name' stands twice (first at",
+        "spec.yaml:3: the key 'name' appears twice (first at",
         2,
     ),
     "YAML syntax": (("{use: bce}", "{use: bce"), "is not YAML", 2),
@@ -277,7 +277,7 @@ ALL = [f"i{item}" for item in range(20)]
         (ALL, float("nan"), "1 vectors hold NaN or infinity, the first is of 'i3'"),
         ([f"x{item}" for item in range(20)], 0.0, "20 of 20 items have no vector, the first is 'i"),
         (ALL[:19], 0.0, "1 of 20 items have no vector, the first is 'i19'"),
-        ([*ALL, "i7"], 0.0, "1 ids stand twice, the first is 'i7'"),
+        ([*ALL, "i7"], 0.0, "1 ids appear twice, the first is 'i7'"),
     ],
     ids=["NaN", "vectors for other items", "one missing", "doubled id"],
 )

@@ -61,9 +61,9 @@ def one_line(ran, *parts: str, code: int) -> None:
         ("x: &long " + "y" * 50_000 + "\nz: [" + "*long," * 6_000 + "]", "holds more than 20,000 values"),
         ("? [a, b]\n: 1", "spec.yaml:11: a key should be a word"),
         ("x: !!binary aGk=", "spec.yaml:11: the tag 'tag:yaml.org,2002:binary' builds an object"),
-        ("x: !!int many", "spec.yaml:11: 'many' is no int -> quote it"),
-        ("x: !!bool perhaps", "spec.yaml:11: 'perhaps' is no bool"),
-        ("x: 2020-13-45", "spec.yaml:11: '2020-13-45' is no timestamp"),
+        ("x: !!int many", "spec.yaml:11: 'many' is not a valid int -> quote it"),
+        ("x: !!bool perhaps", "spec.yaml:11: 'perhaps' is not a valid bool"),
+        ("x: 2020-13-45", "spec.yaml:11: '2020-13-45' is not a valid timestamp"),
         ("x: " + "9" * 400, "spec.yaml:11: the number 999"),
         ("x: " + "9" * 5_000, "spec.yaml:11: '999"),
         ("x: 0x" + "f" * 5_000, "spec.yaml:11: the number 0xfff"),
@@ -296,7 +296,7 @@ def test_a_plugin_that_raises_ends_its_cell_alone(foreign, run, tmp_path):
     found = "".join(lines)
     assert "methods/of_leaving.py:12: the method 'of_leaving' raised SystemExit: bye" in found
     assert "of_memory.py:12: out of memory: RuntimeError: " in found
-    assert "the method 'of_silence' raised Mute -> mend the plugin; the traceback is in results/logs/" in found
+    assert "the method 'of_silence' raised Mute -> fix the plugin; the traceback is in results/logs/" in found
     assert "backbones/of_forward.py:10: the backbone 'of_forward' raised ZeroDivisionError" in found
     assert any("ZeroDivisionError" in log.read_text() and "Traceback" in log.read_text() for log in logs)
     assert run(text=SPEC.replace("id_only", "of_leaving")).code == 1
@@ -331,11 +331,11 @@ def test_a_plugin_that_cannot_be_imported_is_one_line_in_every_verb(fault, forei
 
 
 @pytest.mark.parametrize(
-    ("module", "way_out"),
+    ("module", "fix"),
     [
         ("llmemb_bench.errors", "import it from llmemb_bench.base.errors"),
         ("llmemb_bench.contract", "import it from llmemb_bench.contracts"),
-        ("llmemb_plugins.backbones._nope", "mend the file, then: llmemb-bench list backbones --check"),
+        ("llmemb_plugins.backbones._nope", "fix the file, then: llmemb-bench list backbones --check"),
     ],
 )
 def test_a_module_that_an_installed_package_does_not_have_is_no_missing_package(module, fix, foreign, cli):

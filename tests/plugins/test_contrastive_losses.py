@@ -63,7 +63,60 @@ def supcon(x: Matrix, y: Matrix, t: float, duplicates: Matrix) -> float:
     return total / (2 * n)
 
 
-ORACLES = {"soft_clip": soft_clip, "info_nce": info_nce, "symmetric_info_nce": symmetric_info_nce, "supcon": supcon}
+def sigmoid(x: Matrix, y: Matrix, t: float, duplicates: Matrix, bias: float = -10.0) -> float:
+    total = 0.0
+    for i in range(len(x)):
+        for j in range(len(y)):
+            if not duplicates[i, j]:
+                sign = 1 if i == j else -1
+                total += np.log(1 + np.exp(-sign * (unit(x)[i] @ unit(y)[j] / t + bias)))
+    return total / len(x)
+
+
+def decoupled(x: Matrix, y: Matrix, t: float, duplicates: Matrix) -> float:
+    """Both views are anchors; the negatives are both views of the other items."""
+    n, total = len(x), 0.0
+    for own, other in ((unit(x), unit(y)), (unit(y), unit(x))):
+        for i in range(n):
+            rest = [j for j in range(n) if j != i and not duplicates[i, j]]
+            scores = [np.exp(own[i] @ view[j] / t) for j in rest for view in (own, other)]
+            total += (np.log(np.sum(scores)) if rest else 0) - own[i] @ other[i] / t
+    return total / (2 * n)
+
+
+def barlow_twins(x: Matrix, y: Matrix, weight: float = 5e-3) -> float:
+    x, y = ((part - part.mean(0)) / np.sqrt(part.var(0) + 1e-5) for part in (x, y))
+    total = 0.0
+    for i in range(x.shape[1]):
+        for j in range(x.shape[1]):
+            correlation = (x[:, i] * y[:, j]).mean()
+            total += (1 - correlation) ** 2 if i == j else weight * correlation**2
+    return float(total)
+
+
+def vicreg(
+    x: Matrix, y: Matrix, invariance: float = 25, variance: float = 25, covariance: float = 1, deviation: float = 1
+) -> float:
+    total = invariance * ((x - y) ** 2).mean()
+    for part in (x, y):
+        together = np.cov(part, rowvar=False)
+        total += variance * np.maximum(0, deviation - np.sqrt(np.diag(together) + 1e-4)).mean()
+        total += covariance * (together[~np.eye(len(together), dtype=bool)] ** 2).sum() / len(together)
+    return float(total)
+
+
+ORACLES = {
+    "soft_clip": soft_clip,
+    "info_nce": info_nce,
+    "symmetric_info_nce": symmetric_info_nce,
+    "supcon": supcon,
+    "sigmoid": sigmoid,
+    "decoupled": decoupled,
+}
+OF_FEATURES = {
+    "barlow_twins": (barlow_twins, {"weight": 0.3}),
+    "vicreg": (vicreg, {"invariance": 3.0, "variance": 2.0, "covariance": 0.5, "deviation": 1.2}),
+}
 
 
 def drawn(seed: int, batch: int, masked: bool) -> tuple[Matrix, Matrix, Matrix]:
@@ -148,7 +201,7 @@ def test_the_gradient_in_tiles_is_that_of_the_plain_formula(shift, targets_move,
         torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other)
 
 
-@pytest.mark.parametrize("length", [0.5, 10.0, 30.0], ids=["in tiles", "in tiles, shifted", "plainly"])
+@pytest.mark.parametrize("length", [0.5, 10.0, 30.0], ids=["in tiles", "in tiles, shifted", "directly"])
 def test_soft_clip_is_its_formula_for_vectors_of_any_length(length):
     x, y, duplicates = drawn(4, 8, masked=True)
     x, y = length * unit(x), length * unit(y)
@@ -166,10 +219,78 @@ def test_a_temperature_that_drifts_below_zero_gives_a_number():
     assert np.isfinite(value(made, x, y, duplicates))
 
 
+@pytest.mark.parametrize("name", OF_FEATURES)
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 999), batch=st.integers(2, 9), chosen=st.booleans(), masked=st.booleans())
+def test_a_loss_of_features_is_its_formula_whatever_is_duplicates(name, seed, batch, chosen, masked):
+    x, y, duplicates = drawn(seed, batch, masked)
+    oracle, given_settings = OF_FEATURES[name]
+    given_settings = given_settings if chosen else {}
+    assert value(loss(name, **given_settings), x, y, duplicates) == pytest.approx(
+        oracle(x, y, **given_settings), rel=1e-4
+    )
+
+
+def slopes(function, x: Matrix, step: float = 1e-6) -> Matrix:
+    """The gradient of a plain float64 function, by differences."""
+    found = np.zeros_like(x)
+    for place in np.ndindex(*x.shape):
+        moved = [x.copy() for _ in range(2)]
+        moved[0][place] += step
+        moved[1][place] -= step
+        found[place] = (function(moved[0]) - function(moved[1])) / (2 * step)
+    return found
+
+
+@pytest.mark.parametrize("name", [*ORACLES, *OF_FEATURES])
+def test_the_gradient_of_a_loss_is_that_of_its_formula(name):
+    x, y, duplicates = drawn(11, 7, masked=True)
+    if name in ORACLES:
+        made = loss(name, temperature=0.8)
+
+        def plain(one: Matrix, other: Matrix) -> float:
+            return ORACLES[name](one, other, 0.8, duplicates)
+    else:
+        oracle, chosen = OF_FEATURES[name]
+        made = loss(name, **chosen)
+
+        def plain(one: Matrix, other: Matrix) -> float:
+            return oracle(one, other, **chosen)
+
+    sides = [torch.from_numpy(part).float().requires_grad_() for part in (x, y)]
+    of_x, of_y = torch.autograd.grad(made(*sides, torch.from_numpy(duplicates)), sides)
+    for found, expected in ((of_x, slopes(lambda one: plain(one, y), x)), (of_y, slopes(lambda one: plain(x, one), y))):
+        assert np.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(found.numpy(), expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("bias", [-10.0, -1.5])
+def test_temperature_and_bias_of_sigmoid_are_learnt_only_if_asked_and_by_their_own_gradients(bias):
+    x, y, duplicates = drawn(12, 6, masked=True)
+    for learn in (True, False):
+        made = loss("sigmoid", temperature=0.5, bias=bias, learn_temperature=learn, learn_bias=learn)
+        assert [weight.requires_grad for weight in made.parameters()] == [learn, learn]
+        assert made.curves() == pytest.approx({"temperature": 0.5, "bias": bias})
+        assert value(made, x, y, duplicates) == pytest.approx(sigmoid(x, y, 0.5, duplicates, bias), rel=1e-4)
+    made = loss("sigmoid", temperature=0.5, bias=bias)
+    torch.autograd.backward(made(*(torch.from_numpy(part).float() for part in (x, y)), torch.from_numpy(duplicates)))
+    of_scale = slopes(lambda one: sigmoid(x, y, np.exp(-one[0]), duplicates, bias), np.array([np.log(2.0)]))
+    of_bias = slopes(lambda one: sigmoid(x, y, 0.5, duplicates, one[0]), np.array([bias]))
+    assert made.log_scale.grad.item() == pytest.approx(of_scale[0], rel=1e-3)
+    assert made.bias.grad.item() == pytest.approx(of_bias[0], rel=1e-3)
+
+
+def test_an_anchor_of_decoupled_without_a_negative_is_pulled_only():
+    x, y, _ = drawn(13, 4, masked=False)
+    assert value(loss("decoupled"), x, y, ~np.eye(4, dtype=bool)) == pytest.approx(
+        -(unit(x) * unit(y)).sum(1).mean() / 0.1, rel=1e-5
+    )
+
+
 def test_every_contrastive_loss_has_an_oracle():
     from llmemb_bench.registry.entries import names
 
-    assert set(names("losses")) == set(ORACLES)
+    assert set(names("losses")) == {*ORACLES, *OF_FEATURES}
 
 
 def test_the_temperature_of_soft_clip_is_learnt_only_if_asked():

@@ -69,7 +69,7 @@ def test_pooling_at_one_token_goes_by_the_mask(name, pooling, tmp_path):
     torch.testing.assert_close(padded, expected, atol=1e-5, rtol=1e-4)
 
 
-# --- what stands before and behind a text; expectations are plain transformers, one text at a time, nothing padded ---
+# --- what stands before and after a text; expectations are plain transformers, one text at a time, nothing padded ---
 
 WORDS = ("[PAD]", "[UNK]", "[EOS]", "[BOS]", "the", "film", "is", "about", "a", "boat", "red", "soap", "one", "two")
 FRAMES = {"nothing": (False, False), "begin": (True, False), "end": (False, True), "both": (True, True)}
@@ -103,6 +103,54 @@ def plain_ids(text, frame, settings):
     ends |= settings.get("eos") == "append" or settings["pooling"] == "eos"
     found = [WORDS.index(word) if word in WORDS else 1 for word in text.split()]
     return (*[3] * begins, *found, *[2] * ends)
+
+
+def pooled_by_hand(states: np.ndarray, pooling: str) -> np.ndarray:
+    """In float64, token by token; `states` of the tokens that count."""
+    total, weights = np.zeros(states.shape[1]), 0.0
+    for place, state in enumerate(states.astype(np.float64), start=1):
+        weight = {"mean": 1, "weighted_mean": place, "first": place == 1, "cls": place == 1}.get(
+            pooling, place == len(states)
+        )
+        total, weights = total + weight * state, weights + weight
+    return total / weights
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [
+        *(("causal_lm", pooling) for pooling in ("mean", "weighted_mean", "last", "eos")),
+        *(("sentence_encoder", pooling) for pooling in ("mean", "weighted_mean", "first", "cls", "last")),
+    ],
+)
+@pytest.mark.parametrize("instruction", ["pool", "leave_out"])
+def test_a_vector_is_the_states_pooled_by_hand_with_the_instruction_or_without(name, pooling, instruction, tmp_path):
+    if pooling == "cls" and instruction == "leave_out":
+        with pytest.raises(ValidationError, match="take pooling: first"):
+            encoder(name, tmp_path, pooling=pooling, instruction=instruction)
+        return
+    made = encoder(name, tmp_path, pooling=pooling, instruction=instruction, prefix="red: ").eval()
+    items = Items.of(["a", "b", "c"], [(("title", "one two film"), ("kind", "soap")), (("title", "two"),), ()])
+    found = encode_items(made, items)  # of all together, padded
+    tokens = made.tokenize(items.texts())
+    said = len(["red", ":", "The", "item", "has", "the", "following", "attributes", ":"]) + (name == "sentence_encoder")
+    for row, vector in enumerate(found):
+        ids, real = tokens.batch([row])
+        with torch.no_grad():
+            states = made.hidden(ids, real)[0].numpy()
+        left_out = said if instruction == "leave_out" and len(states) > said else 0
+        np.testing.assert_allclose(vector, pooled_by_hand(states[left_out:], pooling), atol=1e-5)
+
+
+def test_of_an_instruction_only_what_a_text_begins_with_is_left_out(tmp_path):
+    """The same words behind other words count, and so do those that another instruction begins with."""
+    made = encoder("causal_lm", tmp_path, instruction="leave_out").eval()
+    ids = torch.tensor([[5, 6, 7, 5, 6, 9], [9, 5, 6, 7, 7, 0], [5, 9, 7, 0, 0, 0]])
+    real = torch.tensor([[1] * 6, [1] * 5 + [0], [1] * 3 + [0] * 3], dtype=torch.bool)
+    made._begins[""] = (5, 6, 7)
+    assert made.pooled(ids, real).int().tolist() == [[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 0], [0, 1, 1, 0, 0, 0]]
+    made._begins[""] = tuple(range(5, 17))  # longer than every text
+    assert made.pooled(ids, real).int().tolist() == [[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 0], [0, 1, 1, 0, 0, 0]]
 
 
 def plain_vectors(folder, rows, pooling):

@@ -107,7 +107,7 @@ def test_the_ablations_are_settings():
 
 def test_what_does_not_fit_says_what_to_write_instead():
     fix = r"embeddings.transforms: \[\{use: pca, dim: 8\}\]"
-    with pytest.raises(SpecError, match=f"they have 20 dimensions, 8 are wanted -> {fix}"):
+    with pytest.raises(SpecError, match=f"they have 20 dimensions, should have 8 -> {fix}"):
         llmemb(adapter="none")
     with pytest.raises(SpecError, match="an even dim"):
         llmemb(ids="concatenate", dim=7)

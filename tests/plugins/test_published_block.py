@@ -1,7 +1,7 @@
 """`sasrec` and `bert4rec` with the published block against a plain writing of LLMEmb's published models.
 
 The plain model shares nothing with ours: a window of `max_len` padded on the left, `torch.nn.MultiheadAttention`,
-convolutions of width one, and padding set to zero behind every block.
+convolutions of width one, and padding set to zero after every block.
 """
 
 from __future__ import annotations

@@ -33,15 +33,24 @@ def assert_is_spread(made: TextEncoder) -> None:
 
 
 def gradient(folder: Path) -> dict[str, torch.Tensor]:
-    """Of one batch with dropout, in small chunks."""
+    """Of one batch with dropout, in small chunks: by soft targets, and by a loss over features."""
+    found = {}
+    for name in ("soft_clip", "vicreg"):
+        for weight, gradient in gradient_of(name, folder).items():
+            found[f"{name} {weight}"] = gradient
+    return found
+
+
+def gradient_of(name: str, folder: Path) -> dict[str, torch.Tensor]:
+    """What one loss leaves in the weights of the encoder, and in its own."""
     made, items = shared_encoder(folder), small_items(11)
     if world().sharded:
         assert_is_spread(made)
     views = two_views(items, range(11), [augmentation()], np.random.default_rng(0))
-    tokens, objective = made.tokenize([items.text(view) for view in views]), loss("soft_clip")
+    tokens, objective = made.tokenize([items.text(view) for view in views]), loss(name)
     backward_in_chunks(made.train(), tokens, range(22), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(60))
-    found = {name: weight.grad for name, weight in made.named_parameters() if weight.requires_grad}
-    return found | {"temperature": objective.temperature.grad}
+    weights = [*made.named_parameters(), *objective.named_parameters()]
+    return {name: weight.grad for name, weight in weights if weight.requires_grad}
 
 
 def tuned(folder: Path) -> dict[str, torch.Tensor]:

@@ -51,7 +51,7 @@ def test_a_spec_runs_reports_and_is_not_run_twice(cli, spec, tmp_path):
     assert len(runs) == 8
     before = files(results / "runs")
     again = cli("run", spec, "--results", results, "--progress", "none")
-    assert "8 of 8 cells done (8 were there already)" in again.out
+    assert "8 of 8 cells done (8 were already there)" in again.out
     assert files(results / "runs") == before
 
     report = json.loads(cli("report", "--results", results, "--format", "json").out)

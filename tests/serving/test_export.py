@@ -171,7 +171,7 @@ def test_an_older_export_is_replaced_and_anything_else_is_left_alone(export, cli
     export("popularity")
     assert not (out / "users.parquet").exists()
     (out / "mine.txt").write_text("mine")
-    assert "holds files that are no export -> name a new folder" in export("popularity", code=2)
+    assert "holds files that are not an export -> name a new folder" in export("popularity", code=2)
     assert (out / "mine.txt").read_text() == "mine"
     run = finished.run("id_only")
     before = {path.name for path in run.iterdir()}

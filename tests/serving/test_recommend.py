@@ -198,7 +198,7 @@ def change_schema(run: Path) -> None:
     [
         (lambda run: (run / "weights.safetensors").unlink(), 5, "weights.safetensors is missing -> run the spec again"),
         (lambda run: (run / "weights.safetensors").write_bytes(b"\x10"), 5, "weights.safetensors is damaged (1 of "),
-        (break_weights, 5, "30 users otherwise than the run did"),
+        (break_weights, 5, "30 users differently from the run"),
         (lose_weight, 5, "weights.safetensors: does not fit the method"),
         (lambda run: (run / "manifest.json").write_text("{"), 1, "manifest.json: cannot be read"),
         (lambda run: (run / "manifest.json").write_text("{}"), 1, "is not the manifest of a run"),
@@ -219,7 +219,7 @@ def test_other_data_than_those_of_the_run_are_refused(recommend, copied):
     (copied.folder / "events.csv").write_text("\n".join(lines[:-1]) + "\n")
     words = ("--user", "u3", "--spec-folder", copied.folder)
     error = recommend("popularity", *words, results=copied.results, code=5)
-    assert "the data are not those that the run saw" in error
+    assert "the data are not those of the run" in error
 
 
 def test_files_that_have_moved_are_found_with_spec_folder(recommend, copied):

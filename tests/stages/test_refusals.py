@@ -52,11 +52,11 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no adapter": (
         ["recommender.method={use: llmemb, adapter: none, alignment: {weight: 0.0}}"],
         "recommender.method.adapter: without an adapter the text vectors must be as wide as the recommender's: they "
-        "have 6 dimensions, 8 are wanted",
+        "have 6 dimensions, should have 8",
     ),
     "no adapter after a reduction": (
         [TFIDF, "embeddings.transforms=[{use: pca, dim: 5}]", "recommender.method={use: llmemb, adapter: none}"],
-        "they have 5 dimensions, 8 are wanted",
+        "they have 5 dimensions, should have 8",
     ),
     "text narrower than the table it starts": (
         ["recommender.method=llm2x"],

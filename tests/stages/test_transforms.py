@@ -168,7 +168,7 @@ def test_embed_transforms_and_asks_which_split_only_where_it_matters(spec, cli):
     assert ran.code == 0, ran.err
     assert duckdb.sql(f"select max(len(vector)) from '{out}'").fetchall() == [(4,)]
     asked = cli("embed", spec, "-o", out, "--set", "embeddings.transforms=[{use: standardize, fit_on: training}]")
-    assert (asked.code, "the matrix varies 'split': which of them is meant?" in asked.err) == (2, True)
+    assert (asked.code, "the matrix varies 'split': which value should be used?" in asked.err) == (2, True)
     wide = cli("embed", spec, "-o", out, "--set", "embeddings.transforms=[{use: pca, dim: 7}]")
     assert (wide.code, "PCA cannot give 7 dimensions of 20 items with 6 each -> use at most 6" in wide.err) == (2, True)
 
@@ -184,7 +184,7 @@ def test_embed_transforms_and_asks_which_split_only_where_it_matters(spec, cli):
 def test_the_former_key_says_what_to_write_instead(written, now, spec, cli):
     spec.write_text(SPEC.replace("transforms: [{use: pca, dim: 4}]", written))
     ran = cli("validate", spec)
-    told = "there is no 'embeddings.reduce' any more: PCA is one of the transforms"
+    told = "'embeddings.reduce' no longer exists: PCA is one of the transforms"
     assert ran.code == 2
     assert f"{spec}:7: {told} -> {now}\n" in ran.err + ran.out
     spec.write_text(SPEC.replace("  transforms: [{use: pca, dim: 4}]\n", f"  {now}\n"))
@@ -195,7 +195,7 @@ def test_the_former_key_says_what_to_write_instead(written, now, spec, cli):
 def test_the_former_key_in_a_matrix_and_on_the_command_line(spec, cli):
     spec.write_text(SPEC + "matrix: {embeddings.reduce: [{dim: 2}, {dim: 3}]}\n")
     ran = cli("validate", spec)
-    assert "spec.yaml:14: there is no 'embeddings.reduce' any more" in (told := ran.err + ran.out)
+    assert "spec.yaml:14: 'embeddings.reduce' no longer exists" in (told := ran.err + ran.out)
     assert "transforms: [{use: pca, dim: 2}]" in told
     assert "transforms: [{use: pca, dim: 3}]" in told
     spec.write_text(SPEC)

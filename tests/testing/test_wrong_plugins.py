@@ -189,12 +189,12 @@ METHODS = {
     "states centred over users": (
         from_text("self.given[ids]", STATES_MORE.format(name="states", changed="found - found.mean(0)")),
         "the scores of a history do not depend on its batch",
-        "has other scores than among others",
+        "has different scores than among others",
     ),
     "training a state late": (
         from_text("self.given[ids]", STATES_MORE.format(name="states_of", changed="found.roll(1, 0)")),
         "training and ranking have the same states",
-        "gives other states than states",
+        "gives different states than states",
     ),
 }
 
@@ -520,7 +520,7 @@ AUGMENTATIONS = {
     "always the same": (
         {"rng.permutation": "np.random.default_rng(0).permutation"},
         "the same generator gives the same view and another another",
-        "thirty generators give one view",
+        "thirty generators give the same view",
     ),
     "a counter": (
         {

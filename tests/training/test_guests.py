@@ -112,7 +112,7 @@ def test_a_guest_runs_and_goes_on_to_the_same_bytes(name, guests, tmp_path, monk
         assert killed.code == Exit.FAILED, killed.err
         again = cli("run", spec, "--results", results)
         assert again.code == Exit.DONE
-        assert "going on after step" in again.err
+        assert "resuming after step" in again.err
         assert made(results) == expected
     [folder] = (tmp_path / "whole").glob("runs/guests/*")
     exported = cli("export", folder, "--output", tmp_path / "export", "--results", tmp_path / "whole")

@@ -320,7 +320,7 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_afresh(damage, tmp_pat
     again, found = run(tmp_path)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{path}: is damaged (")
-    assert line.endswith("; removed, and what it kept is done again")
+    assert line.endswith("; removed, and its work is done again")
     assert again.events == expected.events
     assert all(torch.equal(found[name], weight) for name, weight in weights.items())
 

@@ -1,4 +1,4 @@
-"""Every target weighs alike, whatever the length of its history: counted in the gradient itself."""
+"""Every target has the same weight, whatever the length of its history: counted in the gradient itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a disk refuses is one line and exit code 4: no room, a folder that is read-only or another's, a broken disk."""
+"""A refusal by the disk is one line and exit code 4: no space, a read-only or foreign folder, a broken disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llmemb_bench.base.errors import BenchError, MissingError
 
-ROOM = "make room there, or choose another disk with --results DIR; then run the same command again"
+ROOM = "free some space there, or choose another disk with --results DIR; then run the same command again"
 OTHER = "choose another folder with --results DIR"
 _FULL = (ENOSPC, EDQUOT)
 _REASONS = {os.strerror(number): number for number in (*_FULL, EFBIG, EROFS, EIO)}

@@ -1,4 +1,4 @@
-"""Folders that are whole or absent: filled under a temporary name, then renamed; and hashes of what lies on disk."""
+"""Folders that are complete or absent: filled under a temporary name, then renamed; and hashes of what is on disk."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def fingerprint(path: Path) -> str:
 
 @contextmanager
 def sealed_folder(path: Path, is_done: Callable[[], bool]) -> Iterator[Path | None]:
-    """`new_folder` for results that are read again: with a seal. A damaged one is said and made again; `is_done` is
-    asked about a whole one. Raises RuntimeError where nothing was written: an empty folder is no result."""
+    """`new_folder` for results that are read again: with a seal. A damaged one is reported and made again; `is_done`
+    is asked about an undamaged one. Raises RuntimeError where nothing was written: an empty folder is not a result."""
 
     def is_whole() -> bool:
         wrong = fault(path)
@@ -80,7 +80,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def clear_path(folder: Path) -> None:
-    """Remove what has the name of a folder and is none, and say so."""
+    """Remove a file that has the name of a folder, and say so."""
     if os.path.lexists(folder) and not folder.is_dir():
         progress.alert(f"{folder}: is a file and should be a folder; removed")
         remove(folder)

@@ -1,4 +1,4 @@
-"""SIGTERM ends like an interrupt: what is half-written is removed, a word is said, and the exit code tells.
+"""SIGTERM ends like an interrupt: half-written files are removed, a message is printed, and the exit code says so.
 
 Python hands a signal on when the main thread is back from C, and a query of DuckDB may take hours there. So the process
 ends after some seconds in any case; what is half-written then goes with the next run, as after a kill.

@@ -1,4 +1,4 @@
-"""Words on a terminal: what could move its cursor, recolour it or turn its lines round is shown escaped.
+"""Text on a terminal: whatever could move the cursor, change colours or reverse lines is shown escaped.
 
 Ids, titles, names and paths come from files that others wrote. Files and JSON keep them as they are.
 """
@@ -58,7 +58,7 @@ def _in_json(match: re.Match[str]) -> str:
 
 
 class _Seen(Console):
-    """A console that takes no text for markup and escapes what is unseen, in tables and titles too."""
+    """A console that treats no text as markup and escapes invisible characters, in tables and titles too."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(shown(text, keep="\n"), **options)

@@ -1,4 +1,4 @@
-"""What each kind of plugin promises: read the file of your kind here, then write one file.
+"""The contract of each kind of plugin: read the file of your kind here, then write one file.
 
 | file | what |
 |---|---|

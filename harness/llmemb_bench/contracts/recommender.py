@@ -1,4 +1,4 @@
-"""What methods promise: how item vectors become a recommender.
+"""The contract of methods: how item vectors become a recommender.
 
 Axes: `batch` histories, `len` positions, `positions` the real ones of several groups one after another, `dim` the
 backbone's width, `width` that of item vectors and states, `text_dim` the encoder's, `items` the catalogue, `rows` the
@@ -34,12 +34,12 @@ from llmemb_bench.values.split import Split
 ITEMS_PER_TILE, ITEMS_PER_BLOCK = 2048, 1 << 16
 
 Need = Literal["backbone", "text", "training"]
-"""What a method cannot do without."""
+"""What a method requires."""
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """A recommender that another one builds on; it is fitted first."""
+    """A recommender that another builds on; it is fitted first."""
 
     method: MethodChoice
     backbone: BackboneChoice | None = None
@@ -50,8 +50,8 @@ class Upstream:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A fitted recommender, whole, for one that builds on it. Its weights stand still: who goes on training them takes
-    a `copy.deepcopy` and sets `requires_grad_()`."""
+    """A complete fitted recommender, for one that builds on it. Its weights are frozen: to train them further, take a
+    `copy.deepcopy` and set `requires_grad_()`."""
 
     method: Method
 
@@ -69,7 +69,7 @@ class Fitted:
 
     @torch.no_grad()
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        """Its states of histories of item ids, PAD behind them; of long ones it looks at the latest events."""
+        """Its states of histories of item ids, PAD after them; of long ones it looks at the latest events."""
         self.method.eval()
         self._begun  # noqa: B018  # once
         return self.method.states(latest(histories, self.method.max_len).to(self.method.device))
@@ -81,7 +81,7 @@ class Fitted:
 
 
 def latest(histories: Int[Tensor, "batch len"], longest: int | None) -> Int[Tensor, "batch _"]:
-    """The latest events of each history, PAD behind them; None: all."""
+    """The latest events of each history, PAD after them; None: all."""
     if longest is None or histories.shape[1] <= longest:
         return histories
     gone = ((histories != PAD).sum(1, keepdim=True) - longest).clamp(min=0)
@@ -90,7 +90,7 @@ def latest(histories: Int[Tensor, "batch len"], longest: int | None) -> Int[Tens
 
 @dataclass(frozen=True)
 class Parts:
-    """What the harness knows when it builds a method; what the method does not ask for is absent."""
+    """What a method is built from; what the method does not ask for is absent."""
 
     n_items: int
     backbone: Backbone | None = None
@@ -140,12 +140,12 @@ class Method(TorchPlugin):
         """See the training histories once, before any training step."""
 
     def begin_ranking(self) -> None:
-        """Called once before a ranking, without gradients: compute the item table here."""
+        """Called once before ranking, without gradients: compute the item table here."""
         return
 
     @abstractmethod
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        """One float32 state a history, where the weights are; real items first, then PAD."""
+        """One float32 state per history, where the weights are; real items first, then PAD."""
 
     @abstractmethod
     def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
@@ -153,22 +153,22 @@ class Method(TorchPlugin):
 
 
 class Trained(Method):
-    """A method with weights that training moves, in phases."""
+    """A method with weights that are trained, in phases."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"training"})
     loaded: ClassVar[frozenset[str]] = frozenset()
-    """Names of weights that come from data, so that no initialisation may overwrite them."""
+    """Names of weights that come from data, which no initialisation may overwrite."""
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
         """What training does, one phase after another; at least one, each with a name of its own."""
 
     def tables(self) -> list[nn.Embedding]:
-        """Trained tables with a row an item, of which a step touches those of its batch only."""
+        """Trained tables with one row per item, of which a step touches only the rows of its batch."""
         return []
 
     def warnings(self, curves: Mapping[str, float]) -> list[str]:
-        """What a reader of the results must be told, from the curves where training ended."""
+        """What a reader of the results must know, from the curves at the end of training."""
         return []
 
     def fit_counts(self, split: Split) -> None:
@@ -215,7 +215,7 @@ class VectorMethod(Trained):
     ) -> Sequence[Float[Tensor, "positions dim"]]:
         """What the backbone reads, once for each view; a state is its states side by side, as wide as an item's vector.
 
-        `x` are the vectors of the real positions of some groups of histories, one behind another, and `groups` which
+        `x` are the vectors of the real positions of some groups of histories, one after another, and `groups` which
         positions are real; `by_group` takes them a group at a time.
         """
         return (x,)
@@ -223,19 +223,19 @@ class VectorMethod(Trained):
     def ranking_states(
         self, states: Float[Tensor, "batch width"], lengths: Int[Tensor, "batch"]
     ) -> Float[Tensor, "batch width"]:
-        """What ranking makes of states of histories of so many events, where that is not what training makes."""
+        """The states that ranking uses, where they differ from those of training; `lengths` are in events."""
         return states
 
     def phases(self) -> Sequence[Phase]:
         return [Phase(name="train")]
 
     def extras(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Extras:
-        """What a batch of these users (rows of the data) holds beside their histories, at a step counted from 0 in its
-        phase; whatever is drawn is drawn from `rng`."""
+        """What a batch of these users (rows of the data) holds besides their histories. `step` counts from 0 in its
+        phase; every draw uses `rng`."""
         return Extras()
 
     def prepared(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Batch:
-        """The batch with weights of its targets, or with what is computed once for all its parts."""
+        """The batch with weights of its targets, or with what is computed once for all its micro-batches."""
         return batch
 
     def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, ""]:
@@ -245,13 +245,13 @@ class VectorMethod(Trained):
     def history_loss(
         self, batch: Batch, states: Float[Tensor, "targets width"], vectors: Float[Tensor, "rows width"]
     ) -> Float[Tensor, ""] | None:
-        """Added to the objective too: a mean over the histories of a part of the batch, by their `states_of`.
-        A history counts alike in an epoch, however many are in its batch."""
+        """Added to the objective too: a mean over the histories of a micro-batch, from their `states_of`.
+        Every history has the same weight in an epoch, however many are in its batch."""
         return None
 
     def curves(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> dict[str, float]:
-        """What the log tells about `auxiliary` at this batch, by name. `warnings` is told of it too, and of
-        `auxiliary_share`, its share of the gradient by item vectors."""
+        """What the log reports about `auxiliary` at this batch, by name. `warnings` gets these values too, and
+        `auxiliary_share`, its share of the gradient with respect to item vectors."""
         return {}
 
     # --- what follows from it ---
@@ -259,7 +259,7 @@ class VectorMethod(Trained):
     def read(
         self, inputs: Sequence[Int[Tensor, "_ _"]], vectors: Float[Tensor, "rows width"]
     ) -> tuple[Float[Tensor, "positions width"], list[Bool[Tensor, "_ _"]]]:
-        """States at the real positions of groups of histories, one behind another, and which positions are real; ids
+        """States at the real positions of groups of histories, one after another, and which positions are real; ids
         are 0 for padding, r + 1 for row r of the vectors, and one more for the mask."""
         reals = [group != PAD for group in inputs]
         ids = torch.cat([group[real] for group, real in zip(inputs, reals, strict=True)])

@@ -189,7 +189,7 @@ def _way_out(name: str, clock: Clock) -> str:
             return _way_out_of_time(clock)
         case "fold":
             return "write train, validation or test, or set dataset.broken_rows: drop"
-    return "is the column missing or misnamed? mend the rows, or set dataset.broken_rows: drop (they are counted)"
+    return "is the column missing or misnamed? fix the rows, or set dataset.broken_rows: drop (they are counted)"
 
 
 def _way_out_of_time(clock: Clock) -> str:

@@ -63,7 +63,7 @@ def prepare(dataset: Dataset, folder: Path) -> RecData:
 
 @contextmanager
 def reader(**settings: Any) -> Iterator[DuckDBPyConnection]:
-    """A connection that reads raw files: alike on every machine, and nothing is installed unasked."""
+    """A connection that reads raw files: the same on every machine, and nothing is installed unasked."""
     with duckdb.connect(config={"autoinstall_known_extensions": False} | settings) as db:
         db.execute("set global TimeZone = 'UTC'")  # else a time without an offset is that of the machine's clock
         yield db

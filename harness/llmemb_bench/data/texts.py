@@ -33,7 +33,7 @@ class Written:
     names: list[str]
     """Of the attributes."""
     tally: dict[str, int]
-    """What was mended, in rows and values."""
+    """What was repaired, in rows and values."""
     warnings: list[str]
 
 
@@ -79,7 +79,7 @@ def _describe(
 ) -> list[str]:
     """Table `described(number, a0, a1, ...)` of the items that have events; of doubled rows the first counts.
 
-    Returns what a reader must be told of them.
+    Returns what a reader must know of them.
     """
     relation, columns = described.relation, described.columns
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
@@ -116,7 +116,7 @@ def _strangers(db: DuckDBPyConnection, dataset: Dataset) -> list[str]:
     fix = "one of them writes 10.0 for 10: " if zeros[0] != zeros[1] else ""
     return [
         f"no id of the items is an item of the events: {dataset.files()[-1]} has {_shown(theirs)}, the events have "
-        f"{_shown(ours)} -> {fix}write the ids alike in both files"
+        f"{_shown(ours)} -> {fix}write the ids the same way in both files"
     ]
 
 

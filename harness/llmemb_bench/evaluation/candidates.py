@@ -25,7 +25,7 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator, fold: Fo
     drawn = np.zeros((len(users), count), dtype=np.int32)
     open_rows = np.arange(len(users))
     while len(open_rows):
-        # Keep what is good, draw the rest again: each place stays uniform over what is still allowed.
+        # Keep what is good, draw the rest again: each entry stays uniform over what is still allowed.
         fresh = rng.integers(1, data.n_items + 1, size=(len(open_rows), count), dtype=np.int32)
         block = np.where(drawn[open_rows] == 0, fresh, drawn[open_rows])
         bad = seen.holds(users[open_rows, None], block) | _later_doubles(block)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmemb_bench.base.errors import DataError, SpecError
 from llmemb_bench.contracts import Metric
 from llmemb_bench.evaluation.buckets import buckets_of, cut_of
 from llmemb_bench.evaluation.expectation import expected, gains, tie_gap
-from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.registry.build import build
 from llmemb_bench.registry.kinds import MetricChoice
 from llmemb_bench.registry.resolve import resolve
@@ -17,19 +16,22 @@ from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.split import SplitConfig
 from llmemb_bench.values.split import Fold, Split
 
+if TYPE_CHECKING:  # a report asks for metrics without torch
+    from llmemb_bench.evaluation.ranking import Ranks
+
 MAIN = ("hr", "ndcg")
 """The metrics of a spec that names none, and what `run` says of a cell."""
 
 
 def metrics_of(evaluate: Evaluate) -> dict[str, tuple[Metric, int]]:
     """Name (`hr@10`) to metric and cut-off, each able to tell what every rank is worth: one that is not is a BenchError
-    that names it. One that stands twice, with its defaults left out and written down, say, is a SpecError."""
+    that names it. One that appears twice, with its defaults left out and written down, say, is a SpecError."""
     choices = evaluate.metrics or [MetricChoice(name) for name in MAIN]
     found: dict[str, tuple[Metric, int]] = {}
     for choice in choices:
         metric, name = build(Metric, choice), name_of(choice)
         if f"{name}@{evaluate.cutoffs[0]}" in found:
-            raise SpecError(f"the metric {name} stands twice", where="evaluate.metrics", fix="name each one once")
+            raise SpecError(f"the metric {name} appears twice", where="evaluate.metrics", fix="name each one once")
         for cutoff in evaluate.cutoffs:
             gains(metric, cutoff)
             found[f"{name}@{cutoff}"] = metric, cutoff

@@ -1,4 +1,4 @@
-"""Where each target stands among its candidates: two counts a user, exact, in bounded memory.
+"""Where each target stands among its candidates: two counts per user, exact, in bounded memory.
 
 Counts of scores above and equal to the target's say everything that a rank metric of one target needs.
 Scores are made for a block of users at a time; no users x items matrix, no sort.
@@ -37,7 +37,7 @@ LARGEST_COUNT = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """One row an evaluated user, in the order of `Split.users`."""
+    """One row per evaluated user, in the order of `Split.users`."""
 
     n_greater: NDArray[np.int64]
     """Candidates with a score above the target's."""
@@ -114,7 +114,7 @@ class _Ranking:
     """[protocols, 2, users] greater and equal; the full ranking first."""
 
     def states(self, rows: NDArray[np.int64]) -> Float[Tensor, "users width"]:
-        """One state a user."""
+        """One state per user."""
         histories = _histories(self.split, self.fold, rows, self.method.max_len)
         return self.method.states(histories.to(self.method.device))
 

@@ -1,4 +1,4 @@
-"""The processes that share the work: this one alone, or as many as `accelerate launch` started.
+"""The processes that share the work: this one alone, or those that `accelerate launch` started.
 
 Each process holds the same data and draws the same batches; what is computed in parts is added up, so that every
 process ends with the same numbers. Files are written by the first process only.

@@ -1,4 +1,4 @@
-"""What nobody expected, a plugin's exception above all: one line for the user, the traceback in a log.
+"""Unexpected exceptions, above all from plugins: one line for the user, the traceback in a log.
 
 `LLMEMB_BENCH_DEBUG=1` lets exceptions through, for a debugger or a look at the traceback on the spot.
 """
@@ -51,7 +51,7 @@ def as_failure(error: BaseException) -> BenchError:
         return DataError(f"out of memory: {one_line(error)}", where=where, fix=f"{fix}; the traceback is in {log}")
     whose = f"the {KINDS[plugin.kind].singular} '{plugin.name}'" if plugin else "llmemb-bench"
     is_ours = plugin is None or plugin.origin == "llmemb-bench"
-    fix = f"a defect: please report it with {log}" if is_ours else f"mend the plugin; the traceback is in {log}"
+    fix = f"a defect: please report it with {log}" if is_ours else f"fix the plugin; the traceback is in {log}"
     return BenchError(f"{whose} raised {one_line(error)}", where=where, fix=fix)
 
 

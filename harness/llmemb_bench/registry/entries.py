@@ -1,7 +1,7 @@
 """The folder is the registry: `<package>/<kind>/<name>.py` holds exactly one plugin.
 
 One entry-point group names the packages, built-in ones included. Listing reads file names and first
-docstring lines and imports nothing; a plugin's module is imported when somebody names it, so a broken one
+docstring lines and imports nothing; a plugin's module is imported when it is named, so a broken one
 never stops the others.
 """
 
@@ -87,7 +87,7 @@ class Entry:
             raise BenchError(
                 f"holds {len(found)} subclasses of {contract.__name__}, should hold exactly one",
                 where=str(self.path),
-                fix="keep one plugin a file; the file's name is the plugin's",
+                fix="keep one plugin per file; the file's name is the plugin's",
             )
         plugin: type[Plugin] = found[0]
         try:
@@ -100,7 +100,7 @@ class Entry:
         return BenchError(
             f"the {KINDS[self.kind].singular} '{self.name}' {finding}: {one_line(error)}",
             where=str(self.path),
-            fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
+            fix=f"fix the file, then: llmemb-bench list {self.kind} --check",
         )
 
 
@@ -113,7 +113,7 @@ def _missing(error: ModuleNotFoundError, entry: Entry) -> BenchError:
             f"the {KINDS[entry.kind].singular} '{entry.name}' imports '{name}', "
             f"which the package '{missing}' does not have",
             where=str(entry.path),
-            fix=_import_elsewhere(name) or f"mend the file, then: llmemb-bench list {entry.kind} --check",
+            fix=_import_elsewhere(name) or f"fix the file, then: llmemb-bench list {entry.kind} --check",
         )
     extra = extra_of(missing)
     install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {missing}"
@@ -232,7 +232,7 @@ def names(kind: str) -> list[str]:
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """A way out for a word that is not known."""
+    """A fix for an unknown word."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
 
@@ -249,7 +249,7 @@ def find(kind: str, name: str) -> Entry:
 
 
 def unknown(name: str, kind: str | None = None) -> SpecError:
-    """What to say where no plugin has a name: one that lies here uninstalled, one of another kind, or a similar one."""
+    """The error for an unknown name; suggests an uninstalled plugin here, one of another kind, or a similar name."""
     finding = f"no {KINDS[kind].singular if kind else 'plugin'} is called '{name}'"
     if (path := _uninstalled(name, kind)) is not None:
         return SpecError(f"{finding}: {short(path)} is in no installed package", fix=way_in(path.parent.parent))

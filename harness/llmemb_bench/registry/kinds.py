@@ -1,4 +1,4 @@
-"""The kinds of plugins: one entry a kind, in one table. Nothing here imports a contract, a check or a plugin.
+"""The kinds of plugins: one entry per kind, in one table. Nothing here imports a contract, a check or a plugin.
 
 A new kind is its choice and its entry here, and the files that the entry names: the contract, its checks, a skeleton.
 """
@@ -199,7 +199,7 @@ KINDS = {
         ),
         Kind(
             MetricChoice,
-            "ranks in, one value a user out",
+            "ranks in, one value per user out",
             f"{CONTRACTS}.metric:Metric",
             f"{TESTING}.objective:METRICS",
             f"{SKELETONS}.metrics",

@@ -1,4 +1,4 @@
-"""What tells settings apart that go by one name: `epochs=3` where all else is alike."""
+"""How settings of one name differ: `epochs=3` where all else is the same."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LONGEST = 40
 
 
 def differences(several: Sequence[Mapping[str, Any]]) -> list[dict[Loc, str]]:
-    """For each of several resolved settings, the places where they differ and what stands there.
+    """For each of several resolved settings, the keys where they differ and their values there.
 
-    A setting that only some of them have tells those apart that are alike otherwise. Two that differ in nothing that
-    both have get the same answer.
+    A setting that only some of them have distinguishes those that are otherwise the same. Two that differ in no setting
+    that both have get the same answer.
     """
     found: list[dict[Loc, str]] = [{} for _ in several]
     for loc, values in _differing(several, ()):
@@ -31,7 +31,7 @@ def differences(several: Sequence[Mapping[str, Any]]) -> list[dict[Loc, str]]:
 
 
 def in_words(details: Mapping[Loc, str]) -> str:
-    """`epochs=3, dim=8`: each place by its last word, by more of them where two end alike."""
+    """`epochs=3, dim=8`: each setting by the last word of its key, by more words where two end in the same one."""
     last = [loc[-1] for loc in details]
     named = {loc: ".".join(loc[-1:] if last.count(loc[-1]) == 1 else loc[-2:]) for loc in details}
     return ", ".join(f"{named[loc]}={value}" for loc, value in details.items())
@@ -45,7 +45,7 @@ def with_detail(label: str, detail: str) -> str:
 
 
 def _differing(values: Sequence[Any], loc: Loc) -> Iterator[tuple[Loc, Sequence[Any]]]:
-    """Every place that all have and where not all have the same; other plugins differ as a whole."""
+    """Every key that all have with values that are not all the same; different plugins differ as a whole."""
     if all(value == values[0] for value in values):
         return
     if all(isinstance(value, Mapping) and value.get("use") == values[0].get("use") for value in values):

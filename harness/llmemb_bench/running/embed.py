@@ -26,7 +26,7 @@ def embed(part: TextSpec, cache: Cache, output: Path, *, untuned: bool, adapter:
     if adapter is not None and part.embeddings.scft is None:
         raise SpecError("there is no adapter to write", where="--adapter", fix="add embeddings.scft to the spec")
     if adapter is not None and adapter.exists():
-        raise SpecError("exists already", where=f"--adapter {adapter}", fix="name a new folder, or remove it")
+        raise SpecError("already exists", where=f"--adapter {adapter}", fix="name a new folder, or remove it")
     graph = Graph(cache)
     data = world().first(graph.data(part.dataset).result)
     refuse_textless(part.dataset, part.embeddings, data)

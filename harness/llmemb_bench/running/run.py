@@ -31,7 +31,7 @@ class Outcome:
 
     done: int = 0
     reused: int = 0
-    """Cells whose results were there already."""
+    """Cells whose results were already there."""
     failed: int = 0
     error: BenchError | None = None
     """The first failure."""
@@ -100,7 +100,7 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
                 _keep(planned, results)
             outcome.done += 1
             outcome.reused += not planned.is_fresh
-            took = f"in {time.monotonic() - start:.1f} s" if planned.is_fresh else "(was there already)"
+            took = f"in {time.monotonic() - start:.1f} s" if planned.is_fresh else "(was already there)"
             if outcome.reports:
                 cutoff = planned.cell.spec.evaluate.cutoffs[0]
                 progress.say(f"    {main_numbers(planned.run.path, cutoff)} {took}")

@@ -151,9 +151,9 @@ def _update(results: Path, run: Path | None, *, is_reported: bool = True) -> dic
         done = _fill(db, results, own if own and not is_new else folders | own)
     entered = done.entered - own.keys()
     if is_reported and entered:
-        progress.alert(f"{path}: lacked {len(entered)} of {len(folders)} runs; entered from their folders")
+        progress.alert(f"{path}: was missing {len(entered)} of {len(folders)} runs; added from their folders")
     if done.gone:
-        progress.alert(f"{path}: {len(done.gone)} of its runs have no folder any more; taken out")
+        progress.alert(f"{path}: {len(done.gone)} of its runs no longer have a folder; removed")
     return done.left_out
 
 

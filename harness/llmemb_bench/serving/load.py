@@ -22,7 +22,7 @@ from llmemb_bench.data.fetch import MismatchError
 from llmemb_bench.processes.world import world
 from llmemb_bench.registry.config import SpecText
 from llmemb_bench.registry.resolve import folders_in
-from llmemb_bench.runs.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
+from llmemb_bench.runs.schema import MANIFEST, PER_USER, SPEC, fault_of_run, refuse_newer
 from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history
 from llmemb_bench.spec.check import check
 from llmemb_bench.spec.frame import Spec, as_transforms
@@ -31,7 +31,6 @@ from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.values.split import Split
 
-PER_USER = "per_user.parquet"
 FOLDERS = "folders"
 """Key of the manifest: where each relative path of the spec starts from."""
 USERS_CHECKED = 64
@@ -75,7 +74,7 @@ def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> Lo
     split = stages.split.result()
     if split.key != manifest["data"]:
         raise MismatchError(
-            "the data are not those that the run saw",
+            "the data are not those of the run",
             where=str(folder),
             fix="bring back the files as they were, or run the spec again",
         )
@@ -164,7 +163,7 @@ def _refuse_other_ranks(run: LoadedRun) -> None:
     moved = np.abs((scores > target_scores).sum(1).numpy() - recorded)
     if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(target_scores).all():
         raise MismatchError(
-            f"ranks {count} users otherwise than the run did, by {int(np.median(moved))} places in the median",
+            f"ranks {count} users differently from the run, by a median of {int(np.median(moved))} ranks",
             where=str(run.folder),
             fix="were texts, vectors or a plugin changed after the run? then run the spec again",
         )

@@ -128,7 +128,7 @@ def _refuse_varied(document: Document, sections: Sequence[str]) -> None:
     for key in varied if isinstance(varied, Mapping) else ():
         if str(key).partition(".")[0] in sections:
             raise SpecError(
-                f"the matrix varies '{key}': which of them is meant?",
+                f"the matrix varies '{key}': which value should be used?",
                 where=document.where(("matrix", key)),
                 fix=f"--set {key}=..., and take it out of the matrix",
             )

@@ -1,6 +1,6 @@
 """Two-step validation: pydantic checks the frame, then each plugin's own Config checks its settings.
 
-So an error shows one place and one cause, not every branch of a union.
+So an error shows one location and one cause, not every branch of a union.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _check_choice(choice: Choice[Any, Any], document: Document, loc: Loc) -> Ite
         return
     except Exception as error:  # of a plugin's own validator
         finding = f"the {KINDS[choice.kind].singular} '{choice.use}' cannot check its settings: {one_line(error)}"
-        yield Problem(document.where(loc), finding, "mend the plugin")
+        yield Problem(document.where(loc), finding, "fix the plugin")
         return
     yield from _check_choices(config, document, loc)
 
@@ -124,7 +124,7 @@ def _check_choice(choice: Choice[Any, Any], document: Document, loc: Loc) -> Ite
 def _problems(
     error: ValidationError, model: type[BaseModel], given: Mapping[str, Any], document: Document, loc: Loc
 ) -> Iterator[Problem]:
-    """One problem a place; of a union's alternatives the one that what is `given` comes nearest to."""
+    """One problem per location; of a union's alternatives the one that is nearest to what is `given`."""
     faults: dict[Loc, ErrorDetails] = {}
     for fault in error.errors(include_url=False):
         faults.setdefault(_written(fault, given), fault)
@@ -151,7 +151,7 @@ def _problem(fault: ErrorDetails, settings: Described, inner: Loc, where: str, p
     match fault["type"]:
         case "extra_forbidden" if path == "embeddings.reduce":
             now = ", ".join(f"{{use: pca, dim: {one['dim']}}}" for one in as_transforms(fault["input"]))
-            finding = f"there is no '{path}' any more: PCA is one of the transforms"
+            finding = f"'{path}' no longer exists: PCA is one of the transforms"
             return Problem(where, finding, f"transforms: [{now}]")
         case "extra_forbidden":
             return Problem(where, f"unknown key '{path}'", suggestion(str(inner[-1]), settings.at(inner[:-1]).names()))

@@ -1,4 +1,4 @@
-"""The JSON Schema of a spec: the frame, and for each kind one alternative a plugin."""
+"""The JSON Schema of a spec: the frame, and for each kind one alternative per plugin."""
 
 from __future__ import annotations
 

@@ -35,12 +35,12 @@ PLAIN = frozenset(
 
 
 VARIABLE = re.compile(r"[^\s,\[\]{}\"']*\$\{[^}]*\}[^\s,\[\]{}\"']*")
-"""A path with a variable, on a line that is no YAML because of it."""
+"""A path with a variable, on a line that is not YAML because of it."""
 
 
 @dataclass
 class Document:
-    """The values of a spec and where each of them stands."""
+    """The values of a spec and the location of each."""
 
     value: dict[str, Any]
     locations: dict[Loc, str] = field(default_factory=dict)
@@ -181,7 +181,7 @@ class _Reader:
             raise
         except Exception:  # the library's own way to say that a text is no number or no date
             value = None
-            self._refuse(node, f"'{_short(text)}' is no {str(node.tag).rpartition(':')[2]}", "quote it")
+            self._refuse(node, f"'{_short(text)}' is not a valid {str(node.tag).rpartition(':')[2]}", "quote it")
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             self._refuse(node, f"the number {_short(text)} is too large", f"at most {LARGEST_NUMBER}")
             return 0
@@ -198,7 +198,7 @@ class _Reader:
             key = str(key_node.value)
             if key in built:
                 first = self.locations[(*loc, key)]
-                self._refuse(key_node, f"the key '{_short(key)}' stands twice (first at {first})", "keep one")
+                self._refuse(key_node, f"the key '{_short(key)}' appears twice (first at {first})", "keep one")
                 continue
             self.length += len(key)
             self.locations[(*loc, key)] = self._where(key_node)
@@ -257,7 +257,7 @@ def assign(top: dict[str, Any], keys: list[str], value: Any, where: str) -> None
         if isinstance(inner, str):
             inner = {"use": inner}
         if not isinstance(inner, dict | None):
-            raise SpecError(f"'{key}' is no mapping, so nothing can be set in it", where=where)
+            raise SpecError(f"'{key}' is not a mapping, so nothing can be set in it", where=where)
         holder[key] = dict(inner or {})
         holder = holder[key]
     holder[keys[-1]] = value

@@ -1,6 +1,6 @@
 """What a setting may be, in words, from the JSON Schema of its settings class: for `show` and for errors.
 
-So a setting is described once, by its type, and every plugin's settings are told alike.
+So a setting is described once, by its type, and every plugin's settings are described in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COUNTABLE = ("whole number", "number", "list", "mapping", "path", "name", "day",
 
 
 class Described:
-    """A place in the settings of a class."""
+    """A point in the settings of a class."""
 
     def __init__(self, schema: Schema, definitions: Schema) -> None:
         self.schema, self.definitions = schema, definitions
@@ -41,7 +41,7 @@ class Described:
             yield schema
 
     def at(self, loc: Sequence[str | int]) -> Described:
-        """A place further in; where the class does not say what is there, anything may be."""
+        """A point further in; where the class does not say what is there, anything may be."""
         if not loc:
             return self
         inner = next((found for option in self.options() if (found := _inside(option, loc[0])) is not None), {})
@@ -99,7 +99,7 @@ def _schema(model: type[BaseModel]) -> tuple[Schema, Schema]:
 
 
 def _inside(schema: Schema, key: str | int) -> Schema | None:
-    """What stands at a key of a mapping or a place of a list."""
+    """What is at a key of a mapping or an index of a list."""
     if isinstance(key, int):
         found = schema.get("items")
     else:
@@ -153,7 +153,7 @@ def _yaml(value: object) -> str:
 
 
 def with_article(words: str) -> str:
-    """As it stands in a sentence: `a whole number, 1 or more`."""
+    """As in a sentence: `a whole number, 1 or more`."""
     return f"a {words}" if words.startswith(COUNTABLE) else words
 
 
@@ -164,7 +164,7 @@ def shown(value: object) -> str:
 
 
 def suggested_fix(value: object, setting: Described) -> str:
-    """What was probably meant by a value that cannot stand at a place; empty where that is open."""
+    """What was probably meant by a value that is not allowed here; empty if that is unclear."""
     for schema in setting.options():
         for guess in _guesses(value, schema, setting):
             return guess

@@ -36,7 +36,7 @@ class TunedWeights(MadeTogether[Path]):
         """As of every stage; a MissingError where it may not be tuned and is not there."""
         if not self.may_tune and not self.is_made:
             raise MissingError(
-                f"the encoder that SCFT tuned for this run is not in {self.cache.root} any more",
+                f"the encoder that SCFT tuned for this run is no longer in {self.cache.root}",
                 where="embeddings.scft",
                 fix="run the spec again, or name the results folder of the run with --results",
             )

@@ -1,6 +1,6 @@
-"""What spec and data forbid together: said before anything is tuned or trained.
+"""What spec and data together rule out, reported before anything is tuned or trained.
 
-A stage refuses the same in the middle of its work, for whoever uses it alone; here it costs hours less.
+A stage used alone refuses the same in the middle of its work; here it is found hours earlier.
 """
 
 from __future__ import annotations

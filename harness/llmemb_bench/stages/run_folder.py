@@ -15,12 +15,12 @@ from llmemb_bench.base.hashing import digest
 from llmemb_bench.base.seal import fault
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.statistics import warnings
-from llmemb_bench.evaluation.buckets import bucket_facts
+from llmemb_bench.evaluation.buckets import bucket_facts, buckets_of
 from llmemb_bench.evaluation.measure import evaluation_protocol, measure
 from llmemb_bench.registry.build import build
 from llmemb_bench.registry.resolve import folders_in, resolve
 from llmemb_bench.runs.files import write_json, write_per_user, write_yaml
-from llmemb_bench.runs.schema import MANIFEST, METRICS, RUN, SPEC, manifest_of, refuse_newer
+from llmemb_bench.runs.schema import MANIFEST, METRICS, PER_USER, RUN, SPEC, manifest_of, refuse_newer
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.stages.cell import CellStages
 from llmemb_bench.stages.keys import stage_key
@@ -90,7 +90,7 @@ class RunFolder(Stage[Path]):
         spec, split, record = self.cell.spec, self.stages.split.result(), self.stages.recommender.record()
         ranks = self.stages.ranks.result()
         write_yaml(folder / SPEC, resolve(spec) | {"seeds": [self.cell.seed], "matrix": {}})
-        write_per_user(folder / "per_user.parquet", split, ranks)
+        write_per_user(folder / PER_USER, split, ranks, buckets_of(split, spec.evaluate)["head"])
         training = record and record.without_seconds()
         write_json(folder / METRICS, measure(split, spec.evaluate, ranks) | {"training": training})
         self._copy(folder)

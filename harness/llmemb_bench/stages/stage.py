@@ -26,17 +26,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Resources:
-    """What making a stage takes, for whoever places the work."""
+    """What making a stage takes, for scheduling the work."""
 
     cores: int = 1
     gpu: bool = False
-    """Whether it gains by one."""
+    """Whether a GPU speeds it up."""
     memory_mb: float | None = None
     """An estimate; None: not known (yet)."""
 
 
 class Stage(ABC, Generic[T]):
-    """What has a result of type T, which is loaded at most once until it is let go of."""
+    """Something with a result of type T, which is loaded at most once until it is released."""
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
@@ -61,7 +61,7 @@ class Stage(ABC, Generic[T]):
         return None
 
     def learn_content(self) -> None:
-        """Do what it takes for `content` to be known, and no more: prepare the data."""
+        """Do what is needed to know `content`, and no more: prepare the data."""
         for stage in self.upstream:
             stage.learn_content()
 
@@ -76,12 +76,12 @@ class Stage(ABC, Generic[T]):
         return False
 
     def fill(self) -> None:
-        """Make what is not there; all that is upstream is made on the way where it is needed."""
+        """Make the result if it is missing, and whatever it needs upstream."""
         return
 
     @abstractmethod
     def load(self) -> T:
-        """The result, of what `fill` left."""
+        """The result, from what `fill` wrote."""
 
     def result(self) -> T:
         """The result, made first where it is missing."""
@@ -91,7 +91,7 @@ class Stage(ABC, Generic[T]):
         return self._loaded[0]
 
     def release(self) -> None:
-        """Take no memory any more; `result` loads again."""
+        """Free the memory; `result` loads again."""
         self._loaded.clear()
 
     def missing(self) -> Iterator[Stage[Any]]:

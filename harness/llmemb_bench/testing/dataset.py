@@ -67,7 +67,7 @@ def ids_are_dense_and_histories_in_time_order(case: Case[Dataset]) -> None:
 
 def reading_twice_gives_the_same(case: Case[Dataset]) -> None:
     hint = "random(), a set, the order of os.listdir, today's date; sort where the files leave an order open"
-    require(_events(case) == _events(case), "events() read twice gives other rows or another order", hint)
+    require(_events(case) == _events(case), "events() read twice gives different rows or a different order", hint)
     first, second = _read(case), _read(case)
     require(first.catalogue == second.catalogue, "read twice, the items or their texts differ", hint)
     require(first.key == second.key, "read twice, the histories differ", hint)

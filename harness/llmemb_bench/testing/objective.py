@@ -66,7 +66,7 @@ def a_negative_that_is_not_allowed_changes_nothing(case: Case[Objective]) -> Non
 
 
 def it_is_a_mean_over_targets(case: Case[Objective]) -> None:
-    """The harness weighs every target alike by multiplying means with the number of their targets."""
+    """The harness weighs every target equally by multiplying means by the number of their targets."""
     objective = case.plugin(case.config)
     states, vectors = torch.split(torch.randn(2 + N_ROWS, 4, generator=torch.Generator().manual_seed(0)), [2, N_ROWS])
     negatives = _negatives(objective)
@@ -106,7 +106,7 @@ def _gains(case: Case[Metric], ranks: NDArray[np.int64]) -> NDArray[np.float64]:
     given = ranks.copy()
     gains = np.asarray(case.plugin(case.config).gain(ranks))
     found = list(gains.shape)
-    require(found == list(ranks.shape), f"{len(ranks)} ranks have gains of shape {found}", "one gain a rank")
+    require(found == list(ranks.shape), f"{len(ranks)} ranks have gains of shape {found}", "one gain per rank")
     require(np.array_equal(ranks, given), "gain() changes the ranks it is given", "operations in place: ranks -= 1")
     return gains
 

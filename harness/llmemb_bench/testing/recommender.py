@@ -148,9 +148,9 @@ def the_states_of_a_history_do_not_depend_on_its_batch(case: Case[Backbone]) -> 
     for row in range(len(x)):
         length = int(real[row].sum())
         alone = _states(backbone, x[row : row + 1, :length], real[row : row + 1, :length])[0]
-        finding = "a history alone has other states than in a batch"
+        finding = "a history alone has different states than in a batch"
         require(close(together[row, :length], alone), finding, OVER_THE_BATCH)
-    require(close(together, _states(backbone, x, real)), "the same call gives other states", OVER_THE_BATCH)
+    require(close(together, _states(backbone, x, real)), "the same call gives different states", OVER_THE_BATCH)
 
 
 @torch.no_grad()
@@ -181,7 +181,7 @@ def saved_weights_give_the_same_states(case: Case[Backbone]) -> None:
         other = case.plugin(case.config).eval()
     other.load_state_dict(backbone.state_dict())
     hint = "a tensor that is neither nn.Parameter nor buffer is not saved"
-    require(torch.equal(backbone(x, real), other(x, real)), "saved and loaded, it has other states", hint)
+    require(torch.equal(backbone(x, real), other(x, real)), "saved and loaded, it has different states", hint)
 
 
 def groups_of_histories_have_the_states_and_gradients_of_each_alone(case: Case[Backbone]) -> None:
@@ -193,7 +193,7 @@ def groups_of_histories_have_the_states_and_gradients_of_each_alone(case: Case[B
     wanted = {name: weight.grad for name, weight in backbone.named_parameters()}
     backbone.zero_grad()
     together = backbone.forward_groups(torch.cat([x[real] for x, real in groups]), [real for _, real in groups])
-    require(close(together, alone), "forward_groups() has other states than each history alone", OVER_THE_BATCH)
+    require(close(together, alone), "forward_groups() has different states than each history alone", OVER_THE_BATCH)
     torch.autograd.backward(together.square().sum())
     for name, weight in backbone.named_parameters():
         found, right = weight.grad, wanted[name]
@@ -201,7 +201,7 @@ def groups_of_histories_have_the_states_and_gradients_of_each_alone(case: Case[B
             require(found is right, f"{name} has a gradient in only one of forward() and forward_groups()")
         else:
             same = torch.allclose(found, right, rtol=1e-3, atol=1e-4)
-            require(same, f"{name} has another gradient in forward_groups() than of each history alone")
+            require(same, f"{name} has a different gradient in forward_groups() than for each history alone")
 
 
 def it_overfits_one_batch(case: Case[Backbone]) -> None:
@@ -216,7 +216,7 @@ def it_overfits_one_batch(case: Case[Backbone]) -> None:
         torch.autograd.backward(value)
         optimizer.step()
         values.append(value.item())
-    finding = f"80 steps on one batch bring the loss from {values[0]:.3f} to {values[-1]:.3f} only"
+    finding = f"80 steps on one batch only bring the loss from {values[0]:.3f} to {values[-1]:.3f}"
     require(values[-1] < values[0] / 2, finding, "initial weights, gradients that stop on the way")
 
 
@@ -301,7 +301,7 @@ def _trained(case: Case[Method]) -> Trained:
 def _vector_method(case: Case[Method]) -> VectorMethod:
     method = _trained(case)
     if not isinstance(method, VectorMethod):
-        raise Skipped("its score is no product of a state and a vector")
+        raise Skipped("its score is not a product of a state and a vector")
     return method
 
 
@@ -336,7 +336,7 @@ def blocks_of_items_have_the_scores_of_the_whole(case: Case[Method]) -> None:
     blocks = [slice(first, min(first + 7, N_ITEMS + 1)) for first in range(1, N_ITEMS + 1, 7)]
     parts = torch.cat([method.scores(states, block) for block in blocks], dim=1)
     hint = "column 0 of a block belongs to item `items.start`; ids start at 1"
-    require(torch.equal(whole, parts), "an item has another score in a block than in the whole catalogue", hint)
+    require(torch.equal(whole, parts), "an item has a different score in a block than in the whole catalogue", hint)
 
 
 @torch.no_grad()
@@ -344,7 +344,7 @@ def more_padding_changes_no_score(case: Case[Method]) -> None:
     method, histories = _method(case), _histories()
     given = histories.clone()
     plain, padded = _scores(method, histories), _scores(method, functional.pad(histories, (0, 2)))
-    require(close(plain, padded), "more padding behind a history changes its scores", "item 0 is padding, no item")
+    require(close(plain, padded), "more padding after a history changes its scores", "item 0 is padding, no item")
     require(torch.equal(given, histories), "states() changes the histories it is given", "operations in place")
 
 
@@ -353,7 +353,7 @@ def the_scores_of_a_history_do_not_depend_on_its_batch(case: Case[Method]) -> No
     method, histories = _method(case), _histories()
     together = _scores(method, histories)
     alone = torch.cat([_scores(method, histories[row : row + 1]) for row in range(len(histories))])
-    require(close(together, alone), "a history alone has other scores than among others", OVER_THE_BATCH)
+    require(close(together, alone), "a history alone has different scores than among others", OVER_THE_BATCH)
 
 
 def every_trained_weight_gets_a_gradient(case: Case[Method]) -> None:
@@ -437,7 +437,7 @@ def training_and_ranking_have_the_same_states(case: Case[Method]) -> None:
     method.begin_ranking()
     trained = method.similarity.of_states(method.ranking_states(trained, (histories != PAD).sum(1)))
     hint = "both read the history up to the event before the target"
-    finding = "states_of() in training gives other states than states() in ranking after the same history"
+    finding = "states_of() in training gives different states than states() in ranking after the same history"
     require(close(trained, method.states(histories), atol=1e-4), finding, hint)
 
 
@@ -548,7 +548,7 @@ def renumbering_the_items_changes_no_score(case: Case[Method]) -> None:
     tables = {name: table[taken] for name, table in _tables(case).items()}
     plain = _scores(_method(case), _histories())[:, torch.from_numpy(order)]
     hint = "ids start at 1: row or column i - 1 of an array without padding belongs to item i"
-    finding = "other numbers of the same items give other scores, so a score belongs to another item"
+    finding = "the same items under other numbers have different scores, so a score belongs to another item"
     require(close(plain, _scores(_method(case, split, tables), _histories(split)), atol=1e-4), finding, hint)
 
 

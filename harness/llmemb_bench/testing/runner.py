@@ -69,20 +69,20 @@ def _raised(error: BaseException, entry: Entry) -> str:
 
 def its_first_line_says_what_it_is(case: Case[Plugin]) -> None:
     summary = case.entry.summary
-    require(summary != "(no docstring)", "the file has no docstring", "its first line stands in `llmemb-bench list`")
+    require(summary != "(no docstring)", "the file has no docstring", "its first line is shown by `llmemb-bench list`")
     finding = f"the first line of the docstring has {len(summary)} characters, should have 120 at most"
     require(len(summary) <= 120, finding)
 
 
 def every_setting_is_documented(case: Case[Plugin]) -> None:
     bare = [name for name, field in type(case.config).model_fields.items() if not field.description]
-    require(not bare, f"settings without a word: {', '.join(bare)}", "a docstring under each of them")
+    require(not bare, f"settings without documentation: {', '.join(bare)}", "a docstring under each of them")
 
 
 def its_settings_survive_a_round_trip(case: Case[Plugin]) -> None:
     config: Config = case.config
     again = type(config).model_validate(dict(config))
-    require(again == config, "settings read back from their own values are others", "its validators")
+    require(again == config, "settings read back from their own values are different", "its validators")
 
 
 COMMON: tuple[Check, ...] = (

@@ -80,7 +80,7 @@ def _verify(read: Vectors, tuned: Vectors, untuned: Vectors, tolerance: float, f
     is_tuned = float(np.abs(read - tuned).max()) <= tolerance * float(np.abs(tuned).max())
     is_base = float(np.abs(read - untuned).max()) < moved / 2
     if is_base or not is_tuned:
-        raise DataError("the saved adapter does not give the tuned vectors", where=str(folder), fix="report this")
+        raise DataError("the saved adapter does not reproduce the tuned vectors", where=str(folder), fix="report this")
 
 
 def _alone() -> dict[str, str]:

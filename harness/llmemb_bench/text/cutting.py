@@ -26,6 +26,7 @@ class CutTexts:
 def cut(encoder: TextEncoder, items: Items, views: Sequence[Attributes]) -> CutTexts:
     """The longest text of each view that fits into `max_tokens`, found by bisection for all long ones at once.
     A SpecError where not even the instruction fits."""
+    encoder.instruction = items.prompt.instruction  # here, where its texts are made: nobody can forget it
     texts = [items.text(view) for view in views]
     whole = encoder.tokenize(texts)
     ids = list(whole.ids)

@@ -1,6 +1,6 @@
 """Texts to vectors in batches of equal length: no arithmetic is spent on padding.
 
-Long work is done in blocks, each kept on disk as soon as it is there: a killed run goes on with what is missing.
+Long work is done in blocks, each kept on disk as soon as it is there: a killed run resumes with what is missing.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ STATE_FILE = "tuning.safetensors"
 MEASUREMENTS = 5
 """Measurements in a run whose settings do not say how many."""
 TOKENS_PER_CHUNK = {"cpu": 2048, "cuda": 16_384}
+SEEN = 100
+"""Items whose two views are compared before tuning starts."""
 SHOWN = 3
 """Texts that an error quotes."""
 LARGEST_SEED = 2**62
@@ -57,7 +59,7 @@ def tune(
 ) -> list[dict[str, float]]:
     """Tune the encoder's trainable weights in place; returns one log entry a step, and one for the start (step 0).
 
-    A NaN is a DataError. With a folder `unfinished`, a killed run goes on where it was and ends with the same bytes.
+    A NaN is a DataError. With a folder `unfinished`, a killed run resumes where it was and ends with the same bytes.
     """
     _refuse_small(items)
     _refuse_frozen(encoder)
@@ -66,6 +68,7 @@ def tune(
     tuning.resume()
     encoder.train()
     _refuse_unsteady(encoder, items)
+    _refuse_same_twice(encoder, items, augmentations, config)
     with track("scft", config.steps, "steps") as work:
         work.advance(tuning.state.step)
         tuning.run(work)
@@ -170,7 +173,7 @@ class _Tuning:
         self.state, tensors = State(**found[0]), found[1]
         _put(tensors, self.weights)
         checkpoint.restore_optimizer(self.optimizer, tensors)
-        say(f"scft: going on after step {self.state.step}")
+        say(f"scft: resuming after step {self.state.step}")
 
     def _refuse_nan(self, value: Tensor, vectors: Tensor, step: int, texts: Sequence[str]) -> None:
         if torch.isfinite(value):
@@ -191,7 +194,8 @@ class _Tuning:
 def _refuse_small(items: Items) -> None:
     if len(set(items.attributes)) < 2:
         raise DataError(
-            f"contrastive tuning needs two items of different text; there are {len(items)} items, all alike",
+            "contrastive tuning needs two items with different texts; "
+            f"there are {len(items)} items, all with the same text",
             where="embeddings.scft",
             fix="remove 'scft:', or name more dataset.attributes",
         )
@@ -200,7 +204,7 @@ def _refuse_small(items: Items) -> None:
 def _refuse_few(texts: Collection[Attributes]) -> None:
     if len(texts) < 2:
         raise DataError(
-            "but for the held-out items and those of their texts there are not two items to tune on",
+            "apart from the held-out items and those with the same texts, there are not two items to tune on",
             where="embeddings.scft",
             fix="held_out: {items: 0}",
         )
@@ -216,6 +220,21 @@ def _refuse_unsteady(encoder: TextEncoder, items: Items) -> None:
             "the encoder gives one text with one seed two vectors: its base drops activations in a way of its own",
             where="embeddings.encoder.checkpoint",
             fix="use another base",
+        )
+
+
+def _refuse_same_twice(
+    encoder: TextEncoder, items: Items, augmentations: Sequence[Augmentation], config: ScftConfig
+) -> None:
+    """Views that are never drawn and are equal, of an encoder without dropout, are one vector: nothing to pull at."""
+    if encoder.drops or any(augmentation.draws for augmentation in augmentations):
+        return
+    views = two_views(items, range(min(len(items), SEEN)), augmentations, generator(config.seed, "views"))
+    if views[: len(views) // 2] == views[len(views) // 2 :]:
+        raise SpecError(
+            "both views of an item are one text, and the encoder has no dropout to tell them apart",
+            where="embeddings.scft.augmentations",
+            fix="encoder.lora: {dropout: 0.1}, or augmentations: [drop_attributes]",
         )
 
 
@@ -237,7 +256,7 @@ def _batch(rows: Sequence[int], config: ScftConfig, step: int) -> list[int]:
 
 
 def _share(step: int, config: ScftConfig) -> float:
-    """Of the highest learning rate: up during warm-up, then down to zero behind the last step."""
+    """Of the highest learning rate: up during warm-up, then down to zero after the last step."""
     if step < config.warmup:
         return (step + 1) / (config.warmup + 1)
     return (config.steps - step) / (config.steps - config.warmup)

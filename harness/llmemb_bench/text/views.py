@@ -25,6 +25,16 @@ def view_of(items: Items, row: int, augmentations: Sequence[Augmentation], rng: 
     return attributes
 
 
+def second_view_of(
+    items: Items, row: int, augmentations: Sequence[Augmentation], rng: np.random.Generator
+) -> Attributes:
+    """The other one; of most augmentations it is made as the first is."""
+    attributes: Attributes = items.attributes[row]
+    for augmentation in augmentations:
+        attributes = augmentation.second(attributes, rng)
+    return attributes
+
+
 def two_views(
     items: Items,
     rows: Sequence[int],
@@ -35,11 +45,11 @@ def two_views(
     first = [view_of(items, row, augmentations, rng) for row in rows]
     second = []
     for row, other in zip(rows, first, strict=True):
-        drawn = view_of(items, row, augmentations, rng)
+        drawn = second_view_of(items, row, augmentations, rng)
         for _ in range(TRIES):
             if drawn != other:
                 break
-            drawn = view_of(items, row, augmentations, rng)
+            drawn = second_view_of(items, row, augmentations, rng)
         second.append(drawn)
     return first + second
 

@@ -100,7 +100,7 @@ class TrainingBatches:
         return TrainingBatches(self.split, self.backbone, objective, config, task=task, ask=self.ask)
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         return self._steps
 
     def epoch(self, seed: int, number: int, skip: int = 0) -> Iterator[Batch]:
@@ -234,7 +234,7 @@ def split_by_length(lengths: NDArray[np.int64], cost: int) -> list[slice]:
 
 
 def _split(lengths: NDArray[np.int64], start: int, cost: int) -> Iterator[slice]:
-    saved = np.arange(1, len(lengths)) * (lengths[-1] - lengths[:-1])  # positions, if the cut is behind so many
+    saved = np.arange(1, len(lengths)) * (lengths[-1] - lengths[:-1])  # positions, if the cut is after so many
     if len(saved) == 0 or saved.max() < cost:
         yield slice(start, start + len(lengths))
         return

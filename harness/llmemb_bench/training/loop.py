@@ -39,7 +39,7 @@ TOLD = ("objective", "auxiliary")
 ABOVE_POPULARITY = 0.05
 """A score that is not this share above that of counting popularity is a model's that has learnt little else yet."""
 FAST_DECAY = 0.98
-"""Adam's second beta in the original SASRec: what pushes every item down alike at the start is forgotten sooner."""
+"""Adam's second beta in the original SASRec: what pushes every item down equally at the start is forgotten sooner."""
 SLACK = 1e-3
 """What a phase's own measure may move by there, as a share of itself."""
 SHOWN = 5
@@ -180,7 +180,7 @@ class _Training:
             return
         self.optimizer.restore(tensors)
         self.best_is_ours = False
-        say(f"training: going on after step {self.state.step}")
+        say(f"training: resuming after step {self.state.step}")
 
     def run(self) -> None:
         """Every step that is left, then the best weights."""

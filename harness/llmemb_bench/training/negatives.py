@@ -19,7 +19,7 @@ ROUNDS = 20
 
 @dataclass(frozen=True)
 class Drawn:
-    """Item ids: a row a target, or one row for all targets."""
+    """Item ids: one row per target, or one row for all targets."""
 
     items: NDArray[np.int64]
     log_expected: NDArray[np.float32]

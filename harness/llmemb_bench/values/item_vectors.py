@@ -29,7 +29,7 @@ class ItemVectors:
 
     @classmethod
     def of(cls, vectors: Float[np.ndarray, "items text_dim"]) -> ItemVectors:
-        """From one vector an item, item 1 first."""
+        """From one vector per item, item 1 first."""
         padding = np.zeros((1, vectors.shape[1]), dtype=np.float32)
         return cls(torch.from_numpy(np.ascontiguousarray(np.concatenate([padding, vectors]), dtype=np.float32)))
 

@@ -1,4 +1,4 @@
-"""Ragged histories to rectangles and back: real items first, PAD behind them."""
+"""Ragged histories to rectangles and back: real items first, PAD after them."""
 
 from __future__ import annotations
 

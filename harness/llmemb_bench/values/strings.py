@@ -1,4 +1,4 @@
-"""Many strings on disk: their UTF-8 bytes behind one another, and where each one ends.
+"""Many strings on disk: their UTF-8 bytes one after another, and where each one ends.
 
 Ten million user ids are two flat files that open in a millisecond, not ten million Python objects.
 """

@@ -40,8 +40,8 @@ class BlocksConfig(AttentionConfig):
     blocks: Depth = 2
     """Attention blocks (paper: 2)."""
     block: Literal["pre_norm", "published"] = "pre_norm"
-    """`published` is the block of LLMEmb's code and of the PyTorch port of SASRec behind it: of the attention only
-    queries are normed, and both sums add to the normed stream (docs/departures.md 30)."""
+    """`published` is the block of LLMEmb's code and of the PyTorch port of SASRec that it builds on: of the
+    attention only queries are normed, and both sums add to the normed stream (docs/departures.md 30)."""
     padding: Literal["hide", "attend"] = "hide"
     """`attend` counts the zero vectors that fill a history up to `max_len` as keys, as LLMEmb's published code does
     (docs/departures.md 2): they take most of the attention, and `max_len` says how much. Only where attention is
@@ -92,9 +92,9 @@ class Block(nn.Module):
 
 class PublishedBlock(Block):
     """q = norm(x);  y = norm(q + A(q, x));  z = y + F(y), for A = attention of q to x as it stands, without dropout
-    behind it, and F = a two-layer net as wide as the model, with ReLU (LLMEmb's code).
+    after it, and F = a two-layer net as wide as the model, with ReLU (LLMEmb's code).
 
-    That code sets padding to zero behind each block. Real positions read it as a key alone, so that here only the keys
+    That code sets padding to zero after each block. Real positions read it as a key alone, so that here only the keys
     are zero. Attention starts as `torch.nn.MultiheadAttention` does: `project` is one matrix, and with biases of zero
     padding that is attended to has score 0 and value 0.
     """
@@ -140,7 +140,7 @@ class Sight(ABC):
 
 @dataclass(frozen=True)
 class Padded(Sight):
-    """Histories [batch, len, dim] filled up with padding behind their events."""
+    """Histories [batch, len, dim] filled up with padding after their events."""
 
     counts: Float[Tensor, "batch 1 1 keys"] | None
     """The log of how often each key is attended to; None means causal attention."""
@@ -151,8 +151,8 @@ class Padded(Sight):
     def both_ways(
         cls, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"], max_len: int, *, fills: bool
     ) -> Padded:
-        """Every real key is attended to once. Padding that is attended to is the same key at every place, so that one
-        zero vector stands for all of it, as often as `max_len` leaves places."""
+        """Every real key is attended to once. Padding that is attended to is the same key at every position, so one
+        zero vector stands for all of it, as often as `max_len` leaves positions."""
         counts = real.to(x.dtype)
         if fills:
             counts = torch.cat([counts, max_len - counts.sum(1, keepdim=True)], dim=1)
@@ -173,7 +173,7 @@ class Padded(Sight):
 
 @dataclass(frozen=True)
 class Ragged(Sight):
-    """Real positions alone [positions, dim], one history behind another; only the attention is padded, group by group.
+    """Real positions alone [positions, dim], one history after another; only the attention is padded, group by group.
 
     All but the attention looks at one position at a time, so that padding would be computed for nothing.
     """
@@ -244,7 +244,7 @@ def _attend_and_drop(
 
 class Stack(Backbone):
     """The frame that backbones of attention blocks share: item vectors scaled by sqrt(dim), learnt positions added,
-    blocks, LayerNorm at the end. Padding stands behind the real events, so that causal attention never sees it."""
+    blocks, LayerNorm at the end. Padding follows the real events, so that causal attention never sees it."""
 
     config: AttentionConfig
     positions_per_group = 256  # measured: in training only attention is padded

@@ -31,7 +31,7 @@ class SasRecConfig(BlocksConfig):
     @model_validator(mode="after")
     def _padding_is_seen(self) -> SasRecConfig:
         if self.padding == "attend" and self.attention == "causal":
-            raise ValueError("padding: attend needs attention: bidirectional, for padding stands behind the events")
+            raise ValueError("padding: attend needs attention: bidirectional, for padding follows the events")
         return self
 
 

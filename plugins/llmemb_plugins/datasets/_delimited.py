@@ -11,7 +11,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from llmemb_bench.base.errors import DataError
-from llmemb_bench.data.faults import MEND
+from llmemb_bench.data.faults import FIX_LINE
 from llmemb_bench.data.raw import UTF8, RowError, lines, packing, rows
 from llmemb_plugins.datasets._files import Source, in_utf8, named, refuse_other_content
 
@@ -119,7 +119,7 @@ def _rows(path: Path, form: Form, delimiter: str) -> Iterator[tuple[int, list[st
     try:
         yield from rows((text for _, text in lines(path, form.encoding)), delimiter, form.quote)
     except RowError as broken:
-        raise DataError(f"cannot be read as a table: {broken}", where=f"{path}:{broken.line}", fix=MEND) from broken
+        raise DataError(f"cannot be read as a table: {broken}", where=f"{path}:{broken.line}", fix=FIX_LINE) from broken
 
 
 def read_delimited(db: DuckDBPyConnection, files: Sequence[Path | str], form: Form) -> Source:
@@ -143,7 +143,7 @@ def read_delimited(db: DuckDBPyConnection, files: Sequence[Path | str], form: Fo
 
 
 def records(path: Path, form: Form) -> Iterator[tuple[str, dict[str, object]]]:
-    """`file:line` and values by column of every row behind the header."""
+    """`file:line` and values by column of every row after the header."""
     found = _local_header(path, form)
     for line, row in islice(_rows(path, form, found.delimiter), 1, None):
         yield f"{path}:{line}", dict(zip(found.names, row, strict=False))

@@ -131,7 +131,7 @@ def as_json(literal: str, where: str) -> str:
     except (ValueError, OverflowError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise DataError("is neither JSON nor a Python literal", where=where, fix="download it again, or mend the line")
+        raise DataError("is neither JSON nor a Python literal", where=where, fix="download it again, or fix the line")
     return text
 
 

@@ -71,7 +71,7 @@ class InteractionsConfig(DatasetConfig):
     """Settings of `interactions`."""
 
     file: SpecPath
-    """The file, plain or gzip; two ids a line with spaces or a tab between."""
+    """The file, plain or gzip; two ids per line with spaces or a tab between."""
 
     def variant(self) -> str:
         path = Path(self.file.text)
@@ -82,7 +82,7 @@ class Interactions(Dataset):
     """Which event came first is the order of the lines; there are no times."""
 
     config: InteractionsConfig
-    obtain: ClassVar[str] = "write one `user item` pair a line, each user's events in time order"
+    obtain: ClassVar[str] = "write one `user item` pair per line, each user's events in time order"
 
     def files(self) -> Sequence[Path]:
         path = self.config.file.resolve()

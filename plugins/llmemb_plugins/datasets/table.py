@@ -212,7 +212,9 @@ class Table(Dataset):
     def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[Path | str], sample: int) -> Source:
         suffix = _suffix(path)
         if suffix not in FORMATS:
-            raise SpecError(f"'{suffix}' is no known format", where=path.text, fix=f"use one of {', '.join(FORMATS)}")
+            raise SpecError(
+                f"'{suffix}' is not a known format", where=path.text, fix=f"use one of {', '.join(FORMATS)}"
+            )
         if _is_url(path):
             self._allow_remote(db, path)
         if suffix in DELIMITERS:
@@ -236,7 +238,7 @@ class Table(Dataset):
                 db.execute("create or replace secret (type s3, provider credential_chain)")
         except duckdb.Error as error:
             raise MissingError(
-                f"DuckDB's part for remote files cannot be had: {str(error).splitlines()[0]}",
+                f"DuckDB's extension for remote files cannot be loaded: {str(error).splitlines()[0]}",
                 where="dataset",
                 fix="is the network reachable? or download the file and name it here",
             ) from error

@@ -24,7 +24,7 @@ class PrecomputedConfig(Config):
     vectors: SpecPath
     """`.parquet` with columns `item` and `vector`; or `.npy` [items, dim]; or `.safetensors` with one such tensor."""
     ids: SpecPath | None = None
-    """For .npy and .safetensors: a text file with one item id a line, in the order of the rows."""
+    """For .npy and .safetensors: a text file with one item id per line, in the order of the rows."""
     extra: Literal["refuse", "ignore"] = "refuse"
     """Vectors of items outside the catalogue: an error, or not used."""
 
@@ -112,13 +112,13 @@ def _read_array(path: Path) -> np.ndarray:
             raise DataError(f"holds {tensor.dtype}, should hold numbers", where=str(path))
         floats: np.ndarray = tensor.float().numpy()
         return floats
-    raise SpecError(f"'{path.suffix}' is no known format", where=str(path), fix="use .npy, .parquet or .safetensors")
+    raise SpecError(f"'{path.suffix}' is not a known format", where=str(path), fix="use .npy, .parquet or .safetensors")
 
 
 def _refuse(path: Path, ids: list[str], vectors: np.ndarray, row_of: dict[str, int], items: Items) -> None:
     if len(row_of) < len(ids):
         double = next(item for row, item in enumerate(ids) if row_of[item] != row)
-        raise DataError(f"{len(ids) - len(row_of)} ids stand twice, the first is '{double}'", where=str(path))
+        raise DataError(f"{len(ids) - len(row_of)} ids appear twice, the first is '{double}'", where=str(path))
     missing = [item for item in items.ids if item not in row_of]
     if missing:
         theirs, ours = (", ".join(f"'{name}'" for name in names[:3]) for names in (ids, missing))

@@ -189,7 +189,7 @@ def _refuse_other_width(text_dim: int, dim: int) -> None:
     if text_dim != dim:
         raise SpecError(
             f"without an adapter the text vectors must be as wide as the recommender's: they have {text_dim} "
-            f"dimensions, {dim} are wanted",
+            f"dimensions, should have {dim}",
             where="recommender.method.adapter",
             fix=f"embeddings.transforms: [{{use: pca, dim: {dim}}}]",
         )
