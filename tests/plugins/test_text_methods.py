@@ -396,8 +396,7 @@ def two_layers(x: Tensor, weights: dict[str, Tensor]) -> Tensor:
 
 def barlow(left: Tensor, right: Tensor, off_diagonal: float) -> Tensor:
     def standardised(x: Tensor) -> Tensor:
-        deviation = torch.sqrt(((x - x.mean(0)) ** 2).sum(0) / (len(x) - 1))
-        return (x - x.mean(0)) / (deviation + 1e-5)
+        return (x - x.mean(0)) / torch.sqrt(((x - x.mean(0)) ** 2).sum(0) / len(x) + 1e-5)
 
     left, right, total = standardised(left), standardised(right), torch.zeros((), dtype=torch.float64)
     for a in range(left.shape[1]):
