@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -395,8 +396,7 @@ def two_layers(x: Tensor, weights: dict[str, Tensor]) -> Tensor:
 
 def barlow(left: Tensor, right: Tensor, off_diagonal: float) -> Tensor:
     def standardised(x: Tensor) -> Tensor:
-        deviation = torch.sqrt(((x - x.mean(0)) ** 2).sum(0) / (len(x) - 1))
-        return (x - x.mean(0)) / (deviation + 1e-5)
+        return (x - x.mean(0)) / torch.sqrt(((x - x.mean(0)) ** 2).sum(0) / len(x) + 1e-5)
 
     left, right, total = standardised(left), standardised(right), torch.zeros((), dtype=torch.float64)
     for a in range(left.shape[1]):
@@ -484,3 +484,30 @@ def test_lazy_adam_moves_the_rows_of_a_batch_alone(name):
 def test_what_does_not_fit_is_said_in_one_line(name, settings, told):
     with pytest.raises(SpecError, match=told):
         made(name, **settings)
+
+
+SMALL = """\
+version: 1
+name: small
+seeds: [1]
+dataset: {use: synthetic, users: 60, catalogue: 80, mean_length: 6.0}
+embeddings:
+  encoder: {use: tfidf, dim: 12}
+recommender:
+  method: {use: llm2x, start_length: 0.25}
+  backbone: {use: bert4rec, dim: 8, max_len: 6}
+  objective: cross_entropy
+  train: {epochs: 1, learning_rate: 1.0e-12}
+evaluate: {protocols: [full]}
+"""
+
+
+def test_a_cell_sees_its_data_before_its_weights_start(cli, tmp_path):
+    (tmp_path / "spec.yaml").write_text(SMALL)
+    ran = cli("run", tmp_path / "spec.yaml", "--results", tmp_path / "results", "--progress", "none")
+    assert ran.code == 0, ran.err
+    [path] = (tmp_path / "results" / "runs").glob("*/*/weights.safetensors")
+    weights = load_file(path)
+    lengths = weights["table.weight"].norm(dim=1)
+    assert lengths.square().mean().sqrt() == pytest.approx(0.25, abs=1e-4)
+    assert weights["mask"].norm() == pytest.approx(lengths.mean().item(), abs=1e-4)

@@ -137,7 +137,7 @@ class Method(TorchPlugin):
 
     @abstractmethod
     def fit_counts(self, split: Split) -> None:
-        """See the training histories once, before any training step."""
+        """See the training histories once, before weights get where `train.start` has them and before any step."""
 
     def begin_ranking(self) -> None:
         """Called once before ranking, without gradients: compute the item table here."""
