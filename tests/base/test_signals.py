@@ -90,7 +90,10 @@ def test_a_terminated_command_ends_with_143_and_leaves_no_part(tmp_path):
     ("error", "words"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/disk/file"), "/disk/file: cannot be used: No space left"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "here: cannot be used: Disk quota exceeded -> free some space there"),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            "here: cannot be used: Disk quota exceeded -> free some space there",
+        ),
         (
             OSError(errno.EROFS, "Read-only file system"),
             "Read-only file system -> choose another folder with --results",
