@@ -101,7 +101,7 @@ def test_a_terminated_command_ends_with_143_and_leaves_no_part(tmp_path):
         (PermissionError(errno.EACCES, "Permission denied", "x"), "x: cannot be used: Permission denied -> choose"),
         (FileExistsError(errno.EEXIST, "File exists", "x"), "x: cannot be used: File exists"),
         (OSError("5000 requested and 120 written"), "here: cannot be used: No space left on device -> free some space"),
-        (duckdb.IOException('Could not write file "x": No space left on device'), "No space left on device -> make"),
+        (duckdb.IOException('Could not write file "x": No space left on device'), "No space left on device -> free"),
         (duckdb.IOException('Could not truncate "x": Disk quota exceeded'), "Disk quota exceeded -> free some space"),
         (RuntimeError("I/O error: Read-only file system (os error 30)"), "Read-only file system -> choose"),
         (duckdb.IOException("Could not fsync file: Input/output error"), "Input/output error -> choose another"),

@@ -28,7 +28,7 @@ def plain_bce(states_of: Callable[[Tensor], Any], vectors: Tensor, batch: Batch)
             history = batch.rows[row[row != PAD] - 1]
             states = states_of(history)
             for position in range(len(row)):
-                if target < len(batch.places) and batch.places[target] == place + position:
+                if target < len(batch.target_positions) and batch.target_positions[target] == place + position:
                     hit = states[position] @ vectors[batch.rows[batch.positives[target]]]
                     misses = [
                         states[position] @ vectors[batch.rows[negative]] for negative in batch.negatives.rows[target]
@@ -37,8 +37,8 @@ def plain_bce(states_of: Callable[[Tensor], Any], vectors: Tensor, batch: Batch)
                     total = total - sum(torch.log(1 - torch.sigmoid(miss)) for miss in misses) / len(misses)
                     target += 1
             place += len(row)
-    assert target == len(batch.places)
-    return total / batch.targets_a_step
+    assert target == len(batch.target_positions)
+    return total / batch.targets_per_step
 
 
 def history_of(split: Split, user: int, longest: int = 6) -> Tensor:

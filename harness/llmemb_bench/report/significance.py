@@ -107,7 +107,8 @@ def _of_table(rows: list[Row], results: Path, baseline: str) -> dict[Key, Found]
     found: dict[Key, Found] = {}
     for bucket in dict.fromkeys(row.bucket for row in known):
         lines = [_line(row, results, users) for row in known if row.bucket == bucket]
-        found |= _of_bucket(lines, users, np.flatnonzero(users.users(bucket)), baseline)
+        chosen = np.flatnonzero(users.users(bucket))
+        found |= _of_bucket(lines, users, chosen, baseline) if len(chosen) else {}
     return _adjusted(found)
 
 

@@ -521,18 +521,18 @@ def _noisy(case: Case[Method], other: Mapping[str, Tensor] | None = None, split:
     return method.eval().requires_grad_(False)
 
 
-def _auxiliary(method: VectorMethod, number: Tensor | None = None) -> Tensor:
-    """The auxiliary loss of a batch, whose items may have other numbers."""
-    batch = _batch(method)
+def _auxiliary(method: VectorMethod, batch: Batch) -> float:
+    """The auxiliary loss of a batch."""
     vectors = torch.randn(len(batch.rows), method.width, generator=torch.Generator().manual_seed(6))
-    return method.auxiliary(batch if number is None else replace(batch, rows=number[batch.rows]), vectors)
+    return float(method.auxiliary(batch, vectors))
 
 
 def the_auxiliary_loss_reads_the_rows_of_its_items(case: Case[Method]) -> None:
     _vector_method(case)
     _item_tables(case)
-    other, number = _under_other_numbers(case)
-    found, right = float(_auxiliary(other, number)), float(_auxiliary(_noisy(case)))
+    (other, number), plain = _under_other_numbers(case), _noisy(case)
+    batch = _batch(plain)
+    found, right = _auxiliary(other, replace(batch, rows=number[batch.rows])), _auxiliary(plain, batch)
     finding = f"the auxiliary loss of the same items under other numbers is {found:.5f} instead of {right:.5f}"
     require(
         abs(found - right) < 1e-4 * max(1, abs(right)), finding, "batch.rows are item ids: row i of a table is item i"

@@ -22,8 +22,10 @@ class TextMethod(VectorMethod):
 
     needs = frozenset({"backbone", "training", "text"})
 
-    def __init__(self, config: Config, parts: Parts, *, similarity: Similarity | None = None) -> None:
-        super().__init__(config, parts, similarity=similarity)
+    def __init__(
+        self, config: Config, parts: Parts, *, width: int | None = None, similarity: Similarity | None = None
+    ) -> None:
+        super().__init__(config, parts, width=width, similarity=similarity)
         if parts.text is None:
             raise TypeError(f"{type(self).__name__} needs text vectors")
         self.source: Float[Tensor, "items text_dim"] = parts.text[1:]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmemb_bench.base.errors import DataError, Problem, SpecError
-from llmemb_bench.contracts import Batch, CellFacts, Parts, Phase, Upstream, VectorMethod, Wanted
+from llmemb_bench.contracts import Batch, CellFacts, Extras, Parts, Phase, Upstream
 from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import MethodChoice
 from llmemb_bench.values.split import Split
@@ -25,7 +25,7 @@ from llmemb_plugins.backbones._transformer import Ragged
 from llmemb_plugins.methods._adapters import ADAPTERS
 from llmemb_plugins.methods._similar_users import MOST_USERS, nearest, profiles
 from llmemb_plugins.methods._states import Slices, end_states
-from llmemb_plugins.methods._text import transformed
+from llmemb_plugins.methods._text import TextMethod, of_length, refuse_narrow
 
 
 class LlmEsrConfig(Config):
@@ -57,7 +57,7 @@ class LlmEsrConfig(Config):
     """Mean length of adapted text vectors, and of id vectors from text, where training starts (ours)."""
 
 
-class LlmEsr(VectorMethod):
+class LlmEsr(TextMethod):
     """v_i = [c_i; s_i] with a table c and s_i = W2 (W1 E_i + b1) + b2, E frozen (eqs. 3 and 4).
 
     Views of a history: x_c = drop(sqrt(dim) c + p), x_s = drop(sqrt(dim) s + p) with positions p; each finds in the
@@ -75,26 +75,30 @@ class LlmEsr(VectorMethod):
     """
 
     config: LlmEsrConfig
-    needs = frozenset({"backbone", "training", "text"})
 
     def __init__(self, config: LlmEsrConfig, parts: Parts) -> None:
-        if parts.backbone is None or parts.text is None:
-            raise TypeError("llm_esr needs a backbone and text vectors")
+        if parts.backbone is None:
+            raise TypeError("llm_esr needs a backbone")
         reader = parts.backbone.config
         super().__init__(config, parts, width=2 * reader.dim)
-        text = parts.text[1:]
-        _refuse_misfits(config, text, self.dim)
-        self.text: Tensor
-        self.register_buffer("text", text / text.square().mean().sqrt(), persistent=False)
+        if config.ids == "text":
+            refuse_narrow(self.source, self.dim, "ids: text")
+        if config.cross != "none" and self.dim % config.heads:
+            raise SpecError(
+                f"the heads of the cross attention share the width {self.dim} evenly, {config.heads} do not",
+                where="recommender.method.heads",
+                fix="a backbone whose dim is a multiple of heads",
+            )
+        self.keep_text()
         std = config.start_length * self.dim**-0.5
-        self.adapter = ADAPTERS["linear_linear"](text.shape[1], config.adapter_dim, self.dim, std)
+        self.adapter = ADAPTERS["linear_linear"](self.text_dim, config.adapter_dim, self.dim, std)
         self.table = nn.Embedding(parts.n_items, self.dim)
         nn.init.normal_(self.table.weight, std=0.02)  # as in id_only
         if config.cross != "none":
             self.positions = nn.Embedding(reader.max_len, self.dim)
             nn.init.normal_(self.positions.weight, std=0.02)
             self.dropout = Dropout(reader.dropout)
-            self.ids_in_text, self.text_in_ids = (CrossAttention(self.dim) for _ in range(2))
+            self.cross = CrossAttention(self.dim, config.heads)
         self.base = parts.upstream.get("base")
         self.goals: Tensor
         self.register_buffer("goals", torch.zeros(0, self.width))  # of all users, where they are kept
@@ -148,8 +152,7 @@ class LlmEsr(VectorMethod):
         at = self.positions(places)
         ids, text = (self.dropout(view * math.sqrt(self.dim) + at) for view in x.chunk(2, dim=1))
         causal = self.task.is_causal and self.config.attention == "causal"
-        sight, heads = Ragged.of(groups, causal=causal), self.config.heads
-        found = self.ids_in_text(text, ids, sight, heads), self.text_in_ids(ids, text, sight, heads)
+        found = self.cross(ids, text, Ragged.of(groups, causal=causal))
         return found if self.config.cross == "replace" else (ids + found[0], text + found[1])
 
     # --- training ---
@@ -160,19 +163,20 @@ class LlmEsr(VectorMethod):
 
     @torch.no_grad()
     def start_ids(self) -> None:
-        """Give the id vectors what they start from."""
+        """Give the id vectors what they start from: in training only, and after every other start."""
         if self.base is not None:
             self.table.weight.copy_(self.base.vectors[1:])
         elif self.config.ids == "text":
-            components = transformed(self.text, self.split, "pca", dim=self.dim).to(self.device)
-            self.table.weight.copy_(components * (self.config.start_length / components.norm(dim=1).mean()))
+            components = self.transformed(self.split, "pca", dim=self.dim)
+            self.table.weight.copy_(of_length(components, self.config.start_length))
 
     def _begin_epoch(self, epoch: int) -> None:
         self._refresh()
 
     @torch.no_grad()
     def _refresh(self) -> None:
-        self.goals[torch.from_numpy(self.able).to(self.device)] = self.states_of_users(self.able)
+        users = np.unique(self.similar[self.able])
+        self.goals[torch.from_numpy(users).to(self.device)] = self.states_of_users(users)
 
     def states_of_users(self, users: Int64[np.ndarray, "users"]) -> Float[Tensor, "users width"]:
         """States after the training events of some users, without gradient."""
@@ -187,10 +191,10 @@ class LlmEsr(VectorMethod):
         found[self.able] = self.able[nearest(vectors, self.config.similar).cpu().numpy()]
         return found
 
-    def wanted(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Wanted:
+    def extras(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Extras:
         if not self.config.weight:
-            return Wanted()
-        return Wanted(of_users={"similar": self.similar[users], "step": np.full(len(users), step)})
+            return Extras()
+        return Extras(of_users={"similar": self.similar[users], "step": np.full(len(users), step)})
 
     @torch.no_grad()
     def prepared(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Batch:
@@ -207,7 +211,7 @@ class LlmEsr(VectorMethod):
             states = self.goals
         return replace(batch, of_users={"goal": functional.embedding_bag(similar, states, mode="mean")})
 
-    def of_histories(
+    def history_loss(
         self, batch: Batch, states: Float[Tensor, "targets width"], vectors: Float[Tensor, "rows width"]
     ) -> Float[Tensor, ""] | None:
         if not self.config.weight:
@@ -216,31 +220,20 @@ class LlmEsr(VectorMethod):
 
 
 class CrossAttention(nn.Module):
-    """A(q, k): what positions `q` of one view find in the other view `k`."""
+    """A(y, x) and A(x, y): what two views find in each other, with weights of its own each way."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.query, self.key, self.value = (nn.Linear(dim, dim, bias=False) for _ in range(3))
-        self.out = nn.Linear(dim, dim)
+        self.heads = heads
+        self.project_ids, self.project_text = (nn.Linear(dim, 3 * dim, bias=False) for _ in range(2))
+        """Of each view: what it asks the other one, and its keys and values for the other one."""
+        self.out_ids, self.out_text = (nn.Linear(dim, dim) for _ in range(2))
 
     def forward(
-        self, asking: Float[Tensor, "positions dim"], asked: Float[Tensor, "positions dim"], sight: Ragged, heads: int
-    ) -> Float[Tensor, "positions dim"]:
-        parts = self.query(asking), self.key(asked), self.value(asked)
-        found: Tensor = self.out(sight.attend(parts, heads, 0.0))
-        return found
-
-
-def _refuse_misfits(config: LlmEsrConfig, text: Float[Tensor, "items text_dim"], dim: int) -> None:
-    if config.cross != "none" and dim % config.heads:
-        raise SpecError(
-            f"the heads of the cross attention share the width {dim} evenly, {config.heads} do not",
-            where="recommender.method.heads",
-            fix="a backbone whose dim is a multiple of heads",
-        )
-    if config.ids == "text" and dim > min(text.shape):
-        raise SpecError(
-            f"{len(text)} text vectors of {text.shape[1]} numbers have no {dim} principal components",
-            where="recommender.method.ids",
-            fix=f"ids: random, or a backbone of at most dim {min(text.shape)}",
-        )
+        self, ids: Float[Tensor, "positions dim"], text: Float[Tensor, "positions dim"], sight: Ragged
+    ) -> tuple[Float[Tensor, "positions dim"], Float[Tensor, "positions dim"]]:
+        of_ids, of_text = self.project_ids(ids).chunk(3, -1), self.project_text(text).chunk(3, -1)
+        pairs = ((of_text[0], of_ids[0]), (of_ids[1], of_text[1]), (of_ids[2], of_text[2]))
+        parts = tuple(torch.cat(pair, dim=-1) for pair in pairs)  # both ways at once, as further heads
+        in_ids, in_text = sight.attend(parts, 2 * self.heads, 0.0).chunk(2, -1)
+        return self.out_ids(in_ids), self.out_text(in_text)
