@@ -221,7 +221,7 @@ class Windows:
     def batch(self, items: NDArray[np.int64], most: int, rng: np.random.Generator | None) -> ItemBatch:
         """At most so many contexts of each item; the first ones, or drawn ones."""
         n_each = np.minimum(self.n_of_item[items], most)
-        chosen = [self._some(item, count, rng) for item, count in zip(items, n_each, strict=True)]
+        chosen = [self._some(item, count, rng) for item, count in zip(items.tolist(), n_each.tolist(), strict=True)]
         rows = np.concatenate(chosen)
         at = self.places[rows, None] + np.arange(-self.around, self.around + 1)
         inside = (at >= self.low[rows, None]) & (at < self.high[rows, None])

@@ -121,7 +121,7 @@ class Melt(Continued):
         count = max(1, min(round(n_users * self.items_a_history), len(self.head_items)))
         drawn: list[NDArray[np.int64]] = []
         room = POSITIONS // self.longest  # contexts
-        for item in rng.choice(self.head_items, size=count, replace=False):
+        for item in rng.choice(self.head_items, size=count, replace=False).tolist():
             able = self.contexts.of_item(item)
             some = int(rng.integers(1, max(min(len(able), self.few_of_item), 1) + 1))
             drawn.append(rng.choice(able, size=min(some, room), replace=False))
@@ -178,7 +178,7 @@ class Melt(Continued):
         tail = np.flatnonzero((counts > 0) & (counts <= self.few_of_item))
         made = []
         for items in np.split(tail, self.contexts.edges(tail, CONTEXTS)):
-            each = [self.contexts.of_item(item) for item in items]
+            each = [self.contexts.of_item(item) for item in items.tolist()]
             if each:
                 states = end_states(self, self.contexts.slices(np.concatenate(each)))
                 owner = torch.from_numpy(np.repeat(np.arange(len(each)), [len(found) for found in each]))
