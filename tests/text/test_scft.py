@@ -486,8 +486,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(patience, tmp_path):
     while not kept.exists():
         assert process.poll() is None
         time.sleep(0.02)
-    time.sleep(0.3)
-    os.kill(process.pid, signal.SIGKILL)
+    process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "adapter_model.safetensors").exists()
     (tmp_path / "killed").rmdir()
