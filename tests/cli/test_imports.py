@@ -35,6 +35,7 @@ sys.stderr.write("HEAVY " + ",".join(name for name in {heavy!r} if name in sys.m
         ["list", "backbones"],
         ["report"],
         ["report", "--format", "json"],
+        ["audit", "--help"],
         ["--version"],
     ],
     ids=" ".join,
