@@ -17,6 +17,7 @@ from llmemb_bench.base import progress
 from llmemb_bench.base.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.base.terminal import say, shown, table, tables
 from llmemb_bench.cli.data import data
+from llmemb_bench.cli.encoders import encoders
 from llmemb_bench.cli.options import (
     DEFAULT_RESULTS,
     AccelerateConfig,
@@ -44,6 +45,7 @@ app = typer.Typer(
 KindArgument = Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")]
 
 app.add_typer(data, name="data")
+app.add_typer(encoders, name="encoders")
 
 
 def _version(wanted: bool | None) -> None:

@@ -17,7 +17,7 @@ from llmemb_bench.base.hashing import digest
 from llmemb_bench.registry.entries import suggestion
 from llmemb_bench.registry.resolve import resolve
 from llmemb_bench.settings.train import TrainConfig
-from llmemb_bench.spec.check import TextPart, check, part_of
+from llmemb_bench.spec.check import ComparedPart, TextPart, check, part_of
 from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.spec.source import Document, assign, override, read, relocate
 
@@ -58,13 +58,7 @@ class Cell:
 
     def located(self, error: BenchError) -> BenchError:
         """The same failure; where it names a setting, with the line that the setting stands on."""
-        error.problems = tuple(self._located(problem) for problem in error.problems)
-        return error
-
-    def _located(self, problem: Problem) -> Problem:
-        keys = tuple(problem.where.split("."))
-        line = self.document.place(keys) if keys[0] in Spec.model_fields else ""
-        return replace(problem, where=f"{line}: {problem.where}") if line else problem
+        return located(error, self.document)
 
     @property
     def configuration(self) -> str:
@@ -77,6 +71,33 @@ class Cell:
         parts = (self.labels.method, self.labels.backbone, self.labels.encoder)
         readable = "-".join(part.partition(" ")[0] for part in parts if part != NONE)[:60]
         return f"{readable}-{self.configuration[:8]}-s{self.seed}"
+
+
+def located(error: BenchError, document: Document) -> BenchError:
+    """The same failure; where it names a setting, with the line of the document that the setting stands on."""
+    error.problems = tuple(_located(problem, document) for problem in error.problems)
+    return error
+
+
+def _located(problem: Problem, document: Document) -> Problem:
+    keys = tuple(problem.where.split("."))
+    line = document.place(keys) if keys[0] in Spec.model_fields else ""
+    return replace(problem, where=f"{line}: {problem.where}") if line else problem
+
+
+@dataclass(frozen=True)
+class TextCell:
+    """One way to make the item vectors of a catalogue."""
+
+    label: str
+    """The encoder, and what the matrix chose."""
+    part: ComparedPart
+    document: Document
+    """What it was read from."""
+
+    def located(self, error: BenchError) -> BenchError:
+        """The same failure; where it names a setting, with the line that the setting stands on."""
+        return located(error, self.document)
 
 
 def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
@@ -124,6 +145,32 @@ def text_part(path: Path, sets: Sequence[str] = ()) -> TextPart:
     if problems := _untrainable(part.embeddings, document):
         raise SpecError.of(problems)
     return part
+
+
+def text_cells(path: Path, sets: Sequence[str] = ()) -> list[TextCell]:
+    """Every way in which the matrix of a spec makes item vectors; raises SpecError with all that is wrong with them."""
+    document = read(path)
+    for assignment in sets:
+        override(document, assignment)
+    matrix = document.value.get("matrix")
+    if isinstance(matrix, Mapping):
+        varied = {key: of for key, of in matrix.items() if str(key).partition(".")[0] in TextPart.model_fields}
+        document.value["matrix"] = varied
+    cells: list[TextCell] = []
+    problems: list[Problem] = []
+    for chosen, raw in _expand(document):
+        try:
+            part = part_of(raw, ComparedPart)
+        except SpecError as error:
+            problems += error.problems
+            continue
+        problems += _untrainable(part.embeddings, raw)
+        details = [_detail(key, value, document) for key, value in chosen.items()]
+        told = ", ".join(filter(None, details))
+        cells.append(TextCell(part.embeddings.encoder.use + (f" ({told})" if told else ""), part, raw))
+    if problems:
+        raise SpecError.of(list(dict.fromkeys(problems)))
+    return cells
 
 
 def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:

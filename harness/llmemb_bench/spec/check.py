@@ -18,7 +18,7 @@ from llmemb_bench.registry.entries import suggestion
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.split import SplitConfig
-from llmemb_bench.spec.frame import Embeddings, Spec
+from llmemb_bench.spec.frame import Embeddings, Matrix, Spec
 from llmemb_bench.spec.source import Document, Loc
 from llmemb_bench.spec.words import Described, described, shown, way_out, with_article
 
@@ -62,6 +62,15 @@ class TextPart(Config):
 
     dataset: DatasetChoice
     embeddings: Embeddings
+
+
+class ComparedPart(Config):
+    """What `encoders compare` reads of a spec."""
+
+    dataset: DatasetChoice
+    split: SplitConfig = SplitConfig()
+    embeddings: Embeddings
+    matrix: Matrix = {}
 
 
 def _choices_in_raw(document: Document) -> Iterator[Problem]:

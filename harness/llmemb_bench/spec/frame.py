@@ -28,6 +28,9 @@ Name = Annotated[
 ]
 
 
+Matrix = dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(distinct)]]
+
+
 class Reduce(Config):
     """PCA of the item vectors, centred and not whitened (LLMEmb's extraction step)."""
 
@@ -78,5 +81,5 @@ class Spec(Config):
     """Stage 2."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
-    matrix: dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(distinct)]] = {}
+    matrix: Matrix = {}
     """Dotted key to a list of values: one cell for each combination."""
