@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from llmemb_bench.running.compare import Asked, Compared
 
+FORMATS = {"dim": "d", "effective_dim": ".1f"}
+"""How figures are printed that are no shares."""
+
 encoders = typer.Typer(
     help="Encoders beside each other, before any recommender is trained.",
     no_args_is_help=True,
@@ -114,7 +117,7 @@ def _print_table(asked: Asked, compared: Sequence[Compared], views: str) -> None
     )
 
 
-def _written(name: str, value: float | None) -> str:
+def _written(name: str, value: float | int | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.0f}" if name == "dim" else f"{value:.1f}" if name == "effective_dim" else f"{value:.4f}"
+    return f"{value:{FORMATS.get(name, '.4f')}}"

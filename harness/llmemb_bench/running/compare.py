@@ -34,7 +34,7 @@ PAIRED = 5_000
 FEWEST = 32
 """Items held out by all tunings; with fewer, a share of them found would say nothing."""
 
-Figures = Mapping[str, float | None]
+Figures = Mapping[str, float | int | None]
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,11 @@ def _figures(graph: Graph, cell: TextCell, augmentations: list[AugmentationChoic
     return _of_views(vectors[1], seen, items, asked) | _of_catalogue(vectors[0], asked)
 
 
-def _of_views(vectors: Vectors, seen: Mapping[str, Vectors], items: Items, asked: Asked) -> dict[str, float | None]:
+def _of_views(
+    vectors: Vectors, seen: Mapping[str, Vectors], items: Items, asked: Asked
+) -> dict[str, float | int | None]:
     names = ["recall@1", f"recall@{TOP}", "title_recall@1", f"title_recall@{TOP}", "alignment"]
-    found: dict[str, float | None] = dict.fromkeys(names)
+    found: dict[str, float | int | None] = dict.fromkeys(names)
     if not seen:
         return found
     own = np.array(asked.queries)
@@ -173,7 +175,7 @@ def _recalls(name: str, found: Rows) -> dict[str, float]:
     return {f"{name}@{top}": float((found <= top).mean()) for top in (1, TOP)}
 
 
-def _of_catalogue(vectors: Vectors, asked: Asked) -> dict[str, float | None]:
+def _of_catalogue(vectors: Vectors, asked: Asked) -> dict[str, float | int | None]:
     units = unit(vectors)
     paired, neighbours = asked.paired, asked.neighbours
     return {
