@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from llmemb_bench.running.compare import Asked, Compared
 
+SHORT = {"title_": "title ", "recall": "R", "cooccurrence_ndcg": "co-occ N", "effective_": "eff. ", "mean_": ""}
+"""How figures are called at the head of a column."""
 FORMATS = {"dim": "d", "effective_dim": ".1f"}
 """How figures are printed that are no shares."""
 
@@ -100,10 +102,8 @@ def _print(asked: Asked, compared: Sequence[Compared], format_: str, views: str)
 
 
 def _print_table(asked: Asked, compared: Sequence[Compared], views: str) -> None:
-    names = list(compared[0].figures)
-    printed = table(
-        "encoder", *(name.replace("_", " ") for name in names), right={name.replace("_", " ") for name in names}
-    )
+    names = [_heading(name) for name in compared[0].figures]
+    printed = table("encoder", *names, right=names)
     for one in compared:
         printed.add_row(one.label, *(_written(name, value) for name, value in one.figures.items()))
     tables().print(printed)
@@ -115,6 +115,12 @@ def _print_table(asked: Asked, compared: Sequence[Compared], views: str) -> None
         f"uniformity and effective dim: of {facts['paired']:,} items; cooccurrence: nearest by text of "
         f"{facts['neighbours']:,} items against those that the same users had in training"
     )
+
+
+def _heading(name: str) -> str:
+    for long, short in SHORT.items():
+        name = name.replace(long, short)
+    return name
 
 
 def _written(name: str, value: float | int | None) -> str:
