@@ -1,11 +1,10 @@
-"""Small worlds that tests share."""
+"""Fixtures that tests share."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -17,11 +16,11 @@ import pytest
 
 from llmemb_bench.cli import main
 from llmemb_bench.registry.entries import Entry
-from llmemb_bench.values.recdata import Items, RecData
 from llmemb_bench.values.split import Split
-from llmemb_bench.values.strings import Strings
-
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+from tests.helpers.commands import Ran
+from tests.helpers.small_world import title_of
+from tests.helpers.splits import make_split
 
 
 @pytest.fixture
@@ -31,19 +30,6 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: set LLMEMB_BENCH_DATA to their folder")
     return folder
-
-
-def make_split(histories: Sequence[Sequence[int]], n_items: int) -> Split:
-    """A split of hand-written histories over items 1..n_items."""
-    lengths = [len(history) for history in histories]
-    flat = np.array([item for history in histories for item in history], dtype=np.int32)
-    items = Items.of(
-        [f"item{place}" for place in range(1, n_items + 1)],
-        [(("title", f"thing number {place}"), ("kind", "thing")) for place in range(1, n_items + 1)],
-    )
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    users = Strings.of(f"user{place}" for place in range(len(histories)))
-    return Split(RecData(offsets, flat, np.arange(len(flat), dtype=np.int64), users, items))
 
 
 @pytest.fixture
@@ -57,15 +43,6 @@ def random_split() -> Callable[..., Split]:
         return make_split([rng.integers(1, n_items + 1, size=length).tolist() for length in lengths], n_items)
 
     return build
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -84,11 +61,6 @@ def cli(capsys, monkeypatch) -> Callable[..., Ran]:
         return Ran(code, printed.out, printed.err)
 
     return call
-
-
-def title_of(item: int) -> str:
-    """Two words that the miniature tokenizer knows, so that its models can tell the items apart."""
-    return f"{('red', 'blue', 'soap', 'film', 'one')[item % 5]} {('two', 'kind', 'title', 'thing')[item // 5]}"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A hundred killed runs: `PYTHONPATH=tests:tests/text python tests/kills.py FOLDER [KILLS]` prints what became of them.
+"""A hundred killed runs: `python -m tests.kills FOLDER [KILLS]` prints what became of them.
 
 A parent that has imported everything forks a child for each run. The child says over a pipe when a stage begins and
 ends; the parent waits for a stage, then for a share of the time that it took undisturbed, and kills. After each kill a
@@ -31,7 +31,7 @@ from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.stages import adapter as stage_of_adapter
 from llmemb_bench.stages import candidates, dataset, recommender, vectors
 from llmemb_bench.text import adapter, probe
-from small_world import bytes_of, make_world
+from tests.helpers.small_world import bytes_of, make_world
 
 STAGES = ("data", "scft", "encode", "teacher", "train", "rank", "run folder", "database")
 SECONDS = 120

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from small_world import bytes_of, make_world
-
-HERE = Path(__file__).parent
+from tests import ROOT
+from tests.helpers.small_world import bytes_of, make_world
 
 
 @pytest.mark.slow
@@ -27,10 +26,9 @@ def test_two_processes_write_the_same_bytes_whatever_order_their_sets_have(tmp_p
 
 @pytest.mark.slow
 def test_a_hundred_kills_over_all_stages_leave_no_trace(tmp_path):
-    paths = [str(HERE), str(HERE / "text"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "kills.py"), str(tmp_path / "world"), "104"]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.kills", str(tmp_path / "world"), "104"]
+    ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert found["unequal"] == []

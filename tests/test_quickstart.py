@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from conftest import ROOT
+from tests import ROOT
 
 
 @pytest.mark.slow

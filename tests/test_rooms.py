@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import llmemb_bench
-from conftest import ROOT
+from tests import ROOT
 
 HOUSE = Path(llmemb_bench.__file__).parent
 ROOMS = (
     "base",
+    "statistics",
     "registry",
     "settings",
     "values",

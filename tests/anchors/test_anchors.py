@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from conftest import ROOT
+from tests import ROOT
 
 FLOORS: dict[str, dict[tuple[str, str, str], float]] = {
     "beauty5_ids": {("full", "overall", "hr@10"): 0.0866, ("full", "overall", "ndcg@10"): 0.0527},

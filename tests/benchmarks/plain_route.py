@@ -1,6 +1,6 @@
 """The route that scripts take: every line through a JSON parser, everything in Python objects. Same result as ours.
 
-python tests/benchmarks/plain_route.py json|orjson FOLDER
+python -m tests.benchmarks.plain_route json|orjson FOLDER
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llmemb_bench.data.texts import clean
-from raw_amazon import CATEGORY
+from tests.helpers.raw_amazon import CATEGORY
 
 LEAST = 3
 LONGEST = 100

@@ -1,6 +1,6 @@
 """Prepare a dataset in a process of its own and print what it cost, as JSON.
 
-python tests/benchmarks/prepare_files.py PLUGIN '{"path": ...}' FOLDER
+python -m tests.benchmarks.prepare_files PLUGIN '{"path": ...}' FOLDER
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from llmemb_bench.data.prepare import prepare
-from llmemb_bench.registry.entries import find
+from tests.helpers.plugins import plugin
 
 
 def peak_megabytes() -> int:
@@ -24,10 +24,9 @@ def peak_megabytes() -> int:
 
 if __name__ == "__main__":
     name, given, folder = sys.argv[1:]
-    plugin = find("datasets", name).load()
-    config = plugin.config_type().model_validate_json(given)
+    dataset = plugin("datasets", name, **json.loads(given))
     wall, cpu = time.perf_counter(), time.process_time()
-    data = prepare(plugin(config), Path(folder))
+    data = prepare(dataset, Path(folder))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     counts = {"users": data.n_users, "items": data.n_items, "events": len(data.items)}
     cost = {"seconds": wall, "cores": cpu / wall, "megabytes": peak_megabytes()}

@@ -1,6 +1,6 @@
 """Training, or ranking, of one model on the paper's Yelp file in a process of its own; prints what it cost, as JSON.
 
-python tests/benchmarks/rat_step.py train|rank ours|plain METHOD BACKBONE [key=value ...]
+python -m tests.benchmarks.rat_step train|rank ours|plain METHOD BACKBONE [key=value ...]
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import rank
-from llmemb_bench.registry.entries import find
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.train import TrainConfig
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.dataset import PreparedData
-from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.optimizer import Optimizer
 from llmemb_bench.values.split import Split
-from plain_rat import PlainStep, plain_batches
-from prepare_files import peak_megabytes
+from tests.benchmarks.plain_rat import PlainStep, plain_batches
+from tests.benchmarks.prepare_files import peak_megabytes
+from tests.helpers.plugins import configured, plugin
 
 ROUNDS, PLAIN_STEPS = 3, 6
 DIM, TEXT_DIM = 128, 1536
@@ -45,30 +45,24 @@ def split() -> Split:
     folder = Path(os.environ["LLMEMB_BENCH_DATA"])
     choice = DatasetChoice("interactions", {"file": str(folder / "paper-inter" / "yelp" / "inter.txt.gz")})
     with TemporaryDirectory() as cache:
-        return Split(PreparedData(Shelf(Path(cache)), choice).result())
-
-
-def make(kind: str, name: str, **settings: object):
-    plugin = find(kind, name).load()
-    return plugin(plugin.config_type().model_validate(settings))
+        return Split(PreparedData(Cache(Path(cache)), choice).result())
 
 
 def model(data: Split, method: str, backbone: str, max_len: int, dropout: float, **settings: object):
     """A method over random text vectors and a random teacher."""
     n_items = data.data.n_items
-    plugin = find("methods", method).load()
+    method_type, config = configured("methods", method, **settings)
     with torch_seed(0):
-        reader = make("backbones", backbone, dim=DIM, max_len=max_len, dropout=dropout, **PUBLISHED.get(backbone, {}))
+        reader = plugin("backbones", backbone, dim=DIM, max_len=max_len, dropout=dropout, **PUBLISHED.get(backbone, {}))
         text, teacher = (
             torch.nn.functional.pad(torch.randn(n_items, width), (0, 0, 1, 0)) for width in (TEXT_DIM, DIM)
         )
-        config = plugin.config_type().model_validate(settings)
-        return plugin(config, Parts(n_items, reader, text, {"teacher": known(0.1 * teacher)})).train()
+        return method_type(config, Parts(n_items, reader, text, {"teacher": known(0.1 * teacher)})).train()
 
 
 def ours(data: Split, made, config: TrainConfig) -> tuple[Callable[[], object], int]:
     """An epoch, and its users."""
-    objective = make("objectives", "bce")
+    objective = plugin("objectives", "bce")
     batches = TrainingBatches(data, made.backbone, objective, config)
     optimizer = Optimizer(made, objective, config)
 
@@ -109,11 +103,11 @@ def ranking(data: Split, made, side: str) -> tuple[Callable[[], object], int]:
     users = np.random.default_rng(0).permutation(len(candidates))[: 128 * PLAIN_STEPS]
     step = PlainStep(made)
 
-    def plainly() -> None:
+    def directly() -> None:
         for start in range(0, len(users), 128):
             step.rank_sampled(data, users[start : start + 128], candidates)
 
-    return plainly, len(users)
+    return directly, len(users)
 
 
 def matrix_peak() -> float:
@@ -152,7 +146,7 @@ if __name__ == "__main__":
     with FlopCounterMode(display=False) as counted:
         work()
     found = {
-        "users_a_second": users / seconds[ROUNDS // 2],
+        "users_per_second": users / seconds[ROUNDS // 2],
         "slowest": users / seconds[-1],
         "fastest": users / seconds[0],
         "megabytes": peak,

@@ -1,6 +1,6 @@
 """N items x N users in a process of its own: training with sampled softmax and ranking of a user sample; prints JSON.
 
-python tests/benchmarks/scale.py 1000000
+python -m tests.benchmarks.scale 1000000
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
 from llmemb_bench.evaluation.ranking import rank
-from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches
@@ -23,15 +22,11 @@ from llmemb_bench.training.loop import ValidationScore, train
 from llmemb_bench.values.recdata import Items, RecData
 from llmemb_bench.values.split import Split
 from llmemb_bench.values.strings import Strings
-from prepare_files import peak_megabytes
+from tests.benchmarks.prepare_files import peak_megabytes
+from tests.helpers.plugins import configured, plugin
 
 EVENTS, SAMPLE = 10, 1024
 BATCH, WARM_UP, STEPS = 512, 10, 200
-
-
-def make(kind: str, name: str, **settings: object):
-    plugin = find(kind, name).load()
-    return plugin(plugin.config_type().model_validate(settings))
 
 
 def world(n_users: int, items: Items, seed: int) -> Split:
@@ -51,11 +46,11 @@ def main(size: int) -> dict[str, float]:
     catalogue = Items.of([], [])
     items = Items(ids, catalogue.attributes, catalogue.prompt)
     split, sample = world(size, items, 0), world(SAMPLE, items, 1)
-    plugin = find("methods", "id_only").load()
+    method_type, settings = configured("methods", "id_only")
     with torch_seed(0):
-        backbone = make("backbones", "sasrec", dim=64, max_len=50)
-        method = plugin(plugin.config_type()(), Parts(size, backbone))
-    objective = make("objectives", "sampled_softmax", negatives=512, shared=True)
+        backbone = plugin("backbones", "sasrec", dim=64, max_len=50)
+        method = method_type(settings, Parts(size, backbone))
+    objective = plugin("objectives", "sampled_softmax", negatives=512, shared=True)
     config = TrainConfig(batch_size=BATCH, rows="touched", steps=WARM_UP)
     start = time.perf_counter()
     batches = TrainingBatches(split, backbone, objective, config)
@@ -77,9 +72,9 @@ def main(size: int) -> dict[str, float]:
         "step_ms": 1e3 * (seconds[2] - seconds[1]) / STEPS,
         "epoch_s": (seconds[2] - seconds[1]) / STEPS * len(batches),
         "training_peak_mb": trained,
-        "bytes_a_user_and_item": 2**20 * trained / size,
-        "rank_ms_a_user": 1e3 * ranked / SAMPLE,
-        "rank_ns_a_score": 1e9 * ranked / SAMPLE / size,
+        "bytes_per_user_and_item": 2**20 * trained / size,
+        "rank_ms_per_user": 1e3 * ranked / SAMPLE,
+        "rank_ns_per_score": 1e9 * ranked / SAMPLE / size,
         "peak_mb": peak_megabytes(),
     }
 

@@ -1,6 +1,6 @@
 """One SCFT step of 64 pairs with MiniLM and LoRA in a process of its own; prints what it cost, as JSON.
 
-python tests/benchmarks/scft_step.py ours|plain float32|bfloat16
+python -m tests.benchmarks.scft_step ours|plain float32|bfloat16
 """
 
 from __future__ import annotations
@@ -14,30 +14,25 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.gradients import backward_in_chunks
-from llmemb_bench.text.scft import TOKENS_A_CHUNK
+from llmemb_bench.text.scft import TOKENS_PER_CHUNK
 from llmemb_bench.text.views import two_views
 from llmemb_bench.values.recdata import Attributes, Items
-from prepare_files import peak_megabytes
-from products import products
+from tests.benchmarks.prepare_files import peak_megabytes
+from tests.benchmarks.products import products
+from tests.helpers.plugins import plugin
 
 PAIRS, ROUNDS, PADDED = 64, 3, 128
 TEMPERATURE = 0.07
 
 
-def make(kind: str, name: str, **settings: object):
-    plugin = find(kind, name).load()
-    return plugin(plugin.config_type().model_validate(settings))
-
-
 def ours(items: Items, views: list[Attributes], dtype: str) -> Callable[[], object]:
     """As `tune` does it, from views to gradients."""
-    encoder = make("encoders", "sentence_encoder", lora={"rank": 8}, dtype=dtype).train()
-    loss, size = make("losses", "info_nce", temperature=TEMPERATURE), _chunk()
+    encoder = plugin("encoders", "sentence_encoder", lora={"rank": 8}, dtype=dtype).train()
+    loss, size = plugin("losses", "info_nce", temperature=TEMPERATURE), _chunk()
 
     def step() -> None:
         encoder.zero_grad()
@@ -48,7 +43,7 @@ def ours(items: Items, views: list[Attributes], dtype: str) -> Callable[[], obje
 
 
 def _chunk() -> ChunkSize:
-    return ChunkSize(TOKENS_A_CHUNK["cpu"], ScftConfig.model_fields["graphs"].default)
+    return ChunkSize(TOKENS_PER_CHUNK["cpu"], ScftConfig.model_fields["graphs"].default)
 
 
 def plain(items: Items, views: list[Attributes], dtype: str) -> Callable[[], object]:
@@ -84,7 +79,7 @@ def plain(items: Items, views: list[Attributes], dtype: str) -> Callable[[], obj
 if __name__ == "__main__":
     side, dtype = sys.argv[1:]
     catalogue = products(2_000)
-    augmentation = make("augmentations", "drop_attributes")
+    augmentation = plugin("augmentations", "drop_attributes")
     drawn = two_views(catalogue, range(PAIRS), [augmentation], np.random.default_rng(0))
     step = {"ours": ours, "plain": plain}[side](catalogue, drawn, dtype)
     step()  # allocators and kernels warm up

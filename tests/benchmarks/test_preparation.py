@@ -18,9 +18,9 @@ import duckdb
 import pytest
 
 from llmemb_bench.data.prepare import load
-from raw_amazon import CATEGORY, write
+from tests import ROOT
+from tests.helpers.raw_amazon import CATEGORY, write
 
-HERE = Path(__file__).parent
 CORE3 = {"min_user_events": 3, "min_item_events": 3, "min_history": 3}
 ENOUGH_CORES = 2
 
@@ -49,13 +49,14 @@ def raw(kept) -> Path:
 
 
 def python(script: str, *given: str) -> str:
-    return subprocess.run([sys.executable, HERE / script, *given], check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", f"tests.benchmarks.{script}", *given]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
 def prepared(name: str, given: dict[str, object], folder: Path) -> dict[str, float]:
     """Cost and counts of preparing into `folder`."""
     folder.mkdir()
-    return json.loads(python("prepare_files.py", name, json.dumps(given | CORE3), str(folder)))
+    return json.loads(python("prepare_files", name, json.dumps(given | CORE3), str(folder)))
 
 
 def amazon(raw: Path) -> dict[str, object]:
@@ -90,7 +91,7 @@ def test_preparation_against_a_script(benchmark, parser, least, raw, tmp_path):
     if importlib.util.find_spec(parser) is None:
         pytest.skip(f"pip install {parser}")
     ours = benchmark.pedantic(lambda: prepared("amazon_2018", amazon(raw), tmp_path / "out"), rounds=1)
-    theirs = float(python("plain_route.py", parser, str(raw)))
+    theirs = float(python("plain_route", parser, str(raw)))
     say(benchmark, ours_s=ours["seconds"], script_s=theirs, times_faster=theirs / ours["seconds"])
     assert theirs > least * ours["seconds"]
 

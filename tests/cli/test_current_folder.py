@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from test_registry import install
+from tests.helpers.packages import install
 
 HOSTILE = (
     "json",

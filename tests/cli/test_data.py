@@ -116,7 +116,7 @@ def test_a_mistake_gets_its_message_and_code(words, code, message, cli, tmp_path
 
 
 def test_fetch_shows_the_terms_and_brings_the_files(cli, tmp_path, monkeypatch):
-    from test_fetch import Server
+    from tests.helpers.server import Server
 
     server = Server()
     config = find("datasets", "steam").load().config_type()
@@ -158,7 +158,7 @@ def test_verify_finds_prepared_files_that_changed_or_went(cli, hats, tmp_path):
     [items] = (tmp_path / "results").rglob("items.npy")
     items.write_bytes(items.read_bytes()[:-1] + b"\x07")
     changed = cli("data", "verify", *hats)
-    assert (changed.code, "items.npy: is damaged (other bytes than were written)" in changed.out) == (5, True)
+    assert (changed.code, "items.npy: is damaged (its bytes differ from those written)" in changed.out) == (5, True)
     items.unlink()
     assert "items.npy: is missing" in cli("data", "verify", *hats).out
 
@@ -171,7 +171,7 @@ def test_figures_that_are_not_the_known_ones_are_told(cli, tmp_path):
 
 
 def test_a_kill_in_the_middle_leaves_nothing_half_made_and_the_next_call_completes(tmp_path):
-    from raw_amazon import CATEGORY, write
+    from tests.helpers.raw_amazon import CATEGORY, write
 
     write(tmp_path / "raw", 300_000, 30_000, level=1)
     results = tmp_path / "results"
@@ -179,21 +179,21 @@ def test_a_kill_in_the_middle_leaves_nothing_half_made_and_the_next_call_complet
         *(sys.executable, "-m", "llmemb_bench", "data", "prepare", "amazon_2018", "--results", str(results)),
         *("--set", f"path={tmp_path / 'raw'}", "--set", f"category={CATEGORY}", "--set", "min_user_events=2"),
     ]
-    shelf = results / ".cache" / "data"
+    cache = results / ".cache" / "data"
     killed = 0
     for patience in (0.0, 0.3, 0.6):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list(shelf.glob(".*.part-*")):
+        while process.poll() is None and not list(cache.glob(".*.part-*")):
             time.sleep(0.01)
         time.sleep(patience)
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             killed += 1
-            assert not [path for path in shelf.iterdir() if not path.name.startswith(".")]
+            assert not [path for path in cache.iterdir() if not path.name.startswith(".")]
     assert killed
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    [folder] = shelf.iterdir()  # and nothing of the killed ones is left
+    [folder] = cache.iterdir()  # and nothing of the killed ones is left
     subprocess.run([*words[:-8], "--results", str(tmp_path / "once"), *words[-6:]], check=True, capture_output=True)
     [other] = (tmp_path / "once" / ".cache" / "data").iterdir()
     assert files(folder) == files(other)

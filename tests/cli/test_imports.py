@@ -42,7 +42,7 @@ sys.stderr.write("HEAVY " + ",".join(name for name in {heavy!r} if name in sys.m
 )
 def test_light_commands_never_import_torch(words, tmp_path, monkeypatch):
     from llmemb_bench.runs.database import enter
-    from test_store import write_run
+    from tests.helpers.stored_runs import write_run
 
     monkeypatch.setenv("LLMEMB_BENCH_RESULTS", str(tmp_path))
     enter(tmp_path, write_run(tmp_path))

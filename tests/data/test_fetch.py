@@ -18,51 +18,7 @@ from llmemb_bench.base.errors import BenchError, DataError, Exit, MissingError
 from llmemb_bench.contracts import Download
 from llmemb_bench.data import fetch as fetching
 from llmemb_bench.data.fetch import MismatchError, fetch, read_sums
-
-CONTENT = bytes(range(256)) * 4096
-
-
-class Server:
-    """Serves one content under any path; can break off, and can change its content."""
-
-    def __init__(self) -> None:
-        self.content, self.tag, self.break_after = CONTENT, '"v1"', len(CONTENT)
-        self.ranges: list[str | None] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if "missing" in self.path:
-                    self.send_error(404)
-                    return
-                outer.ranges.append(self.headers.get("Range"))
-                start = 0
-                if self.headers.get("Range") and self.headers.get("If-Range") == outer.tag:
-                    start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
-                self.send_response(206 if start else 200)
-                self.send_header("ETag", outer.tag)
-                if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(outer.content) - 1}/{len(outer.content)}")
-                self.send_header("Content-Length", str(len(outer.content) - start))
-                self.end_headers()
-                self.wfile.write(outer.content[start : start + outer.break_after])
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.http.server_port}/{name}"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+from tests.helpers.server import CONTENT
 
 
 def test_a_file_arrives_with_its_hash_written_down_and_is_not_fetched_again(server, tmp_path):
@@ -117,7 +73,7 @@ def test_what_is_not_there_or_nowhere_is_a_clear_error(server, tmp_path):
     for url in (server.url("missing"), "http://127.0.0.1:9/f", "http://no.such.host.invalid/f"):
         with pytest.raises(MissingError, match="cannot be downloaded"):
             fetch([Download(url)], tmp_path)
-    with pytest.raises(DataError, match=r"is no http\(s\) address"):
+    with pytest.raises(DataError, match=r"is not an http\(s\) address"):
         fetch([Download("file:///etc/passwd")], tmp_path)
 
 
@@ -284,7 +240,9 @@ def test_a_redirect_to_another_scheme_is_not_followed(to, answering, tmp_path):
 
 def test_a_redirect_from_https_to_http_is_not_followed():
     request = urllib.request.Request("https://there.org/f.gz")
-    with pytest.raises(DataError, match=r"https://there.org/f.gz: leads to http://there.org/f.gz, which is no https"):
+    with pytest.raises(
+        DataError, match=r"https://there.org/f.gz: leads to http://there.org/f.gz, which is not an https"
+    ):
         fetching._Redirects().redirect_request(request, None, 302, "", {}, "http://there.org/f.gz")
 
 

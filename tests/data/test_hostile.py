@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from pydantic import ValidationError
 
 from llmemb_bench.base.errors import BenchError, DataError, MissingError, SpecError
 from llmemb_bench.contracts import UNFILTERED
-from llmemb_bench.data.prepare import prepare
 from llmemb_bench.data.zstandard import is_whole
 from llmemb_bench.registry.entries import find
 from llmemb_bench.values.recdata import RecData
+from tests.helpers.datasets import read
 
 EVENTS = [
     {"reviewerID": f"U{user}", "asin": f"B{(user + place) % 9}", "unixReviewTime": 1000 + place}
@@ -36,20 +35,15 @@ def event(**changes: Any) -> dict[str, Any]:
     return {"reviewerID": "U1", "asin": "B1", "unixReviewTime": 5} | changes
 
 
-def prepared(folder: Path, name: str, **settings: Any) -> RecData:
-    plugin = find("datasets", name).load()
-    return prepare(plugin(plugin.config_type().model_validate(settings)), Path(tempfile.mkdtemp(dir=folder)))
-
-
 def hats(folder: Path, events: bytes, items: bytes = lines(ITEMS), *, packed: bool = True, **settings: Any) -> RecData:
     """Amazon's form, gzipped unless `packed` says that the bytes are the file."""
     pack = gzip.compress if packed else bytes
     (folder / "Hats.json.gz").write_bytes(pack(events))
     (folder / "meta_Hats.json.gz").write_bytes(gzip.compress(items))
-    return prepared(folder, "amazon_2018", path=str(folder), category="Hats", **settings)
+    return read(folder, "amazon_2018", path=str(folder), category="Hats", **settings)
 
 
-NOT_JSON = "is no JSON object of the expected form"
+NOT_JSON = "is not a JSON object of the expected form"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +185,7 @@ def test_a_table_that_is_none_names_its_line(name, content, finding, tmp_path):
     given = find("datasets", "movielens").load().example(tmp_path)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=finding):
-        prepared(tmp_path, "movielens", **given)
+        read(tmp_path, "movielens", **given)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +203,7 @@ def test_python_literals_are_read_and_never_evaluated(literal, tmp_path):
     items = literal.format(evil=tmp_path / "evil")
     (tmp_path / "meta_Beauty.json.gz").write_bytes(gzip.compress(f"{items}\n".encode()))
     with pytest.raises(DataError, match=r"meta_Beauty\.json\.gz:1: is neither JSON nor a Python literal"):
-        prepared(tmp_path, "amazon_2014", **given)
+        read(tmp_path, "amazon_2014", **given)
     assert not (tmp_path / "evil").exists()
 
 
@@ -227,7 +221,7 @@ def test_python_strings_mean_what_python_means_by_them(literal, title, tmp_path)
 
     given = find("datasets", "amazon_2014").load().example(tmp_path)
     (tmp_path / "meta_Beauty.json.gz").write_bytes(gzip.compress(f"{literal}\n".encode()))
-    data = prepared(tmp_path, "amazon_2014", **given, attributes=["title"])
+    data = read(tmp_path, "amazon_2014", **given, attributes=["title"])
     found = dict(zip(data.catalogue.ids, data.catalogue.attributes, strict=True))["B0"]
     assert found == (("title", title or ast.literal_eval(literal)["title"]),)
 
@@ -235,9 +229,9 @@ def test_python_strings_mean_what_python_means_by_them(literal, title, tmp_path)
 @pytest.mark.parametrize("url", ["https://no.such.host.invalid/e.csv", "s3://bucket/e.parquet"])
 def test_a_remote_file_is_read_only_when_asked_for(url, tmp_path):
     with pytest.raises(BenchError, match=r"is not on this machine -> set dataset\.remote: true"):
-        prepared(tmp_path, "table", events=url)
+        read(tmp_path, "table", events=url)
     with pytest.raises(MissingError):  # no such host, or no way to get DuckDB's httpfs: both say so
-        prepared(tmp_path, "table", events=url, remote=True)
+        read(tmp_path, "table", events=url, remote=True)
 
 
 # --- what DuckDB would guess, round or read past without a word ---
@@ -245,7 +239,7 @@ def test_a_remote_file_is_read_only_when_asked_for(url, tmp_path):
 
 def table(folder: Path, content: str, name: str = "e.csv", **settings: Any) -> RecData:
     (folder / name).write_text(content)
-    return prepared(folder, "table", events=str(folder / name), **settings)
+    return read(folder, "table", events=str(folder / name), **settings)
 
 
 def order(data: RecData) -> list[str]:
@@ -279,7 +273,7 @@ def test_part_files_of_other_columns_are_named(tmp_path):
     (tmp_path / "p-1.csv").write_text("user,item,time\nu,a,1\n")
     (tmp_path / "p-2.csv").write_text("user,time,item\nu,2,b\n")
     with pytest.raises(DataError, match=r"p-2\.csv:1: has the columns user, time, item, the first part .*p-1\.csv"):
-        prepared(tmp_path, "table", events=str(tmp_path / "p-*.csv"))
+        read(tmp_path, "table", events=str(tmp_path / "p-*.csv"))
 
 
 @pytest.mark.parametrize(("unit", "times"), [("s", ("1.9", "1.6", "1.51")), ("ms", ("2.0", "1.999", "1.5"))])
@@ -336,10 +330,10 @@ def zstd(folder: Path, rows: int) -> Path:
 def test_a_zstd_file_that_is_cut_off_is_found_out(lost, tmp_path):
     path = zstd(tmp_path, 60_000)
     assert is_whole(path)
-    assert len(prepared(tmp_path, "table", events=str(path)).items) == 60_000
+    assert len(read(tmp_path, "table", events=str(path)).items) == 60_000
     path.write_bytes(path.read_bytes()[:-lost])
     with pytest.raises(DataError, match=r"e\.csv\.zst: cannot be read: the zstd stream is cut off or broken"):
-        prepared(tmp_path, "table", events=str(path))
+        read(tmp_path, "table", events=str(path))
 
 
 def test_several_zstd_frames_are_one_file_and_anything_behind_them_is_none(tmp_path):
@@ -363,7 +357,7 @@ def test_movielens_without_its_header_or_with_another_is_refused(ratings, findin
     (tmp_path / "ratings.csv").write_text(ratings)
     (tmp_path / "movies.csv").write_text("movieId,title,genres\n2,A,War\n")
     with pytest.raises(DataError, match=finding):
-        prepared(tmp_path, "movielens", path=str(tmp_path), release="25m")
+        read(tmp_path, "movielens", path=str(tmp_path), release="25m")
 
 
 def test_a_yelp_date_that_is_none_is_counted_with_its_event(tmp_path):
@@ -371,8 +365,8 @@ def test_a_yelp_date_that_is_none_is_counted_with_its_event(tmp_path):
     path = tmp_path / "yelp_academic_dataset_review.json"
     path.write_text(path.read_text() + '{"user_id":"u","business_id":"b1","date":"2019-13-45"}\n')
     with pytest.raises(DataError, match="1 of 33 events have no usable time, the first is event 33"):
-        prepared(tmp_path, "yelp", **given)
-    assert prepared(tmp_path, "yelp", **given, broken_rows="drop").tally["events_without_time"] == 1
+        read(tmp_path, "yelp", **given)
+    assert read(tmp_path, "yelp", **given, broken_rows="drop").tally["events_without_time"] == 1
 
 
 @pytest.mark.parametrize("name", ["/abs/file.gz", "*", "**x", "a\0b", "x" * 300, "../../etc/passwd"])
@@ -382,13 +376,13 @@ def test_a_yelp_date_that_is_none_is_counted_with_its_event(tmp_path):
 def test_a_name_of_any_kind_is_a_file_or_none(plugin, setting, name, tmp_path):
     given = {"path": str(tmp_path), "category": "Beauty"} if plugin == "amazon_2014" else {}
     with pytest.raises(BenchError):
-        prepared(tmp_path, plugin, **given, **{setting: name})
+        read(tmp_path, plugin, **given, **{setting: name})
 
 
 def test_a_circle_of_links_is_no_file(tmp_path):
     (tmp_path / "x.csv").symlink_to(tmp_path / "x.csv")
     with pytest.raises(MissingError, match=r"x\.csv"):
-        prepared(tmp_path, "table", events=str(tmp_path / "x.csv"))
+        read(tmp_path, "table", events=str(tmp_path / "x.csv"))
 
 
 @pytest.mark.parametrize("literal", ["[" * 5_000 + "]" * 5_000, "'\\Uffffffff'", "'\\U00110000'"])
@@ -398,7 +392,7 @@ def test_a_literal_that_means_harm_is_an_error_with_its_line(literal, tmp_path):
     content = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(content + f"{{'username': {literal}, 'product_id': '1'}}\n".encode()))
     with pytest.raises(DataError, match=r":\d+: is neither JSON nor a Python literal"):
-        prepared(tmp_path, "steam", **given)
+        read(tmp_path, "steam", **given)
 
 
 def test_the_papers_figures_are_not_expected_under_other_filters(tmp_path):

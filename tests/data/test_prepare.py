@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +21,7 @@ from llmemb_bench.report.data import differences
 from llmemb_bench.settings.split import SplitConfig
 from llmemb_bench.values.recdata import RecData
 from llmemb_bench.values.split import Split
-
-
-def read(folder: Path, name: str, **given) -> RecData:
-    """Prepare into a fresh folder below this one."""
-    plugin = find("datasets", name).load()
-    return prepare(plugin(plugin.config_type().model_validate(given)), Path(tempfile.mkdtemp(dir=folder)))
+from tests.helpers.datasets import read
 
 
 def from_rows(folder: Path, rows: list[tuple[str, str, int]], **given) -> RecData:
@@ -95,7 +89,8 @@ def test_no_order_of_rows_with_distinct_times_changes_a_prepared_byte(
 
 def test_a_plain_script_gives_the_same_histories_and_texts(tmp_path):
     import plain_route
-    from raw_amazon import CATEGORY, write
+
+    from tests.helpers.raw_amazon import CATEGORY, write
 
     write(tmp_path, 30_000, 3_000, level=1)
     core = {"min_user_events": 3, "min_item_events": 3, "min_history": 3}
@@ -108,7 +103,7 @@ def test_a_plain_script_gives_the_same_histories_and_texts(tmp_path):
 
 
 def test_a_tight_memory_limit_changes_no_byte(tmp_path):
-    from raw_amazon import CATEGORY, write
+    from tests.helpers.raw_amazon import CATEGORY, write
 
     write(tmp_path / "raw", 200_000, 20_000, level=1)
     plugin = find("datasets", "amazon_2018").load()
@@ -122,7 +117,7 @@ def test_a_tight_memory_limit_changes_no_byte(tmp_path):
 
 
 def test_too_little_memory_says_which_setting_to_raise(tmp_path):
-    from raw_amazon import CATEGORY, write
+    from tests.helpers.raw_amazon import CATEGORY, write
 
     write(tmp_path / "raw", 60_000, 6_000, level=1)
     with pytest.raises(DataError, match=r"1MB of memory are not enough -> raise dataset\.memory_limit"):

@@ -10,7 +10,7 @@ import pytest
 
 from llmemb_bench.base.errors import BenchError, MissingError
 from llmemb_bench.data import remote
-from test_fetch import Server, server  # noqa: F401  # a fixture
+from tests.helpers.server import Server
 
 CONFIG = {"autoinstall_known_extensions": False}
 
@@ -32,7 +32,7 @@ def test_an_extension_comes_over_https():
 
 
 @pytest.mark.parametrize("what", ["forged", "noise", "no gzip", "cut off", "nothing"])
-def test_what_duckdbs_makers_did_not_sign_is_not_loaded(what, server, tmp_path, monkeypatch):  # noqa: F811
+def test_what_duckdbs_makers_did_not_sign_is_not_loaded(what, server, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "EXTENSIONS", server.url("ext"))
     with connected(tmp_path) as db:
         packed = gzip.compress(forged(db) if what == "forged" else bytes(range(256)) * 100)
@@ -46,7 +46,7 @@ def test_what_duckdbs_makers_did_not_sign_is_not_loaded(what, server, tmp_path, 
     assert loaded == [(False,)]
 
 
-def test_it_is_asked_for_by_the_version_and_platform_of_this_duckdb(server: Server, tmp_path, monkeypatch):  # noqa: F811
+def test_it_is_asked_for_by_the_version_and_platform_of_this_duckdb(server: Server, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "EXTENSIONS", server.url("missing"))
     with connected(tmp_path) as db:
         [(version, platform)] = db.execute("select version(), platform from pragma_platform()").fetchall()

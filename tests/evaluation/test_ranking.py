@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conftest import make_split
 from llmemb_bench.base.errors import DataError
 from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Method, Parts
@@ -17,9 +16,10 @@ from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks, rank
 from llmemb_bench.registry.config import Config
-from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.values.split import Split
+from tests.helpers.plugins import plugin
+from tests.helpers.splits import make_split
 
 
 def memory(scores: float, history: str = "mask") -> Evaluate:
@@ -44,11 +44,6 @@ class TableMethod(Method):
 
     def scores(self, states: Tensor, items: slice) -> Tensor:
         return (states.double() @ self.table[items].double().T).float()
-
-
-def metric(name: str):
-    plugin = find("metrics", name).load()
-    return plugin(plugin.config_type()())
 
 
 def histories_strategy(n_items: int):
@@ -83,12 +78,12 @@ def rows(ranks: Ranks) -> list[tuple[int, int, int]]:
     histories=histories_strategy(13),
     levels=st.integers(1, 4),
     seed=st.integers(0, 1000),
-    users_a_block=st.integers(1, 14),
-    items_a_product=st.integers(1, 15),
+    users_per_block=st.integers(1, 14),
+    items_per_product=st.integers(1, 15),
     mask=st.booleans(),
 )
 def test_streaming_ranks_equal_a_brute_force_oracle_for_any_block_size(
-    histories, levels, seed, users_a_block, items_a_product, mask
+    histories, levels, seed, users_per_block, items_per_product, mask
 ):
     split = make_split(histories, 13)
     rng = np.random.default_rng(seed)
@@ -98,22 +93,22 @@ def test_streaming_ranks_equal_a_brute_force_oracle_for_any_block_size(
         TableMethod(table),
         split,
         "test",
-        memory(users_a_block * 14, "mask" if mask else "keep"),
-        items_a_product=items_a_product,
+        memory(users_per_block * 14, "mask" if mask else "keep"),
+        items_per_product=items_per_product,
     )
     table[0] = 0
     assert rows(found) == oracle(split, table, mask=mask)
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 1000), items_a_product=st.integers(1, 400))
-def test_a_block_size_cannot_change_a_count_of_real_valued_scores(seed, items_a_product):
+@given(seed=st.integers(0, 1000), items_per_product=st.integers(1, 400))
+def test_a_block_size_cannot_change_a_count_of_real_valued_scores(seed, items_per_product):
     rng = np.random.default_rng(seed)
     split = make_split([rng.integers(1, 301, size=6).tolist() for _ in range(40)], 300)
     table = torch.from_numpy(rng.standard_normal((301, 32)).astype(np.float32))
     table[151:] = table[1:151].clone()  # every item has a twin: ties that rounding could break
     whole, _ = rank(TableMethod(table), split, "test", Evaluate())
-    blocks, _ = rank(TableMethod(table), split, "test", memory(7 * 301), (), items_a_product)
+    blocks, _ = rank(TableMethod(table), split, "test", memory(7 * 301), (), items_per_product)
     assert rows(whole) == rows(blocks)
 
 
@@ -123,7 +118,7 @@ def test_constant_scores_give_exactly_k_of_the_candidates(histories, cutoff):
     split = make_split(histories, 20)
     found, _ = rank(TableMethod(torch.ones(21, 2)), split, "test", Evaluate())
     np.testing.assert_array_equal(
-        expected(metric("hr"), cutoff, found), np.minimum(cutoff, found.n_candidates) / found.n_candidates
+        expected(plugin("metrics", "hr"), cutoff, found), np.minimum(cutoff, found.n_candidates) / found.n_candidates
     )
 
 
@@ -181,7 +176,7 @@ def test_users_with_fewer_than_three_events_are_never_evaluated():
 )
 def test_a_metric_is_its_mean_over_every_order_of_the_tied(greater, equal, cutoff, name):
     ranks = Ranks(np.array([greater]), np.array([equal]), np.array([100]))
-    found = metric(name)
+    found = plugin("metrics", name)
     possible = np.arange(greater + 1, greater + equal + 2)
     by_hand = np.where(possible <= cutoff, found.gain(possible), 0).mean()
     assert expected(found, cutoff, ranks)[0] == pytest.approx(by_hand, rel=1e-12)

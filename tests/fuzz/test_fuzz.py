@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, Phase, example, given, seed, settings
 from hypothesis import strategies as st
 
 from llmemb_bench.cli import main
-from worlds import EVENTS, ITEMS, SPECS, RawTable, specs, tables, yaml_texts
+from tests.fuzz.worlds import EVENTS, ITEMS, SPECS, RawTable, specs, tables, yaml_texts
 
 CODES = {0, 1, 2, 3, 4, 5}
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}

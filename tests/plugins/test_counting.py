@@ -12,13 +12,13 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from conftest import make_split
 from llmemb_bench.contracts import Method, Parts
 from llmemb_bench.evaluation.ranking import rank
 from llmemb_bench.registry.entries import find
 from llmemb_bench.serving.scoring import Histories, best_of
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.values.split import Split
+from tests.helpers.splits import make_split
 
 Key = tuple[Fraction, int]
 ONE_OF_FIVE = Fraction(4, 5)

@@ -26,7 +26,7 @@ from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.scft import tune
 from llmemb_bench.values.recdata import Items, Prompt
-from small_models import SCFT, TEXTS, augmentation, encode, encoder, items_of, loss, needs_minilm
+from tests.helpers.small_models import SCFT, TEXTS, augmentation, encode, encoder, items_of, loss, needs_minilm
 
 
 @pytest.fixture(params=["causal_lm", "sentence_encoder", pytest.param("minilm", marks=needs_minilm)])
@@ -42,7 +42,7 @@ def test_vectors_do_not_depend_on_batch_order_or_neighbours(model, monkeypatch):
     np.testing.assert_allclose(encode(model, [TEXTS[place] for place in order]), together[order], atol=1e-5)
     alone = np.concatenate([encode(model, [text]) for text in TEXTS])
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    monkeypatch.setattr("llmemb_bench.text.encoding.TOKENS_A_BATCH", {"cpu": 1})
+    monkeypatch.setattr("llmemb_bench.text.encoding.TOKENS_PER_BATCH", {"cpu": 1})
     np.testing.assert_allclose(encode(model, TEXTS), together, atol=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_pooling_at_one_token_goes_by_the_mask(name, pooling, tmp_path):
     torch.testing.assert_close(padded, expected, atol=1e-5, rtol=1e-4)
 
 
-# --- what stands before and behind a text; expectations are plain transformers, one text at a time, nothing padded ---
+# --- what stands before and after a text; expectations are plain transformers, one text at a time, nothing padded ---
 
 WORDS = ("[PAD]", "[UNK]", "[EOS]", "[BOS]", "the", "film", "is", "about", "a", "boat", "red", "soap", "one", "two")
 FRAMES = {"nothing": (False, False), "begin": (True, False), "end": (False, True), "both": (True, True)}
@@ -306,7 +306,7 @@ def test_saved_weights_give_the_same_vectors_and_come_in_by_the_spec(name, kind,
     made = encoder(name, tmp_path, **settings)
     untuned = encode_items(made, items)
     tune(made, items, [augmentation()], loss(), SCFT)
-    made.save_adapter(adapter)
+    made.save_tuned(adapter)
     back = encoder(name, tmp_path, **settings, adapter=str(adapter))
     np.testing.assert_allclose(encode_items(back, items), encode_items(made, items), atol=1e-6)
     assert not np.allclose(encode_items(back, items), untuned, atol=1e-4)
@@ -316,7 +316,7 @@ def test_saved_weights_give_the_same_vectors_and_come_in_by_the_spec(name, kind,
 @pytest.mark.parametrize("targets", [None, ["v_proj", "q_proj", "down_proj"]])
 def test_an_adapters_settings_name_its_layers_in_one_order(targets, tmp_path):
     made = encoder("causal_lm", tmp_path, lora={"rank": 2, "targets": targets})
-    made.save_adapter(tmp_path / "adapter")
+    made.save_tuned(tmp_path / "adapter")
     named = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
     assert named == sorted(named)
     assert len(named) == (2 * 7 if targets is None else 3)  # two layers of seven projections, or as the spec has them
@@ -324,25 +324,25 @@ def test_an_adapters_settings_name_its_layers_in_one_order(targets, tmp_path):
 
 def test_an_empty_an_untrained_and_a_strange_adapter_are_refused(tmp_path):
     made, adapter = encoder("causal_lm", tmp_path, lora={"rank": 2}), tmp_path / "adapter"
-    made.save_adapter(adapter)
+    made.save_tuned(adapter)
     with pytest.raises(DataError, match="never trained: every B matrix is zero"):
-        made.load_adapter(adapter)
+        made.load_tuned(adapter)
     path = adapter / "adapter_model.safetensors"
     weights = load_file(path)
     save_file({}, path)
     with pytest.raises(DataError, match="is an empty adapter"):
-        made.load_adapter(adapter)
+        made.load_tuned(adapter)
     save_file({name.replace("layers.0", "layers.7"): weight + 1 for name, weight in weights.items()}, path)
     with pytest.raises(DataError, match="belongs to another base"):
-        made.load_adapter(adapter)
+        made.load_tuned(adapter)
     with pytest.raises(MissingError, match="no adapter at"):
-        made.load_adapter(tmp_path / "nowhere")
+        made.load_tuned(tmp_path / "nowhere")
 
 
 def test_an_adapter_of_the_same_shape_but_another_base_is_refused(tmp_path):
     made, adapter = encoder("causal_lm", tmp_path / "base", lora={"rank": 2}), tmp_path / "adapter"
     tune(made, small_items(), [augmentation()], loss(), SCFT)
-    made.save_adapter(adapter)
+    made.save_tuned(adapter)
     weights = load_file(tmp_path / "base" / "model.safetensors")
     (tmp_path / "other").mkdir()
     for path in (tmp_path / "base").iterdir():
@@ -354,7 +354,7 @@ def test_an_adapter_of_the_same_shape_but_another_base_is_refused(tmp_path):
     )
     other = encoder("causal_lm", tmp_path, checkpoint=str(tmp_path / "other"), lora={"rank": 2})
     with pytest.raises(DataError, match=r"belongs to another base: it was tuned on .*/base .*, this is .*/other"):
-        other.load_adapter(adapter)
+        other.load_tuned(adapter)
 
 
 @pytest.mark.parametrize(

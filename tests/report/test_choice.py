@@ -12,7 +12,7 @@ from rich.console import Console
 from llmemb_bench.report.rows import as_json, read_rows
 from llmemb_bench.report.tables import print_tables
 from llmemb_bench.runs.database import enter
-from stored_runs import TRAINING, write_run
+from tests.helpers.stored_runs import TRAINING, write_run
 
 BOLD = re.compile(r"\x1b\[1m *(0\.\d+) *\x1b\[0m")
 

@@ -7,7 +7,7 @@ import pytest
 from llmemb_bench.report.differences import differences, in_words, with_detail
 from llmemb_bench.report.rows import read_rows
 from llmemb_bench.runs.database import enter
-from stored_runs import write_run
+from tests.helpers.stored_runs import write_run
 
 BCE = {"use": "bce", "negatives": 1}
 GBCE = {"use": "gbce", "negatives": 5, "t": 0.75}

@@ -13,7 +13,7 @@ from rich.console import Console
 from llmemb_bench.report.rows import as_json, read_rows
 from llmemb_bench.report.tables import NARROWEST, print_tables
 from llmemb_bench.runs.database import enter
-from stored_runs import TRAINING, USERS, write_run
+from tests.helpers.stored_runs import TRAINING, USERS, write_run
 
 FAMILIES = ("hr@10", "ndcg@10")
 

@@ -29,9 +29,9 @@ from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import _Batch, backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
 from llmemb_bench.text.scft import tune
-from llmemb_bench.text.views import alike, two_views
+from llmemb_bench.text.views import duplicates, two_views
 from llmemb_bench.values.recdata import Items, Prompt
-from small_models import SCFT, augmentation, encoder, loss
+from tests.helpers.small_models import SCFT, augmentation, encoder, loss
 
 
 def changed(**settings) -> ScftConfig:
@@ -199,7 +199,7 @@ def test_items_of_one_text_and_views_in_common_are_alike():
     title, brand, other = ("title", "Soap"), ("brand", "X"), ("brand", "Y")
     items = Items.of("abcd", [(title, brand), (title, other), (title, brand), (("title", "Film"),)])
     views = Tokens(((1,), (1,), (2, 1), (4,), (2,), (3,), (1, 2), (5,)), pad=0)
-    found = alike(items, [0, 1, 2, 3], views)
+    found = duplicates(items, [0, 1, 2, 3], views)
     expected = torch.tensor([[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
     assert torch.equal(found, expected)
 
@@ -255,7 +255,7 @@ def test_false_negatives_are_masked_unless_the_published_code_is_wanted(tmp_path
 
 def test_items_that_are_all_alike_cannot_be_tuned_on(tmp_path):
     items = Items.of(["a", "b", "c"], [(("title", "same"),)] * 3)
-    with pytest.raises(DataError, match="needs two items of different text"):
+    with pytest.raises(DataError, match="needs two items with different texts"):
         tune(encoder("causal_lm", tmp_path), items, [augmentation()], loss(), SCFT)
     with pytest.raises(DataError, match="there are 1 items"):
         tune(encoder("causal_lm", tmp_path), small_items(1), [augmentation()], loss(), SCFT)
@@ -388,7 +388,7 @@ def test_an_infinite_gradient_stops_before_it_reaches_the_weights(tmp_path):
 class _Exploding(Loss):
     """A finite loss whose gradient is not: the root of zero."""
 
-    def forward(self, left, right, alike=None):
+    def forward(self, left, right, duplicates=None):
         return (left - left.detach()).abs().sum().sqrt()
 
 
@@ -420,7 +420,7 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
     adapter.mkdir()
     from llmemb_plugins.encoders._transformer import TransformerEncoder
 
-    save = TransformerEncoder.save_adapter
+    save = TransformerEncoder.save_tuned
 
     def too_early(self, folder):
         with torch.no_grad():
@@ -430,13 +430,13 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
         save(self, folder)
 
     monkeypatch.setattr(TransformerEncoder, "save_adapter", too_early)
-    with pytest.raises(DataError, match="the saved adapter does not give the tuned vectors"):
+    with pytest.raises(DataError, match="the saved adapter does not reproduce the tuned vectors"):
         tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
     monkeypatch.setattr(TransformerEncoder, "save_adapter", lambda self, folder: None)
     adapter = tmp_path / "empty"
     adapter.mkdir()
     with pytest.raises(
-        DataError, match=r"a fresh process cannot read the saved adapter: .*is no adapter of this encoder"
+        DataError, match=r"a fresh process cannot read the saved adapter: .*is not an adapter for this encoder"
     ):
         tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
 

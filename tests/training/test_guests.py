@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_split
 from llmemb_bench.base.errors import Exit
 from llmemb_bench.base.ids import PAD
 from llmemb_bench.base.seeds import torch_seed
@@ -30,6 +29,8 @@ from llmemb_bench.training import loop
 from llmemb_bench.training.batches import batches_of
 from llmemb_bench.training.gradients import backward, backward_of
 from llmemb_bench.training.phases import moving, phases_of
+from tests.helpers.plugins import plugin
+from tests.helpers.splits import make_split
 
 GUESTS = Path(__file__).parent / "guests" / "guest_plugins"
 NAMES = ("long_tail", "two_views", "pairs")
@@ -111,7 +112,7 @@ def test_a_guest_runs_and_goes_on_to_the_same_bytes(name, guests, tmp_path, monk
         assert killed.code == Exit.FAILED, killed.err
         again = cli("run", spec, "--results", results)
         assert again.code == Exit.DONE
-        assert "going on after step" in again.err
+        assert "resuming after step" in again.err
         assert made(results) == expected
     [folder] = (tmp_path / "whole").glob("runs/guests/*")
     exported = cli("export", folder, "--output", tmp_path / "export", "--results", tmp_path / "whole")
@@ -138,11 +139,6 @@ def test_a_guest_that_the_system_kills_goes_on_to_the_same_bytes(name, guests, t
     assert kills
     subprocess.run([*words, str(results)], check=True, env=environment)
     assert made(results) == made(tmp_path / "whole")
-
-
-def plugin(kind: str, name: str, **settings):
-    found = find(kind, name).load()
-    return found(found.config_type().model_validate(settings))
 
 
 def guest(name: str, **settings):
@@ -175,7 +171,7 @@ def plain_bce(states_of, vectors: torch.Tensor, batch) -> torch.Tensor:
             history = batch.rows[row[row != PAD] - 1]
             states = states_of(history)
             for position in range(len(row)):
-                if target < len(batch.places) and batch.places[target] == place + position:
+                if target < len(batch.target_positions) and batch.target_positions[target] == place + position:
                     hit = states[position] @ vectors[batch.rows[batch.positives[target]]]
                     misses = [
                         states[position] @ vectors[batch.rows[negative]] for negative in batch.negatives.rows[target]
@@ -184,8 +180,8 @@ def plain_bce(states_of, vectors: torch.Tensor, batch) -> torch.Tensor:
                     total = total - sum(torch.log(1 - torch.sigmoid(miss)) for miss in misses) / len(misses)
                     target += 1
             place += len(row)
-    assert target == len(batch.places)
-    return total / batch.targets_a_step
+    assert target == len(batch.target_positions)
+    return total / batch.targets_per_step
 
 
 def histories_of(split, user: int, longest: int = 6) -> torch.Tensor:

@@ -9,40 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_split
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Batch, Negatives, Parts
-from llmemb_bench.registry.entries import find, names
+from llmemb_bench.registry.entries import names
 from llmemb_bench.settings.train import TrainConfig
-from llmemb_bench.testing.recommender import known
 from llmemb_bench.training import loop
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.loop import ValidationScore, train
-
-
-def configured(kind: str, name: str, **settings):
-    found = find(kind, name).load()
-    return found, found.config_type().model_validate(settings)
-
-
-def plugin(kind: str, name: str, **settings):
-    found, config = configured(kind, name, **settings)
-    return found(config)
-
-
-def world(backbone="sasrec", objective="bce", method="id_only", n_items=12, given=None, dropout=0.0, **settings):
-    rng = np.random.default_rng(0)
-    split = make_split([((np.arange(7) + rng.integers(n_items)) % n_items + 1).tolist() for _ in range(40)], n_items)
-    with torch_seed(0):
-        found, config = configured("methods", method, **settings)
-        text = torch.nn.functional.pad(torch.randn(n_items, 10), (0, 0, 1, 0))
-        teacher = torch.nn.functional.pad(torch.randn(n_items, 16), (0, 0, 1, 0))
-        reader = plugin("backbones", backbone, dim=16, max_len=8, dropout=dropout)
-        made = found(config, Parts(n_items, reader, text, {"teacher": known(teacher)}))
-    goal = plugin("objectives", objective, **(given or {}))
-    return made, goal, TrainingBatches(split, reader, goal, TrainConfig(batch_size=16))
+from tests.helpers.plugins import configured, plugin
+from tests.helpers.small_training import world
+from tests.helpers.splits import make_split
 
 
 def final_loss(method, objective, batches, epochs=30, seed=0, **settings):
@@ -66,11 +44,11 @@ def test_the_loss_of_a_batch_is_the_formula_by_hand():
         users=torch.tensor([0]),
         rows=torch.tensor([3, 7, 9]),
         inputs=(torch.tensor([[1, 2, 0]]),),
-        places=torch.tensor([0, 1]),
+        target_positions=torch.tensor([0, 1]),
         positives=torch.tensor([1, 2]),
         negatives=Negatives(negatives, torch.zeros(2, 1), None, 12),
-        targets_a_step=2.0,
-        histories_a_step=1.0,
+        targets_per_step=2.0,
+        histories_per_step=1.0,
     )
     vectors = method.table.weight[[2, 6, 8]]
     x = torch.cat([vectors[:2], torch.zeros(1, 16)])[None]
@@ -87,7 +65,7 @@ def test_llmemb_keeps_its_table_frozen_and_adds_the_weighted_alignment():
     before = method.text.clone()
     vectors = method.items(batch.rows)
     rows = batch.positives.unique()
-    left, right = method.goal[batch.rows[rows]], vectors[rows]
+    left, right = method.teacher[batch.rows[rows]], vectors[rows]
     logits, targets = left @ right.T / 2, (2 * (left @ left.T + right @ right.T) / 2).softmax(1)
     rowwise = -(targets * logits.log_softmax(1)).sum(1)
     columnwise = -(targets.T * logits.T.log_softmax(1)).sum(1)
@@ -197,7 +175,7 @@ def test_blocks_bound_the_scores_that_are_in_memory():
     with torch.profiler.profile(profile_memory=True) as watched:
         backward(method, goal, batch, TrainConfig(scores_mb=16))
     largest = max(event.self_cpu_memory_usage for event in watched.events())
-    assert len(batch.places) * 20_000 * 4 > 450e6
+    assert len(batch.target_positions) * 20_000 * 4 > 450e6
     assert largest <= 16.1 * 2**20
 
 
@@ -342,7 +320,7 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_afresh(damage, tmp_pat
     again, found = run(tmp_path)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{path}: is damaged (")
-    assert line.endswith("; removed, and what it kept is done again")
+    assert line.endswith("; removed, and its work is done again")
     assert again.events == expected.events
     assert all(torch.equal(found[name], weight) for name, weight in weights.items())
 
@@ -390,7 +368,7 @@ def test_negatives_that_are_fetched_are_bounded_too():
     assert len(batch.rows) >= 32 * 4
     with torch.profiler.profile(profile_memory=True) as watched:
         backward(method, goal, batch, TrainConfig(scores_mb=8))
-    assert len(batch.places) * 4 * 512 * 4 > 38e6
+    assert len(batch.target_positions) * 4 * 512 * 4 > 38e6
     assert max(event.cpu_memory_usage for event in watched.events() if event.name == "aten::embedding") < 21 * 2**20
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conftest import make_split
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.seeds import generator, torch_seed
 from llmemb_bench.contracts import Metric, Parts
@@ -20,11 +19,8 @@ from llmemb_bench.training import loop
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.loop import train
 from llmemb_bench.training.monitor import Monitor, ValidationScore
-
-
-def plugin(kind: str, name: str, **settings):
-    found = find(kind, name).load()
-    return found(found.config_type().model_validate(settings))
+from tests.helpers.plugins import plugin
+from tests.helpers.splits import make_split
 
 
 def counting(split):
@@ -41,16 +37,16 @@ def trained_method(split, seed=0):
         return method_type(method_type.config_type()(), Parts(split.data.n_items, backbone))
 
 
-@pytest.mark.parametrize("stage", ["validation", "test"])
+@pytest.mark.parametrize("fold", ["validation", "test"])
 @pytest.mark.parametrize("history", ["mask", "keep"])
 @pytest.mark.parametrize("seed", range(5))
-def test_ranking_by_counts_is_the_ranking_of_a_method_that_scores_them(random_split, stage, history, seed):
+def test_ranking_by_counts_is_the_ranking_of_a_method_that_scores_them(random_split, fold, history, seed):
     split = random_split(seed, n_users=60, n_items=20)
     settings = Evaluate(history=history)
-    candidates = [draw_candidates(split, 5, generator(seed), stage)]
-    full, (among,) = rank(counting(split), split, stage, settings, candidates)
+    candidates = [draw_candidates(split, 5, generator(seed), fold)]
+    full, (among,) = rank(counting(split), split, fold, settings, candidates)
     for wanted, sampled in ((full, []), (among, candidates)):
-        found = rank_by_counts(split.popularity, split, stage, settings, sampled)
+        found = rank_by_counts(split.popularity, split, fold, settings, sampled)
         assert found.n_greater.tolist() == wanted.n_greater.tolist()
         assert found.n_equal.tolist() == wanted.n_equal.tolist()
         assert found.n_candidates.tolist() == wanted.n_candidates.tolist()

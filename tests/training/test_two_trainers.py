@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import start
+from tests.helpers.processes import start
 
 SCRIPT = Path(__file__).parent / "two_trainers.py"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from test_loop import world as small_world
 
 from llmemb_bench.evaluation.ranking import rank
 from llmemb_bench.processes.world import end, leave, world
@@ -16,6 +15,7 @@ from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.gradients import backward, share_gradients
 from llmemb_bench.training.loop import ValidationScore, train
+from tests.helpers.small_training import world as small_world
 
 ALIGNED = {"method": "llmemb", "alignment": {"weight": 0.5}, "ids": "add"}
 

@@ -1,4 +1,4 @@
-"""Words on a terminal: what could move its cursor, recolour it or turn its lines round is shown escaped.
+"""Text on a terminal: whatever could move the cursor, change colours or reverse lines is shown escaped.
 
 Ids, titles, names and paths come from files that others wrote. Files and JSON keep them as they are.
 """
@@ -54,11 +54,11 @@ def _in_json(match: re.Match[str]) -> str:
     if unicodedata.category(one) not in UNSEEN:
         return one
     code = one.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{code[place : place + 4]}" for place in range(0, len(code), 4))
+    return "".join(f"\\u{code[index : index + 4]}" for index in range(0, len(code), 4))
 
 
 class _Seen(Console):
-    """A console that takes no text for markup and escapes what is unseen, in tables and titles too."""
+    """A console that treats no text as markup and escapes invisible characters, in tables and titles too."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(shown(text, keep="\n"), **options)

@@ -16,6 +16,8 @@ from llmemb_bench import __version__
 from llmemb_bench.base import progress
 from llmemb_bench.base.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.base.terminal import say, shown, table, tables
+from llmemb_bench.cli.audit import audit
+from llmemb_bench.cli.compare import compared_fields, print_compared
 from llmemb_bench.cli.data import data
 from llmemb_bench.cli.encoders import encoders
 from llmemb_bench.cli.options import (
@@ -75,7 +77,7 @@ def run(
     remote_code: RemoteCode = False,
     accelerate_config: AccelerateConfig = None,
 ) -> None:
-    """Run an experiment and print its table; run it again and only what is missing is done."""
+    """Run an experiment and print its table; running it again does only what is missing."""
     progress.show(progress_)
     from llmemb_bench.spec.cells import load_cells
 
@@ -84,13 +86,13 @@ def run(
         from llmemb_bench.running.run import run_cells
 
         outcome = run_cells(cells, results)
-    if outcome.is_told:
+    if outcome.reports:
         if outcome.done:
             _print_report(results, [cells[0].spec.name], [])
-        kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
+        reused = f" ({outcome.reused} were already there)" if outcome.reused else ""
         failed = f", {outcome.failed} failed" if outcome.failed else ""
         see = f"; see: llmemb-bench report --results {results}" if outcome.done else ""
-        say(f"{outcome.done} of {len(cells)} cells done{kept}{failed}{see}")
+        say(f"{outcome.done} of {len(cells)} cells done{reused}{failed}{see}")
     if outcome.error is not None:
         raise typer.Exit(int(Exit.SOME_FAILED if outcome.done else outcome.error.exit_code))
 
@@ -99,6 +101,7 @@ app.command()(embed)
 app.command()(neighbours)
 app.command()(recommend)
 app.command()(export)
+app.command()(audit)
 
 
 @app.command()
@@ -127,6 +130,13 @@ def report(
     ] = None,
     results: Results = DEFAULT_RESULTS,
     seed: Seeds = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare each line with this method: differences with intervals, significance, places.",
+            metavar="METHOD",
+        ),
+    ] = None,
     format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON object.")] = "rich",
     progress_: ProgressMode = None,
 ) -> None:
@@ -136,19 +146,24 @@ def report(
 
     if format_ == "json":
         rows = read_rows(results, experiments or [], seed or [])
-        typer.echo(json.dumps(as_json(rows), indent=1, allow_nan=False))
+        more = compared_fields(rows, results, baseline) if baseline else []
+        typer.echo(json.dumps(as_json(rows, more), indent=1, allow_nan=False))
     else:
-        _print_report(results, experiments or [], seed or [])
+        _print_report(results, experiments or [], seed or [], baseline)
 
 
-def _print_report(results: Path, experiments: list[str], seeds: list[int]) -> None:
+def _print_report(results: Path, experiments: list[str], seeds: list[int], baseline: str | None = None) -> None:
     """The tables, never narrower than they can be read."""
     from llmemb_bench.report.rows import read_rows
     from llmemb_bench.report.tables import NARROWEST, print_tables
 
     seen = tables()
     seen.width = max(seen.width, NARROWEST)
-    print_tables(read_rows(results, experiments, seeds), seen)
+    rows = read_rows(results, experiments, seeds)
+    if baseline is None:
+        print_tables(rows, seen)
+    else:
+        print_compared(rows, results, baseline, seen)
 
 
 def _listed(kind: str | None) -> list[Entry]:
@@ -223,7 +238,7 @@ def new(
     into: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the plugin package; absent: the one that the pyproject.toml here names.",
+            help="Folder of the plugin package; by default the one that the pyproject.toml here names.",
             parser=typed,
             metavar="PATH",
         ),
@@ -241,7 +256,7 @@ def new(
         say(f"wrote {short(project)}:")
         typer.echo(indented(project.read_text(encoding="utf-8")))
     if package.resolve() not in {entry.path.parent.parent.resolve() for entry in entries()}:
-        typer.echo(f"first, once, let specs find it: {way_in(package)}")
+        typer.echo(f"first, once, so that specs find it: {way_in(package)}")
     say(f"next: edit it, then: llmemb-bench test {path.parent.name}/{name}")
 
 
@@ -249,7 +264,7 @@ def new(
 def test_(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Plugins, as NAME or KIND/NAME; all when absent.", metavar="[NAME]..."),
+        typer.Argument(help="Plugins, as NAME or KIND/NAME; by default all.", metavar="[NAME]..."),
     ] = None,
 ) -> None:
     """Run the contract checks of plugins, your own included."""

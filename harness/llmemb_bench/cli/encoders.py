@@ -81,9 +81,9 @@ def compare(
         build(Augmentation, choice)  # a name that no plugin has is said now
     with begin(remote_code, accelerate_config):
         from llmemb_bench.running.compare import compare as work
-        from llmemb_bench.stages.shelf import Shelf
+        from llmemb_bench.stages.cache import Cache
 
-        found = work(cells, Shelf(results / ".cache"), drawing, items)
+        found = work(cells, Cache(results / ".cache"), drawing, items)
         if found is not None:
             _print(*found, format_, " + ".join(choice.use for choice in drawing))
 

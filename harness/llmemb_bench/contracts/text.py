@@ -1,4 +1,4 @@
-"""What the parts of stage 1 promise: encoders, augmentations, contrastive losses.
+"""The contracts of stage 1: encoders, augmentations, contrastive losses.
 
 Axes: `batch` texts, `len` tokens, `items` the catalogue, `text_dim` the encoder's width, `dim` any width.
 """
@@ -30,7 +30,7 @@ class TorchPlugin(Plugin, nn.Module):
 
 
 class Encoder(Plugin):
-    """Items in, one vector an item out: an ItemEncoder at once, a TextEncoder text by text."""
+    """Items in, one vector per item out: an ItemEncoder encodes all at once, a TextEncoder text by text."""
 
     needs_text: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
@@ -112,11 +112,11 @@ class TextEncoder(Encoder, TorchPlugin):
         """
 
     @abstractmethod
-    def save_adapter(self, folder: Path) -> None:
+    def save_tuned(self, folder: Path) -> None:
         """Write the trained weights as safetensors, and what they belong to as JSON."""
 
     @abstractmethod
-    def load_adapter(self, folder: Path) -> None:
+    def load_tuned(self, folder: Path) -> None:
         """Read them back; another base's or an empty adapter is a DataError."""
 
     def facts(self) -> Mapping[str, object]:
@@ -152,9 +152,9 @@ class Loss(TorchPlugin):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        """`alike[i, j]`: rows i and j are of one meaning (the same text), so neither is a negative of the other;
+        """`duplicates[i, j]`: rows i and j mean the same (have the same text), so neither is a negative of the other;
         symmetric, False where i = j. None: every other row is a negative."""
 
     def targets(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ select experiment, dataset, encoder, method, backbone, data, split, protocol_has
        avg(value) as mean, stddev_samp(value) as std, list(seed order by seed) as seeds,
        max(n_users)::bigint as n_users, n_items, head_items, head_least_events, head_tied, monitor,
        avg(validation_score) as validation, avg(steps) as steps, avg(teacher_steps) as teacher_steps,
-       series, arg_max(settings, finished) as settings
+       series, arg_max(settings, finished) as settings, list(folder order by seed) as folders
 from numbers
 group by all
 order by dataset, min(began), data, protocol_hash, protocol, experiment, min(finished), series,
@@ -75,7 +76,7 @@ def _nothing_fits(db: duckdb.DuckDBPyConnection, results: Path) -> DataError:
     if not there:
         return DataError("no run in the store", where=str(results), fix="llmemb-bench run specs/quickstart.yaml")
     named = "; ".join(f"{experiment} (seeds {', '.join(map(str, seeds))})" for experiment, seeds in there)
-    return DataError(f"no run in the store fits; there are: {named}", where=str(results), fix="name one of them")
+    return DataError(f"no run in the store matches; there are: {named}", where=str(results), fix="name one of them")
 
 
 def _warned(row: Row) -> Row:
@@ -85,10 +86,11 @@ def _warned(row: Row) -> Row:
     return replace(row, warnings=[*row.warnings, f"fewer than {FEW} tail users, so their numbers say little"])
 
 
-def as_json(rows: list[Row]) -> dict[str, Any]:
-    """The stable machine form of a report."""
-    told = [asdict(replace(row, settings={})) for row in rows]
-    plain = [{key: value for key, value in row.items() if key not in HIDDEN} for row in told]
+def as_json(rows: list[Row], more: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The stable machine form of a report; `more` holds further fields of each row."""
+    reported = [asdict(replace(row, settings={})) for row in rows]
+    plain = [{key: value for key, value in row.items() if key not in HIDDEN} for row in reported]
+    plain = [row | extra for row, extra in zip(plain, more, strict=True)] if more else plain
     return {"schema": 2, "rows": [_finite(row) for row in plain]}
 
 

@@ -6,15 +6,16 @@ narrow terminal gets fewer columns, never narrower ones (`layout.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from llmemb_bench.base import terminal
-from llmemb_bench.evaluation.cut import Cut
+from llmemb_bench.evaluation.cut import HeadCut
 from llmemb_bench.report.choice import searches_of, undecided
 from llmemb_bench.report.layout import SHOWN_BUCKETS, Layout, layouts
 from llmemb_bench.report.row import Row
@@ -23,15 +24,17 @@ CHOSEN = "*"
 NARROWEST = 40
 """Columns that a name and one number need."""
 ANY_WIDTH = 100_000
+Mark = tuple[Any, ...]
+"""Table, line, metric and bucket of a number."""
 NAMED = 4
 """Lines that a warning names; of more it says how many."""
 
 
-def print_tables(rows: list[Row], console: Console) -> None:
-    """Print every table; rows arrive grouped by dataset and protocol."""
+def print_tables(rows: list[Row], console: Console, marks: Mapping[Mark, str] | None = None) -> None:
+    """Print every table; rows arrive grouped by dataset and protocol. `marks` stand behind numbers."""
     for _, group in groupby(rows, key=lambda row: row.table):
         inside = list(group)
-        layout, tables = _fitting(inside, console)
+        layout, tables = _fitting(inside, console, marks or {})
         for table in tables:
             console.print(table)
         for line in (*_left_out(layout, inside, console.width), *_searches(inside), *_buckets(inside)):
@@ -44,10 +47,10 @@ def print_tables(rows: list[Row], console: Console) -> None:
     )
 
 
-def _fitting(rows: list[Row], console: Console) -> tuple[Layout, list[Table]]:
+def _fitting(rows: list[Row], console: Console, marks: Mapping[Mark, str]) -> tuple[Layout, list[Table]]:
     """The tables of the first layout that the console is wide enough for, else of the narrowest."""
     for layout in layouts(rows):
-        tables = [_table(rows, layout, metrics) for metrics in layout.metrics]
+        tables = [_table(rows, layout, metrics, marks) for metrics in layout.metrics]
         if all(_width(table, console) <= console.width for table in tables):
             break
     tables[0].title, tables[0].title_justify = Text(_title(rows), style="table.title"), "left"
@@ -66,7 +69,7 @@ def _width(table: Table, console: Console) -> int:
     return measured.minimum if any(not column.no_wrap for column in table.columns) else measured.maximum
 
 
-def _table(rows: list[Row], layout: Layout, metrics: Sequence[str]) -> Table:
+def _table(rows: list[Row], layout: Layout, metrics: Sequence[str], marks: Mapping[Mark, str]) -> Table:
     """One table of some metrics."""
     columns = [(metric, bucket) for metric in metrics for bucket in layout.buckets]
     cells = {(row.line, row.metric, row.bucket): row for row in rows}
@@ -79,7 +82,7 @@ def _table(rows: list[Row], layout: Layout, metrics: Sequence[str]) -> Table:
         table.add_column(Text(heading), justify="left" if heading == "seeds" else "right", no_wrap=True)
     best = {column: _best(rows, *column) for column in columns}
     for line, row in lines.items():
-        shown = [_value(cells.get((line, *column)), best[column]) for column in columns]
+        shown = [_value(cells.get((line, *column)), best[column], marks) for column in columns]
         chosen_by = [score(row.validation)] if layout.validation else []
         table.add_row(*(Text(_named(row, name)) for name in layout.names), str(len(row.seeds)), *chosen_by, *shown)
     return table
@@ -104,11 +107,12 @@ def _best(rows: list[Row], metric: str, bucket: str) -> float | None:
     return max(means, default=None)
 
 
-def _value(row: Row | None, best: float | None) -> Text:
+def _value(row: Row | None, best: float | None, marks: Mapping[Mark, str]) -> Text:
     if row is None or row.mean is None:
         return Text("–")
     spread = "" if row.std is None else f" ±{row.std:.4f}".replace("±0.", "±.")
-    return Text(f"{row.mean:.4f}{spread}", style="bold" if row.chosen and row.mean == best else "")
+    mark = marks.get((row.table, row.line, row.metric, row.bucket), "")
+    return Text(f"{row.mean:.4f}{spread}{mark and f' {mark}'}", style="bold" if row.chosen and row.mean == best else "")
 
 
 def score(value: float | None) -> str:
@@ -131,7 +135,7 @@ def _searches(rows: list[Row]) -> Iterator[str]:
 def _buckets(rows: list[Row]) -> Iterator[str]:
     """Which items are head, and how much of the tail training never saw."""
     row, users = rows[0], {row.bucket: row.n_users for row in rows}
-    yield f"head: {Cut(row.n_items, row.head_items, row.head_least_events, row.head_tied)}"
+    yield f"head: {HeadCut(row.n_items, row.head_items, row.head_least_events, row.head_tied)}"
     if "tail" in users and "tail cold" in users:
         yield f"tail: {users['tail']:,} users, {users['tail cold']:,} of them with targets never seen in training"
 
@@ -145,9 +149,9 @@ def _warnings(rows: list[Row]) -> Iterator[str]:
         lines.setdefault(row.dataset, set()).add(name)
         for warning in row.warnings:
             about.setdefault(warning, {}).setdefault(row.dataset, set()).add(name)
-    for warning, places in about.items():
+    for warning, affected in about.items():
         whom = [
-            f"{_some(names)} on {dataset}" if names < lines[dataset] else dataset for dataset, names in places.items()
+            f"{_some(names)} on {dataset}" if names < lines[dataset] else dataset for dataset, names in affected.items()
         ]
         yield f"{'; '.join(whom)}: {warning}"
 

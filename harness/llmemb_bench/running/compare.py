@@ -16,10 +16,9 @@ from llmemb_bench.processes.world import world
 from llmemb_bench.registry.build import build
 from llmemb_bench.registry.kinds import AugmentationChoice
 from llmemb_bench.spec.cells import TextCell
-from llmemb_bench.spec.frame import Embeddings
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import Graph
-from llmemb_bench.stages.refusals import refuse_textless
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.refusals import refuse_textless, refuse_transforms
 from llmemb_bench.stages.views import SEED, ViewVectors
 from llmemb_bench.text.comparison import Cooccurrence, Rows, agreement, effective_dim, mean_cosine, places
 from llmemb_bench.text.geometry import Vectors, alignment, uniformity, unit
@@ -72,12 +71,12 @@ class Asked:
 
 
 def compare(
-    cells: Sequence[TextCell], shelf: Shelf, augmentations: list[AugmentationChoice], count: int
+    cells: Sequence[TextCell], cache: Cache, augmentations: list[AugmentationChoice], count: int
 ) -> tuple[Asked, list[Compared]] | None:
     """The figures of every cell in their order; None in a process that is not the first. At most `count` items are
-    asked for. Vectors are on the shelf afterwards, and no other file is written. A SpecError where the cells are not of
+    asked for. Vectors are in the cache afterwards, and no other file is written. A SpecError where the cells are not of
     one catalogue and its events."""
-    graph, compared = Graph(shelf), []
+    graph, compared = Graph(cache), []
     splits = [_split(graph, cell) for cell in cells]
     asked = _asked(splits[0], cells, count)
     for number, (cell, split) in enumerate(zip(cells, splits, strict=True)):
@@ -102,14 +101,16 @@ def _split(graph: Graph, cell: TextCell) -> Split:
     with _placed(cell):
         data = world().first(graph.data(part.dataset).result)
         refuse_textless(part.dataset, part.embeddings, data)
-        return graph.split(part.dataset, part.split).result()
+        split = graph.split(part.dataset, part.split)
+        refuse_transforms(part.embeddings, split)
+        return split.result()
 
 
 def _refuse_other(first: RecData, other: RecData, cell: TextCell) -> None:
     if first.key != other.key:
         raise SpecError(
             f"'{cell.label}' is of other items or events than the first of the comparison",
-            where=cell.document.place(("matrix",)),
+            where=cell.document.where(("matrix",)),
             fix="vary how texts are written, and nothing else of the dataset",
         )
 
@@ -140,15 +141,15 @@ def _held_out(items: Items, cells: Sequence[TextCell]) -> list[int] | None:
 
 
 def _figures(graph: Graph, cell: TextCell, augmentations: list[AugmentationChoice], asked: Asked) -> Figures:
-    """Views are encoded, not reduced: what they find they find by the vectors as the encoder gives them."""
+    """Views are encoded, not transformed: what they find they find by the vectors as the encoder gives them."""
     part = cell.part
-    whole = graph.vectors(part.dataset, part.embeddings)
-    plain = graph.vectors(part.dataset, Embeddings(encoder=part.embeddings.encoder, scft=part.embeddings.scft))
+    whole = graph.vectors(part.dataset, part.split, part.embeddings)
+    plain = graph.encoded(part.dataset, part.embeddings)
     views = ViewVectors(plain, augmentations, asked.queries)
     vectors = [stage.result().table[1:].numpy() for stage in (whole, plain)]
     seen, items = {name: unit(part.numpy()) for name, part in views.result().items()}, plain.catalogue.result()
     for stage in (whole, plain, views):
-        stage.let_go()
+        stage.release()
     if not world().is_first:
         return {}
     return _of_views(vectors[1], seen, items, asked) | _of_catalogue(vectors[0], asked)

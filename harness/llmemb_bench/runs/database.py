@@ -139,10 +139,10 @@ def _write(results: Path, run: Path | None = None) -> dict[str, list[str]]:
             progress.alert(f"{path}: is damaged ({reason}); made again from the run folders")
         remove(path)
         remove(path.with_name(f"{DATABASE}.wal"))
-        return _update(results, None, is_told=False)
+        return _update(results, None, is_reported=False)
 
 
-def _update(results: Path, run: Path | None, *, is_told: bool = True) -> dict[str, list[str]]:
+def _update(results: Path, run: Path | None, *, is_reported: bool = True) -> dict[str, list[str]]:
     path, folders = results / DATABASE, _folders(results)
     with _connect(path, read_only=False) as db:
         _refuse_newer(db, path)
@@ -150,10 +150,10 @@ def _update(results: Path, run: Path | None, *, is_told: bool = True) -> dict[st
         own = {} if run is None else {run.relative_to(results).as_posix(): run}
         done = _fill(db, results, own if own and not is_new else folders | own)
     entered = done.entered - own.keys()
-    if is_told and entered:
-        progress.alert(f"{path}: lacked {len(entered)} of {len(folders)} runs; entered from their folders")
+    if is_reported and entered:
+        progress.alert(f"{path}: was missing {len(entered)} of {len(folders)} runs; added from their folders")
     if done.gone:
-        progress.alert(f"{path}: {len(done.gone)} of its runs have no folder any more; taken out")
+        progress.alert(f"{path}: {len(done.gone)} of its runs no longer have a folder; removed")
     return done.left_out
 
 
@@ -234,8 +234,8 @@ def _known(db: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 def _content(row: dict[str, Any], of_metrics: str) -> str:
     """Hash of a row of `runs`, but for this hash, and of its rows of `metrics`."""
-    told = json.dumps([row[name] for name in _RUNS if name != "content"])
-    return hashlib.sha256((told + of_metrics).encode()).hexdigest()
+    content = json.dumps([row[name] for name in _RUNS if name != "content"])
+    return hashlib.sha256((content + of_metrics).encode()).hexdigest()
 
 
 @dataclass

@@ -17,7 +17,7 @@ from llmemb_bench.registry.build import build, plugin_of
 from llmemb_bench.registry.kinds import AugmentationChoice
 from llmemb_bench.stages.stage import Resources
 from llmemb_bench.stages.together import MadeTogether
-from llmemb_bench.stages.vectors import TextVectors
+from llmemb_bench.stages.vectors import EncodedVectors
 from llmemb_bench.text.encoding import build_encoder, encode, encode_views
 from llmemb_bench.text.views import view_of
 from llmemb_bench.values.recdata import Attributes, Items
@@ -34,17 +34,17 @@ class ViewVectors(MadeTogether[dict[str, Tensor]]):
 
     name = "views"
 
-    def __init__(self, vectors: TextVectors, augmentations: list[AugmentationChoice], rows: Sequence[int]) -> None:
+    def __init__(self, vectors: EncodedVectors, augmentations: list[AugmentationChoice], rows: Sequence[int]) -> None:
         self.vectors, self.augmentations, self.rows = vectors, augmentations, list(rows)
-        settings = [vectors.embeddings.encoder, augmentations, self.rows]
-        super().__init__(vectors.shelf, settings, vectors.upstream, vectors.files)
+        settings = [vectors.encoder, augmentations, self.rows]
+        super().__init__(vectors.cache, settings, vectors.upstream, vectors.files)
 
     @property
     def resources(self) -> Resources:
         return self.vectors.resources
 
     def make(self, folder: Path) -> None:
-        choice, items = self.vectors.embeddings.encoder, self.vectors.catalogue.result()
+        choice, items = self.vectors.encoder, self.vectors.catalogue.result()
         found: dict[str, np.ndarray] = {}
         if plugin_of(Encoder, choice).needs_text:
             views = self._views(items)
@@ -67,11 +67,11 @@ class ViewVectors(MadeTogether[dict[str, Tensor]]):
 
     def _encoded(self, items: Items, views: Sequence[Attributes]) -> np.ndarray:
         """[views] or [views + items] vectors."""
-        encoder = build_encoder(Encoder, self.vectors.embeddings.encoder)
+        encoder = build_encoder(Encoder, self.vectors.encoder)
         if isinstance(encoder, TextEncoder):
             if self.vectors.adapter is not None:
-                encoder.load_adapter(self.vectors.adapter.result())
-            return encode_views(encoder, items, views, self.shelf.kept(self.name, self.address))
+                encoder.load_tuned(self.vectors.adapter.result())
+            return encode_views(encoder, items, views, self.cache.unfinished(self.name, self.address))
         ids = [*(f"view {place}" for place in range(len(views))), *items.ids]
         return encode(encoder, Items.of(ids, [*views, *items.attributes], items.prompt))
 

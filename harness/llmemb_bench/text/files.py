@@ -16,7 +16,7 @@ from llmemb_bench.base.memory import require
 from llmemb_bench.base.parquet import parquet
 
 SUFFIX = ".parquet"
-ROWS_A_BLOCK = 20_000
+ROWS_PER_BLOCK = 20_000
 MEMORY = "50%"
 """What DuckDB may hold to write vectors of an encoder, thousands of numbers each."""
 
@@ -53,8 +53,8 @@ def _write(
     part: Path, ids: Sequence[str], texts: Sequence[str], vectors: Mapping[str, Table], made: dict[str, Any]
 ) -> None:
     with parquet(part, {"made": json.dumps(made, ensure_ascii=False)}, MEMORY) as rows:
-        for start in range(0, len(ids), ROWS_A_BLOCK):
-            block = slice(start, start + ROWS_A_BLOCK)
+        for start in range(0, len(ids), ROWS_PER_BLOCK):
+            block = slice(start, start + ROWS_PER_BLOCK)
             columns = {"item": np.array(ids[block], dtype=object), "text": np.array(texts[block], dtype=object)}
             rows.append(columns, {name: table[block] for name, table in vectors.items()})
 

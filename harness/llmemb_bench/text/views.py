@@ -54,7 +54,7 @@ def two_views(
     return first + second
 
 
-def alike(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor, "batch batch"]:
+def duplicates(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor, "batch batch"]:
     """Which items of a batch must not count as each other's negatives: those of the same full text, or with a view
     that reads the same once it is cut; `tokens` of the views, in the order of `two_views`."""
     full = numbered([items.attributes[row] for row in rows])
@@ -69,5 +69,5 @@ def alike(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor, "ba
 
 def numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
     """Equal values have equal numbers."""
-    number = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    number = {value: index for index, value in enumerate(dict.fromkeys(values))}
     return np.array([number[value] for value in values])

@@ -70,7 +70,7 @@ class TransformerConfig(Config):
                 raise ValueError(f"'{self.checkpoint.text}' means one of the hub; for the folder, checkpoint: {meant}")
             raise ValueError("should have a revision beside a hub id: a commit, because branches move (main does)")
         if self.revision is not None and not self.checkpoint.is_hub_id:
-            raise ValueError("should have no revision: the checkpoint is no hub id")
+            raise ValueError("should have no revision: the checkpoint is not a hub id")
         if self.full and (self.lora or self.four_bit):
             raise ValueError("should have one of full, or lora (with or without four_bit)")
         if self.adapter and not (self.full or self.lora):
@@ -110,7 +110,7 @@ class TransformerEncoder(TextEncoder):
                 self.to(self.device)
             self.text_dim = self._tried().shape[-1]
         if config.adapter:
-            self.load_adapter(config.adapter.resolve())
+            self.load_tuned(config.adapter.resolve())
 
     def _tried(self) -> States:
         """States of two texts that differ in their last token; a model that cannot read texts is a SpecError."""
@@ -137,7 +137,7 @@ class TransformerEncoder(TextEncoder):
         return Tokens(tuple(one[: self.max_tokens + 1] for one in read), self.fit.pad)
 
     def framed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """What the model reads of a tokenizer's ids: without one special token at most, with others behind."""
+        """What the model reads of a tokenizer's ids: without one special token at most, with others after it."""
         return ids
 
     def forward(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> Pooled:
@@ -196,10 +196,10 @@ class TransformerEncoder(TextEncoder):
             "adapter_sha256": config.adapter and _tuning.hash_of(config.adapter.resolve()),
         }
 
-    def save_adapter(self, folder: Path) -> None:
+    def save_tuned(self, folder: Path) -> None:
         _tuning.save(self.model, self.config.lora is not None, self._base_facts, folder)
 
-    def load_adapter(self, folder: Path) -> None:
+    def load_tuned(self, folder: Path) -> None:
         _adapters.load(self.model, self.config.lora is not None, self._base_facts, folder)
 
 

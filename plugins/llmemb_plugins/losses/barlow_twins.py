@@ -38,7 +38,7 @@ class BarlowTwins(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
         correlations = _standardized(left).T @ _standardized(right) / len(left)  # [dim, dim]
         own = (1 - correlations.diagonal()).square().sum()

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from llmemb_bench.contracts import Loss
 from llmemb_bench.registry.config import Config
-from llmemb_plugins.losses._negatives import without_alike
+from llmemb_plugins.losses._negatives import without_duplicates
 
 
 class DecoupledConfig(Config):
@@ -36,11 +36,11 @@ class Decoupled(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
         views = functional.normalize(torch.cat([left, right]).float())  # [2 batch, dim]
         logits = views @ views.T / self.config.temperature  # [2 batch, 2 batch]
         own = torch.eye(len(left), dtype=torch.bool, device=left.device)
-        hidden = (own if alike is None else own | alike).repeat(2, 2)
-        others = without_alike(logits, hidden).logsumexp(1).masked_fill(hidden.all(1), 0)
+        hidden = (own if duplicates is None else own | duplicates).repeat(2, 2)
+        others = without_duplicates(logits, hidden).logsumexp(1).masked_fill(hidden.all(1), 0)
         return (others - logits.diagonal(len(left)).repeat(2)).mean()

@@ -45,13 +45,13 @@ class Sigmoid(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
         cosines = functional.normalize(left.float()) @ functional.normalize(right.float()).T  # [batch, batch]
         logits = self.log_scale.exp() * cosines + self.bias
         asked = functional.softplus(logits).fill_diagonal_(0)  # -log sigmoid(-x) of the negatives
-        if alike is not None:
-            asked = asked.masked_fill(alike, 0)
+        if duplicates is not None:
+            asked = asked.masked_fill(duplicates, 0)
         return (asked.sum() + functional.softplus(-logits.diagonal()).sum()) / len(left)
 
     def curves(self) -> dict[str, float]:

@@ -47,7 +47,7 @@ class Vicreg(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
         left, right = left.float(), right.float()
         near = self.config.invariance * functional.mse_loss(left, right)

@@ -1,0 +1,1 @@
+"""What several test files use: small worlds, models and splits, run folders, a server, processes."""
