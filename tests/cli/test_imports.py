@@ -29,6 +29,7 @@ sys.stderr.write("HEAVY " + ",".join(name for name in {heavy!r} if name in sys.m
         ["data", "--help"],
         ["data", "describe", "--help"],
         ["data", "prepare", "synthetic"],
+        ["encoders", "compare", "--help"],
         ["recommend", "--help"],
         ["export", "--help"],
         ["list"],

@@ -19,6 +19,7 @@ from llmemb_bench.base.terminal import say, shown, table, tables
 from llmemb_bench.cli.audit import audit
 from llmemb_bench.cli.compare import compared_fields, print_compared
 from llmemb_bench.cli.data import data
+from llmemb_bench.cli.encoders import encoders
 from llmemb_bench.cli.options import (
     DEFAULT_RESULTS,
     AccelerateConfig,
@@ -46,6 +47,7 @@ app = typer.Typer(
 KindArgument = Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")]
 
 app.add_typer(data, name="data")
+app.add_typer(encoders, name="encoders")
 
 
 def _version(wanted: bool | None) -> None:
