@@ -32,8 +32,8 @@ matrix:
 """
 LEAST = 1.05
 """Of the NDCG of ids on the tail. Measured: 1.08 for `rlmrec`, 1.12 to 1.53 for the others. Two are not here: full
-whitening of 384 dimensions leaves too little of the meaning for 1,200 items, as WhitenRec+ is there to mend, and
-AlphaFuse's frozen vectors need some ten times these epochs."""
+whitening of 384 dimensions leaves too little of the meaning for 1,200 items, which WhitenRec+ is there to mend, and
+AlphaFuse's frozen vectors need hundreds of epochs: after 60 it is still rising, and still below ids."""
 
 
 @pytest.mark.slow
