@@ -201,7 +201,7 @@ def test_describe_says_what_its_statistics_count(cli, tmp_path):
     words = ("data", "describe", "synthetic", "--set", "users=40", "--set", "catalogue=80", "--results", tmp_path)
     table = " ".join(cli(*words).out.replace("│", " ").split())
     assert "leaks: training events after a target" in table
-    assert "later than a test target, mean over" in table
+    assert "later than a test target, averaged over" in table
     told = json.loads(cli(*words, "--format", "json").out)
     assert set(told["meanings"]) <= {name for section in told["facts"].values() for name in section}
     assert told["meanings"]["training_events_after_a_target"].startswith("share of the training events")

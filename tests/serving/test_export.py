@@ -176,7 +176,7 @@ def test_an_older_export_is_replaced_and_anything_else_is_left_alone(export, cli
     run = finished.run("id_only")
     before = {path.name for path in run.iterdir()}
     ran = cli("export", "llmemb", "-o", run, "--results", finished.results)
-    assert (ran.code, "no export" in ran.err, {path.name for path in run.iterdir()}) == (2, True, before)
+    assert (ran.code, "not an export" in ran.err, {path.name for path in run.iterdir()}) == (2, True, before)
     (tmp_path / "file").write_text("mine")
     ran = cli("export", "llmemb", "-o", tmp_path / "file", "--results", finished.results)
     assert (ran.code, "is a file" in ran.err) == (2, True)

@@ -429,10 +429,10 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
                     weight.mul_(0.5)
         save(self, folder)
 
-    monkeypatch.setattr(TransformerEncoder, "save_adapter", too_early)
+    monkeypatch.setattr(TransformerEncoder, "save_tuned", too_early)
     with pytest.raises(DataError, match="the saved adapter does not reproduce the tuned vectors"):
         tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
-    monkeypatch.setattr(TransformerEncoder, "save_adapter", lambda self, folder: None)
+    monkeypatch.setattr(TransformerEncoder, "save_tuned", lambda self, folder: None)
     adapter = tmp_path / "empty"
     adapter.mkdir()
     with pytest.raises(
