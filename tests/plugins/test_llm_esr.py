@@ -160,6 +160,20 @@ def test_targets_are_refreshed_every_so_many_steps_and_stand_still_between():
     assert made == [False, True, False, True, False]
 
 
+def test_each_epoch_refreshes_half_of_the_targets_by_turns():
+    method, _, _ = small(refresh="epoch")
+    begin(method)
+    known, renewed = np.unique(method.similar), []
+    for epoch in (2, 3):
+        with torch.no_grad():
+            method.table.weight.add_(0.1)
+        before = method.goals.clone()
+        method.phases()[0].begin_epoch(epoch)
+        renewed.append(np.flatnonzero((method.goals != before).any(1).numpy()))
+    assert abs(len(renewed[0]) - len(renewed[1])) <= 1
+    assert sorted(np.concatenate(renewed)) == known.tolist()
+
+
 def test_states_of_many_users_are_those_of_each_alone(monkeypatch):
     method, _, _ = small(dropout=0.5)
     whole = method.states_of_users(np.arange(USERS))

@@ -52,7 +52,7 @@ class LlmEsrConfig(Config):
     """Share of that in the loss (paper's alpha: 0.1); 0 is the ablation without self-distillation."""
     refresh: Annotated[int, Field(ge=1)] | Literal["epoch"] = "epoch"
     """Steps between two computations of the similar users' states; 1 makes them anew for each step (paper), at several
-    times the cost; `epoch` computes them once before each epoch (ours)."""
+    times the cost; `epoch` computes half of them before each epoch, by turns, and all before the first (ours)."""
     start_length: Annotated[float, Field(gt=0)] = 1.0
     """Mean length of adapted text vectors, and of id vectors from text, where training starts (ours)."""
 
@@ -171,12 +171,16 @@ class LlmEsr(TextMethod):
             self.table.weight.copy_(of_length(components, self.config.start_length))
 
     def _begin_epoch(self, epoch: int) -> None:
-        self._refresh()
+        users = self._similar_to_any
+        self._refresh(users if epoch == 1 else users[epoch % 2 :: 2])
 
     @torch.no_grad()
-    def _refresh(self) -> None:
-        users = np.unique(self.similar[self.able])
+    def _refresh(self, users: Int64[np.ndarray, "users"]) -> None:
         self.goals[torch.from_numpy(users).to(self.device)] = self.states_of_users(users)
+
+    @property
+    def _similar_to_any(self) -> Int64[np.ndarray, "users"]:
+        return np.unique(self.similar[self.able])
 
     def states_of_users(self, users: Int64[np.ndarray, "users"]) -> Float[Tensor, "users width"]:
         """States after the training events of some users, without gradient."""
@@ -207,7 +211,7 @@ class LlmEsr(TextMethod):
             states = self.states_of_users(users.cpu().numpy())
         else:
             if refresh != "epoch" and int(batch.of_users["step"][0]) % refresh == 0:
-                self._refresh()
+                self._refresh(self._similar_to_any)
             states = self.goals
         return replace(batch, of_users={"goal": functional.embedding_bag(similar, states, mode="mean")})
 
