@@ -1,4 +1,4 @@
-"""Do the tests notice a wrong operator? `python -m tests.mutation [MODULE ...]` prints the mutants that survive.
+"""Do the tests notice a wrong operator? `python -m tests.mutation [MODULE[:LINE] ...]` prints the mutants that survive.
 
 Each comparison, arithmetic or boolean operator, constant, condition and returned value of a few modules is changed,
 one at a time, and the quick tests of that module are run until one fails. Tests are collected once; every mutant is a
@@ -186,8 +186,8 @@ def noticed(mutant: Mutant, module: ModuleType, session: pytest.Session) -> bool
 class Mutation:
     """In place of running the tests once: once as they are, then for each mutant in a fork until one fails."""
 
-    def __init__(self, module: str) -> None:
-        self.name, self.count = f"llmemb_bench.{module}", 0
+    def __init__(self, module: str, line: str) -> None:
+        self.name, self.line, self.count = f"llmemb_bench.{module}", line, 0
         self.survivors: list[Mutant] = []
 
     def pytest_configure(self) -> None:
@@ -203,6 +203,8 @@ class Mutation:
         if session.testsfailed or not session.items:
             raise session.Failed("the tests fail without any mutant")
         for mutant in mutants(Path(str(module.__file__)).read_text()):
+            if self.line not in ("", str(mutant.line)):
+                continue
             self.count += 1
             if not noticed(mutant, module, session):
                 self.survivors.append(mutant)
@@ -222,10 +224,11 @@ def main(modules: list[str]) -> int:
     """Print the survivors; 1 where there are any."""
     os.chdir(ROOT)
     alive = 0
-    for module in modules or TESTS:
-        mutation = Mutation(module)
+    for wanted in modules or TESTS:
+        module, _, line = wanted.partition(":")
+        mutation = Mutation(module, line)
         code = pytest.main([*PLAIN, *TESTS[module]], plugins=[mutation])
-        print(f"{module}: {mutation.count} mutants, {len(mutation.survivors)} survive")  # noqa: T201
+        print(f"{wanted}: {mutation.count} mutants, {len(mutation.survivors)} survive")  # noqa: T201
         alive += len(mutation.survivors) + bool(code)
     return 1 if alive else 0
 
