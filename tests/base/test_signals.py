@@ -101,7 +101,7 @@ def test_a_terminated_command_ends_with_143_and_leaves_no_part(tmp_path):
         (PermissionError(errno.EACCES, "Permission denied", "x"), "x: cannot be used: Permission denied -> choose"),
         (FileExistsError(errno.EEXIST, "File exists", "x"), "x: cannot be used: File exists"),
         (OSError("5000 requested and 120 written"), "here: cannot be used: No space left on device -> free some space"),
-        (duckdb.IOException('Could not write file "x": No space left on device'), "No space left on device -> make"),
+        (duckdb.IOException('Could not write file "x": No space left on device'), "No space left on device -> free"),
         (duckdb.IOException('Could not truncate "x": Disk quota exceeded'), "Disk quota exceeded -> free some space"),
         (RuntimeError("I/O error: Read-only file system (os error 30)"), "Read-only file system -> choose"),
         (duckdb.IOException("Could not fsync file: Input/output error"), "Input/output error -> choose another"),
@@ -142,13 +142,27 @@ def test_a_disk_that_takes_no_more_in_the_middle_of_a_run_is_one_line(size, tmp_
     assert cli(*words).code == 0
 
 
+BUSY = """
+import hashlib, sys, threading
+from llmemb_bench.base.signals import terminable
+
+def busy():
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+
+def watch(main):
+    while sys._current_frames()[main].f_code is not busy.__code__:
+        pass
+    print("in", flush=True)
+
+threading.Thread(target=watch, args=(threading.get_ident(),), daemon=True).start()
+with terminable():
+    busy()
+"""
+"""A call of minutes that says when it is under way."""
+
+
 def test_a_termination_waits_for_no_call_that_looks_at_no_signal():
-    busy = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
-    code = (
-        f"from llmemb_bench.base.signals import terminable\nwith terminable():\n    print('in', flush=True)\n    {busy}"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        time.sleep(0.2)
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"in\n"
         process.terminate()
         assert process.wait(timeout=30) == Exit.TERMINATED

@@ -88,8 +88,7 @@ def test_no_order_of_rows_with_distinct_times_changes_a_prepared_byte(
 
 
 def test_a_plain_script_gives_the_same_histories_and_texts(tmp_path):
-    import plain_route
-
+    from tests.benchmarks import plain_route
     from tests.helpers.raw_amazon import CATEGORY, write
 
     write(tmp_path, 30_000, 3_000, level=1)

@@ -76,7 +76,7 @@ TEN = np.array([0, 5, 1, 9, 1, 1, 1, 1, 1, 1, 5])  # of ten items one has nine e
 
 
 def test_where_equal_counts_go_by_id_head_is_the_pareto_share():
-    for share, expected in {0.2: [1, 3], 0.4: [1, 2, 3, 10]}.items():
+    for share, expected in {0.2: [1, 3], 0.21: [1, 3, 10], 0.4: [1, 2, 3, 10]}.items():
         assert np.flatnonzero(head_items(TEN, Evaluate(head_share=share, head_ties="by_id"))).tolist() == expected
 
 
@@ -160,3 +160,34 @@ def test_the_first_user_is_counted_in_every_bucket():
     found = buckets_of(split, Evaluate(tail_below=2))
     assert found["head"].tolist() == [True, False]
     assert found["tail"].tolist() == [False, True]
+
+
+def test_groups_begin_and_end_where_their_names_say():
+    popularity, lengths = (0, 4, 5, 9, 10, 19, 20, 39, 40), (2, 4, 5, 9, 10, 14, 15, 19, 20)
+    filler = 10
+    histories = [[filler] * length + [item] for item, length in enumerate(lengths, start=1)]
+    everything = [item for item, count in enumerate(popularity, start=1) for _ in range(count)]
+    found = buckets_of(make_split([*histories, [*everything, filler, filler]], filler), Evaluate())
+    groups = {name: np.flatnonzero(rows).tolist() for name, rows in found.items() if name.startswith(PARTITIONS)}
+    assert groups == {
+        "popularity 0-4": [0, 1],
+        "popularity 5-9": [2, 3],
+        "popularity 10-19": [4, 5],
+        "popularity 20-39": [6, 7],
+        "popularity 40+": [8, 9],  # the last user's target is the filler
+        "history 0-4": [0, 1],
+        "history 5-9": [2, 3],
+        "history 10-14": [4, 5],
+        "history 15-19": [6, 7],
+        "history 20+": [8, 9],
+    }
+
+
+def test_facts_tell_the_cut_and_that_there_is_none():
+    split = make_split([[1, 2, 3, 4, 5]] * 2 + [[1, 6, 7, 8, 9]], 20)
+    names = ("head_items", "head_items_events_at_least", "tail_items_tied_with_head")
+    by_id = bucket_facts(split, Evaluate(head_share=0.1, head_ties="by_id"))
+    assert [by_id[name] for name in names] == [2, 2, 1]
+    none = bucket_facts(split, Evaluate(tail_below=4))
+    assert [none[name] for name in names] == [0, "none is head", 0]
+    assert cut_of(split, Evaluate(tail_below=4)) == Cut(20, 0, None, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from llmemb_bench.base.errors import DataError
 from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Method, Parts
+from llmemb_bench.evaluation import ranking
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.expectation import expected, tie_gap
 from llmemb_bench.evaluation.ranking import Ranks, rank
@@ -234,6 +235,25 @@ def test_out_of_memory_halves_the_users_scored_at_once_and_changes_no_rank(error
     assert rows(halved) == rows(whole)
     assert sizes[:5] == [50, 25, 12, 6, 6]
     assert "out of memory: 6 users scored at once from now on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("scores", "expected"), [(70, [7, 7, 6]), (79, [7, 7, 6]), (80, [8, 8, 4]), (5, [1] * 20)])
+def test_as_many_users_are_scored_at_once_as_memory_holds_and_one_at_the_least(scores, expected):
+    split = make_split([[1, 2, 3]] * 20, 9)  # ten scores a user, padding among them
+    method, sizes = TableMethod(torch.ones(10, 1)), []
+    plain = method.scores
+    method.scores = lambda states, items: (sizes.append(len(states)), plain(states, items))[1]
+    rank(method, split, "test", memory(scores))
+    assert sizes == expected
+
+
+def test_scores_too_many_for_one_sum_are_counted_in_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    split = make_split([rng.integers(1, 31, size=6).tolist() for _ in range(10)], 30)
+    method = TableMethod(torch.from_numpy(rng.integers(0, 3, size=(31, 2)).astype(np.float32)))
+    whole, _ = rank(method, split, "test", Evaluate())
+    monkeypatch.setattr(ranking, "LARGEST_COUNT", 4)
+    assert rows(rank(method, split, "test", Evaluate())[0]) == rows(whole)
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed():

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from llmemb_bench.base import progress
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
 from tests.helpers.small_models import encoder, model_of
+from tests.helpers.some import some
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # of peft about transformers, while the tests use it bare
@@ -90,7 +91,7 @@ def refusal(base, folder, error=DataError, **lora) -> str:
             ["'query_key_value' is not a layer of this model -> its layers are q_proj, k_proj, v_proj"],
         ),
         (["q_proj", "nope"], ["'nope' is not a layer of this model"]),
-        (["none", "q_proj", "nope"], ["'none' is not a layer", "'nope' is no layer"]),
+        (["none", "q_proj", "nope"], ["'none' is not a layer", "'nope' is not a layer"]),
         (["embed_tokens"], ["'embed_tokens' is not a linear layer"]),
         (["q_proj", "norm"], ["'norm' is not a linear layer"]),
         (["input_layernorm"], ["'input_layernorm' is not a linear layer"]),
@@ -109,7 +110,7 @@ def test_targets_that_cannot_be_tuned_are_named_with_those_that_can(targets, fin
         encoder("causal_lm", tmp_path, lora=LORA | {"targets": targets})
     for finding in findings:
         assert finding in str(raised.value)
-    assert all(problem.where == "embeddings.encoder.lora.targets" for problem in raised.value.problems)
+    assert all(problem.where == "embeddings.encoder.lora.targets" for problem in some(raised.value.problems))
 
 
 @pytest.mark.parametrize("targets", [[], "all-linear", "q_proj", {"q_proj": 1}, 7])
@@ -365,7 +366,7 @@ def of_nan(folder) -> None:
 IN_PLACE = {
     "nothing": (empty, "it holds nothing -> name a folder that holds adapter_model.safetensors"),
     "a model": (whole_model, "but a whole model -> name it as checkpoint"),
-    "all weights": (tuned_in_full, "was tuned with 'full: true', the spec has 'lora:' -> set full: true"),
+    "all weights": (tuned_in_full, "was tuned with 'full: true'; the spec has 'lora:' -> set full: true"),
     "one deeper": (one_deeper, "but holds 1 -> name one of them: embeddings.encoder.adapter: "),
     "a pickle": (pickled, "a pickle, which could run code when it is read -> python -c "),
     "no settings": (lambda folder: (folder / "adapter_config.json").unlink(), "has no adapter_config.json"),
@@ -389,7 +390,7 @@ def test_what_is_no_adapter_is_told_with_what_it_is(what, base, tmp_path):
 
 def test_a_file_and_nothing_at_all_are_no_folder(base, tmp_path):
     (tmp_path / "f").touch()
-    assert "is a file -> name the folder that it lies in" in refusal(base, tmp_path / "f")
+    assert "is a file -> name the folder that contains it" in refusal(base, tmp_path / "f")
     assert "no adapter at" in refusal(base, tmp_path / "nowhere", MissingError)
 
 

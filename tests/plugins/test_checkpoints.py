@@ -68,7 +68,7 @@ def test_a_bare_name_of_a_folder_gets_the_hint(plain):
         ("${HOME}/plain", '${HOME} is not how a spec names a variable -> "${env:HOME}/plain"'),
         ("$env:HOME/plain", '$env:HOME is not how a spec names a variable -> "${env:HOME}/plain"'),
         ("%USERPROFILE%\\m\\x", '%USERPROFILE% is not how a spec names a variable -> "${env:USERPROFILE}/m/x"'),
-        ("$(pwd)/plain", "a spec is read by no shell -> "),
+        ("$(pwd)/plain", "no shell reads a spec -> "),
         ("C:\\models\\x", "is not a path on this machine but of Windows -> /mnt/c/models/x, if it is mounted"),
         ("d:/models/x", "/mnt/d/models/x"),
         ("\\\\server\\x", "of Windows -> mount it"),

@@ -18,7 +18,12 @@ recommender:
   train: {batch_size: 64, epochs: 12, patience: 4}
 evaluate: {cutoffs: [10], protocols: [full]}
 matrix:
-  recommender.method: [popularity, id_only, llm_esr, {use: melt, curriculum: 12}, {use: cities, epochs: 20, learning_rate: 0.001}]
+  recommender.method:
+    - popularity
+    - id_only
+    - llm_esr
+    - {use: melt, curriculum: 12}
+    - {use: cities, epochs: 20, learning_rate: 0.001}
 """
 
 

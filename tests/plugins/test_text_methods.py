@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,6 +16,7 @@ from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.seeds import torch_seed
 from llmemb_bench.contracts import Batch, Parts
 from llmemb_bench.settings.train import TrainConfig
+from llmemb_bench.training import loop
 from llmemb_bench.training.batches import batches_of
 from llmemb_bench.training.gradients import backward
 from llmemb_bench.training.start import start_weights
@@ -395,8 +397,7 @@ def two_layers(x: Tensor, weights: dict[str, Tensor]) -> Tensor:
 
 def barlow(left: Tensor, right: Tensor, off_diagonal: float) -> Tensor:
     def standardised(x: Tensor) -> Tensor:
-        deviation = torch.sqrt(((x - x.mean(0)) ** 2).sum(0) / (len(x) - 1))
-        return (x - x.mean(0)) / (deviation + 1e-5)
+        return (x - x.mean(0)) / torch.sqrt(((x - x.mean(0)) ** 2).sum(0) / len(x) + 1e-5)
 
     left, right, total = standardised(left), standardised(right), torch.zeros((), dtype=torch.float64)
     for a in range(left.shape[1]):
@@ -484,3 +485,59 @@ def test_lazy_adam_moves_the_rows_of_a_batch_alone(name):
 def test_what_does_not_fit_is_said_in_one_line(name, settings, told):
     with pytest.raises(SpecError, match=told):
         made(name, **settings)
+
+
+SMALL = """\
+version: 1
+name: small
+seeds: [1]
+dataset: {use: synthetic, users: 60, catalogue: 80, mean_length: 6.0}
+embeddings:
+  encoder: {use: tfidf, dim: 12}
+recommender:
+  method: {use: llm2x, start_length: 0.25}
+  backbone: {use: bert4rec, dim: 8, max_len: 6}
+  objective: cross_entropy
+  train: {epochs: 1, learning_rate: 1.0e-12, batch_size: 8, checkpoint_seconds: 0}
+evaluate: {protocols: [full]}
+"""
+
+
+def test_a_cell_sees_its_data_before_its_weights_start(cli, tmp_path):
+    (tmp_path / "spec.yaml").write_text(SMALL)
+    ran = cli("run", tmp_path / "spec.yaml", "--results", tmp_path / "results", "--progress", "none")
+    assert ran.code == 0, ran.err
+    [path] = (tmp_path / "results" / "runs").glob("*/*/weights.safetensors")
+    weights = load_file(path)
+    lengths = weights["table.weight"].norm(dim=1)
+    assert lengths.square().mean().sqrt() == pytest.approx(0.25, abs=1e-4)
+    assert weights["mask"].norm() == pytest.approx(lengths.mean().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sailrec", "whitenrec_plus", "alphafuse", "faerec"])
+def test_a_training_that_is_cut_off_goes_on_to_the_same_bytes(name, cli, tmp_path, monkeypatch):
+    """What was made of the data is made again, and what the curriculum has reached is in the checkpoint."""
+    sets = ("recommender.train.epochs=3", "recommender.train.learning_rate=0.01", "recommender.backbone.use=sasrec")
+    words = [word for value in (f"recommender.method={{use: {name}}}", *sets) for word in ("--set", value)]
+    (tmp_path / "spec.yaml").write_text(SMALL)
+
+    def run(results: str) -> int:
+        return cli("run", tmp_path / "spec.yaml", "--progress", "none", "--results", tmp_path / results, *words).code
+
+    def weights(results: str) -> bytes:
+        [path] = (tmp_path / results / "runs").glob("*/*/weights.safetensors")
+        return path.read_bytes()
+
+    assert run("whole") == 0
+    steps, step = iter(range(100)), loop._Training._step
+
+    def cut(self, batch):
+        assert next(steps) < 4
+        step(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop._Training, "_step", cut)
+        assert run("cut") != 0
+    assert next(steps) == 5  # cut off in the second epoch
+    assert run("cut") == 0
+    assert weights("cut") == weights("whole")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from conftest import make_split
 
 from llmemb_bench.base.errors import DataError
 from llmemb_bench.contracts import CellFacts, Method, Parts
@@ -17,6 +16,7 @@ from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.values.padding import pad_right
 from llmemb_bench.values.split import Split
+from tests.helpers.splits import make_split
 
 N_ITEMS = 12
 Rows = list[list[int]]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -16,6 +15,7 @@ import pytest
 
 from llmemb_bench.base.folders import new_folder
 from llmemb_bench.stages.cache import Cache
+from tests.helpers.some import some
 
 SPEC = """\
 version: 1
@@ -117,10 +117,11 @@ def test_a_run_folder_holds_what_it_promises(cli, spec, tmp_path):
 
 def test_the_resolved_spec_gives_the_same_run(cli, spec, tmp_path):
     cli("run", spec, "--results", tmp_path / "a", "--progress", "none", "--seed", "1")
-    for run in (tmp_path / "a" / "runs" / "small").iterdir():
+    runs = some((tmp_path / "a" / "runs" / "small").iterdir())
+    for run in runs:
         cli("run", run / "spec.resolved.yaml", "--results", tmp_path / "b", "--progress", "none")
     for name in ("metrics.json", "per_user.parquet"):
-        for run in (tmp_path / "a" / "runs" / "small").iterdir():
+        for run in runs:
             assert (tmp_path / "b" / "runs" / "small" / run.name / name).read_bytes() == (run / name).read_bytes()
 
 
@@ -192,15 +193,14 @@ def test_a_killed_run_leaves_nothing_half_made_and_ends_with_the_same_bytes(spec
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True, env=environment)
     killed = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.PIPE, text=True, env=environment)
-    for line in killed.stderr:
-        if "id_only" in line and "seed 2" in line:
-            break
-    time.sleep(0.3)
+    assert any("id_only" in line and "seed 2" in line for line in killed.stderr)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    assert killed.wait() == -signal.SIGKILL
     killed.stderr.close()
+    runs = some((tmp_path / "whole" / "runs" / "small").iterdir())
+    assert 0 < len(list((tmp_path / "cut" / "runs" / "small").glob("[!.]*"))) < len(runs)
     subprocess.run([*command, str(tmp_path / "cut")], check=True, capture_output=True, env=environment)
-    for run in (tmp_path / "whole" / "runs" / "small").iterdir():
+    for run in runs:
         names = ["metrics.json", "per_user.parquet", "spec.resolved.yaml"]
         for name in names + (
             ["weights.safetensors", "events.jsonl"] if "id_only" in run.name or "llmemb" in run.name else []

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from llmemb_bench.base.disk import ROOM
 from llmemb_bench.serving.scoring import best
 from tests.helpers.finished_runs import METHODS, Finished, finish
+from tests.helpers.some import some
 
 ALL = {"items.parquet", "items.safetensors", "users.parquet", "users.safetensors", "top_k.parquet", "manifest.json"}
 
@@ -95,12 +96,11 @@ def test_recommend_shows_what_export_lists(method, export, cli, finished, tmp_pa
 def test_items_are_described_and_no_list_holds_an_item_of_the_history(method, export, finished, tmp_path):
     export(method, "-k", "50")
     counts = finished.training_events()
-    for item, text, events, bucket in rows_of(
-        tmp_path / "out" / "items.parquet", "item, text, training_events, bucket"
-    ):
+    rows = rows_of(tmp_path / "out" / "items.parquet", "item, text, training_events, bucket")
+    for item, text, events, bucket in some(rows):
         assert (events, bucket in ("head", "tail")) == (counts[item], True)
         assert text.endswith(f"number {item.lstrip('i,')}")
-    for user, listed in lists(tmp_path / "out").items():
+    for user, listed in some(lists(tmp_path / "out").items()):
         assert sorted(item for item, _ in listed) == sorted(counts.keys() - set(finished.histories[user]))
 
 
@@ -117,7 +117,7 @@ def test_popular_items_with_equal_counts_stand_in_the_order_of_the_catalogue(exp
     names = [item for (item,) in rows_of(tmp_path / "out" / "items.parquet", "item")]
     counts = finished.training_events()
     order = sorted(names, key=lambda item: -counts[item])
-    for user, listed in lists(tmp_path / "out").items():
+    for user, listed in some(lists(tmp_path / "out").items()):
         assert [item for item, _ in listed] == [item for item in order if item not in finished.histories[user]]
 
 
@@ -176,7 +176,7 @@ def test_an_older_export_is_replaced_and_anything_else_is_left_alone(export, cli
     run = finished.run("id_only")
     before = {path.name for path in run.iterdir()}
     ran = cli("export", "llmemb", "-o", run, "--results", finished.results)
-    assert (ran.code, "no export" in ran.err, {path.name for path in run.iterdir()}) == (2, True, before)
+    assert (ran.code, "not an export" in ran.err, {path.name for path in run.iterdir()}) == (2, True, before)
     (tmp_path / "file").write_text("mine")
     ran = cli("export", "llmemb", "-o", tmp_path / "file", "--results", finished.results)
     assert (ran.code, "is a file" in ran.err) == (2, True)

@@ -168,8 +168,12 @@ def test_an_encoder_is_never_tuned_to_recommend(finished, tmp_path):
     [cell, *_] = [cell for cell in load_cells(finished.folder / "spec.yaml") if cell.labels.method == "llmemb"]
     scft = ScftConfig(augmentations=["drop_attributes"], loss="info_nce", steps=1, batch_size=2, learning_rate=0.1)
     embeddings = cell.spec.embeddings.model_copy(update={"scft": scft})
-    tuned = Graph(Cache(tmp_path), run=finished.run("llmemb")).vectors(cell.spec.dataset, embeddings).adapter
-    with pytest.raises(MissingError, match="the encoder that SCFT tuned for this run is not in"):
+    tuned = (
+        Graph(Cache(tmp_path), run=finished.run("llmemb"))
+        .vectors(cell.spec.dataset, cell.spec.split, embeddings)
+        .adapter
+    )
+    with pytest.raises(MissingError, match="the encoder that SCFT tuned for this run is no longer in"):
         tuned.result()
     assert not (tmp_path / "adapter").exists()
 

@@ -58,6 +58,23 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         [TFIDF, "embeddings.transforms=[{use: pca, dim: 5}]", "recommender.method={use: llmemb, adapter: none}"],
         "they have 5 dimensions, should have 8",
     ),
+    "text narrower than the table it starts": (
+        ["recommender.method=llm2x"],
+        "recommender.method: the start of the id table takes 8 dimensions of 20 text vectors with 6 each "
+        "-> dim: 6 for the backbone, or wider vectors",
+    ),
+    "text narrower than what is left of it": (
+        ["recommender.method=alphafuse"],
+        "alphafuse takes 8 dimensions of 20 text vectors with 6 each",
+    ),
+    "groups of a method": (
+        ["recommender.method=whitenrec_plus"],
+        "recommender.method.groups: the text vectors' 6 dimensions do not fall into 4 equal groups -> groups: 3",
+    ),
+    "rows of an adapter alone": (
+        ["recommender.method=morec", "recommender.train.rows=touched"],
+        "the method has no id table",
+    ),
     "rows of no table": (["recommender.train.rows=touched"], "the method has no id table"),
     "rows of no table, width unknown": ([TFIDF, "recommender.train.rows=touched"], "the method has no id table"),
     "another width of the teacher": (

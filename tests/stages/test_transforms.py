@@ -200,4 +200,4 @@ def test_the_former_key_in_a_matrix_and_on_the_command_line(spec, cli):
     assert "transforms: [{use: pca, dim: 3}]" in told
     spec.write_text(SPEC)
     ran = cli("run", spec, "--set", "embeddings.reduce={dim: 8}")
-    assert (ran.code, "--set embeddings.reduce={dim: 8}: there is no 'embeddings.reduce'" in ran.err) == (2, True)
+    assert (ran.code, "--set embeddings.reduce={dim: 8}: 'embeddings.reduce' no longer exists" in ran.err) == (2, True)

@@ -295,12 +295,12 @@ DATASETS = {
     "events in random order": (
         {'"time" from read_csv(?)': '"time" from read_csv(?) order by random()'},
         "reading twice gives the same",
-        "another order -> random",
+        "a different order -> random",
     ),
     "random times": (
         {'"time" from read_csv(?)': '(random() * 9)::int as "time" from read_csv(?)'},
         "reading twice gives the same",
-        "read twice gives other rows",
+        "read twice gives different rows",
     ),
     "other texts each time": (
         {"select item, title": "select item, title || random() as title"},
@@ -421,7 +421,7 @@ LOSSES = {
     "pairs pushed apart": (
         {"logits = functional": "logits = -functional"},
         "thirty steps pull pairs together",
-        "30 steps bring the cosine",
+        "30 steps only bring the cosine",
     ),
 }
 
@@ -520,7 +520,7 @@ AUGMENTATIONS = {
     "always the same": (
         {"rng.permutation": "np.random.default_rng(0).permutation"},
         "the same generator gives the same view and another another",
-        "thirty generators give the same view",
+        "thirty generators give one view",
     ),
     "a counter": (
         {

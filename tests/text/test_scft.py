@@ -429,10 +429,10 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
                     weight.mul_(0.5)
         save(self, folder)
 
-    monkeypatch.setattr(TransformerEncoder, "save_adapter", too_early)
+    monkeypatch.setattr(TransformerEncoder, "save_tuned", too_early)
     with pytest.raises(DataError, match="the saved adapter does not reproduce the tuned vectors"):
         tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
-    monkeypatch.setattr(TransformerEncoder, "save_adapter", lambda self, folder: None)
+    monkeypatch.setattr(TransformerEncoder, "save_tuned", lambda self, folder: None)
     adapter = tmp_path / "empty"
     adapter.mkdir()
     with pytest.raises(
@@ -486,8 +486,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(patience, tmp_path):
     while not kept.exists():
         assert process.poll() is None
         time.sleep(0.02)
-    time.sleep(0.3)
-    os.kill(process.pid, signal.SIGKILL)
+    process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "adapter_model.safetensors").exists()
     (tmp_path / "killed").rmdir()

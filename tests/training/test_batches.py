@@ -15,6 +15,7 @@ from llmemb_bench.registry.entries import find
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.batches import TrainingBatches, split_by_length
 from tests.helpers.plugins import plugin
+from tests.helpers.some import some
 from tests.helpers.splits import make_split
 
 
@@ -129,7 +130,7 @@ def test_the_log_q_correction_makes_the_estimated_sum_unbiased(shared):
 def test_no_negative_is_padding_or_of_the_users_training_history(histories, shared, popularity, seed):
     split = make_split([*histories, [1, 2, 3, 4, 5, 6, 7, 8, 7, 7, 1, 2]], 9)  # the last user leaves one item
     made = batches(split, objective="sampled_softmax", negatives=5, shared=shared, popularity=popularity)
-    for batch in made.epoch(seed, 1):
+    for batch in some(made.epoch(seed, 1)):
         ids = batch.rows[batch.negatives.rows].numpy()
         owners = [row for row, history in enumerate(rows_of(batch)) for _ in range(int((history != PAD).sum()))]
         for target, owner in enumerate(owners):
@@ -164,7 +165,7 @@ def test_the_parts_of_a_batch_hold_each_target_once(seed, count, objective):
         [rng.integers(1, 10, size=length).tolist() for length in rng.integers(1, 30, size=9)] + [[1, 2, 3, 4]], 12
     )
     made = batches(split, objective=objective, batch_size=9, max_len=20)
-    for batch in made.epoch(seed, 1):
+    for batch in some(made.epoch(seed, 1)):
         whole = read(batch)
         parts = [reading for number in range(count) for reading in read(batch.micro_batch(number, count))]
         assert sorted(parts) == sorted(whole)

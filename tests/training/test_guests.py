@@ -119,6 +119,11 @@ def test_a_guest_runs_and_goes_on_to_the_same_bytes(name, guests, tmp_path, monk
     assert exported.code == Exit.DONE, exported.err
 
 
+def checkpoints(results: Path) -> list[bytes]:
+    """What is kept of trainings under way."""
+    return [path.read_bytes() for path in results.glob(".cache/*/*/training.safetensors")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_guest_that_the_system_kills_goes_on_to_the_same_bytes(name, guests, tmp_path):
@@ -128,15 +133,14 @@ def test_a_guest_that_the_system_kills_goes_on_to_the_same_bytes(name, guests, t
     paths = os.pathsep.join(filter(None, [str(guests), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     subprocess.run([*words, str(tmp_path / "whole")], check=True, env=environment)
-    results, kills = tmp_path / "killed", 0
-    for wait in (0.0, 0.3, 0.7):
-        running = subprocess.Popen([*words, str(results)], env=environment)
-        while running.poll() is None and not list(results.glob(".cache/*/*/training.safetensors")):
-            time.sleep(0.02)
-        time.sleep(wait)
+    results = tmp_path / "killed"
+    for _ in range(3):  # each time after a checkpoint of its own
+        before, running = checkpoints(results), subprocess.Popen([*words, str(results)], env=environment)
+        while checkpoints(results) == before:
+            assert running.poll() is None
+            time.sleep(0.01)
         running.send_signal(signal.SIGKILL)
-        kills += running.wait() == -signal.SIGKILL
-    assert kills
+        assert running.wait() == -signal.SIGKILL
     subprocess.run([*words, str(results)], check=True, env=environment)
     assert made(results) == made(tmp_path / "whole")
 

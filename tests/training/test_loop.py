@@ -251,22 +251,24 @@ def test_training_that_is_cut_off_in_a_validation_makes_it_up(limit, tmp_path):
         calls = iter(range(100))
 
         def validate() -> ValidationScore:
-            if next(calls) == cut_at:
+            nonlocal number
+            number = next(calls)
+            if number == cut_at:
                 raise KilledError
             return ValidationScore(float(method.table.weight.detach().square().mean()))
 
         config = TrainConfig(checkpoint_seconds=0.0, **limit)
         return train(method, goal, batches, config, validate, 0, folder), method.state_dict()
 
+    number = 0
     whole = run(tmp_path / "whole")
-    for number in range(3):  # each validation, and the last look at the restored weights
-        folder = tmp_path / f"cut{number}"
-        try:
-            run(folder, number)
-        except KilledError:
-            again = run(folder)
-            assert again[0] == whole[0]
-            assert all(torch.equal(weight, again[1][name]) for name, weight in whole[1].items())
+    for cut_at in range(number + 1):  # each validation, and the last look at the restored weights
+        folder = tmp_path / f"cut{cut_at}"
+        with pytest.raises(KilledError):
+            run(folder, cut_at)
+        again = run(folder)
+        assert again[0] == whole[0]
+        assert all(torch.equal(weight, again[1][name]) for name, weight in whole[1].items())
 
 
 def test_the_seconds_of_a_training_are_those_of_all_processes_that_had_a_part_in_it(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,27 @@ def test_one_moment_for_all_ends_training_and_another_validation():
     assert split.targets("validation").tolist() == [5]
     assert split.targets("test").tolist() == [2, 2]
     assert split.training_events()[1].tolist() == [1, 2, 3, 4, 1, 2, 3, 1]
+
+
+@pytest.mark.parametrize(("unit", "ticks"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_days_begin_at_midnight_utc_in_the_unit_of_the_data(unit, ticks):
+    data = replace(data_of([[1, 2, 3]], [[0, 1, 2]]), time_unit=unit)
+    split = Split(data, SplitConfig(by="time", validation_from="2014-07-22", test_from="2014-07-23"))
+    assert split.cuts == (1_405_987_200 * ticks, 1_406_073_600 * ticks)  # date -u -d 2014-07-22 +%s
+
+
+def test_a_user_whose_events_all_come_after_both_cuts_is_not_evaluated():
+    times = [[0, 1, 2, 3, 4, 5, 6], [7, 8, 9]]
+    split = Split(data_of([[1] * 7, [2] * 3], times), BY_TIME)
+    assert split.cuts == (6, 8)
+    later = Split(data_of([[1] * 7, [2] * 3], [[0, 1, 2, 3, 4, 5, 6], [8, 8, 9]]), BY_TIME)
+    assert (cut(later, 1), later.users("test").tolist(), later.users("validation").tolist()) == ((0, 0), [], [0])
+
+
+def test_training_histories_are_the_latest_training_events():
+    split = Split(data_of([[1, 2, 3, 4, 5], [6, 7, 8], [9, 1, 2, 3]]))
+    assert split.training_histories(np.array([2, 0]), 2).tolist() == [[9, 1], [2, 3]]
+    assert split.training_histories(np.array([0, 1, 2]), 9).tolist() == [[1, 2, 3], [6, 0, 0], [9, 1, 0]]
 
 
 def test_given_files_decide_and_the_first_event_of_a_part_is_its_target():

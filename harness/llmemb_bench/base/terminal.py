@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Container
-from typing import Any
+from typing import IO, Any
 
 import typer
 from rich.box import HEAVY_HEAD
@@ -68,17 +68,17 @@ WIDTH = 180
 """Of tables that do not go to a terminal: in a file or a pipe."""
 
 
-def console(width: int | None = None, *, err: bool = False) -> Console:
+def console(width: int | None = None, *, err: bool = False, file: IO[str] | None = None) -> Console:
     """Where tables go; `width` where they do not go to a terminal and COLUMNS says none."""
-    made = _Seen(stderr=err, markup=False, emoji=False)
+    made = _Seen(stderr=err, file=file, markup=False, emoji=False)
     if width is not None and not made.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
         made.width = width
     return made
 
 
-def tables() -> Console:
-    """Where tables go: as wide as the terminal or COLUMNS says, else WIDTH."""
-    return console(WIDTH)
+def tables(file: IO[str] | None = None) -> Console:
+    """Where tables go, stdout or a file: as wide as the terminal or COLUMNS says, else WIDTH."""
+    return console(WIDTH, file=file)
 
 
 def table(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -17,8 +17,8 @@ from llmemb_bench.base import progress
 from llmemb_bench.base.errors import BenchError, Exit, Problem, SpecError
 from llmemb_bench.base.terminal import say, shown, table, tables
 from llmemb_bench.cli.audit import audit
-from llmemb_bench.cli.compare import compared_fields, print_compared
 from llmemb_bench.cli.data import data
+from llmemb_bench.cli.encoders import encoders
 from llmemb_bench.cli.options import (
     DEFAULT_RESULTS,
     AccelerateConfig,
@@ -29,6 +29,7 @@ from llmemb_bench.cli.options import (
     Sets,
     begin,
 )
+from llmemb_bench.cli.report import print_report, report
 from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
 from llmemb_bench.registry.config import typed
@@ -46,6 +47,7 @@ app = typer.Typer(
 KindArgument = Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")]
 
 app.add_typer(data, name="data")
+app.add_typer(encoders, name="encoders")
 
 
 def _version(wanted: bool | None) -> None:
@@ -86,7 +88,7 @@ def run(
         outcome = run_cells(cells, results)
     if outcome.reports:
         if outcome.done:
-            _print_report(results, [cells[0].spec.name], [])
+            print_report(results, cells[0].spec.name)
         reused = f" ({outcome.reused} were already there)" if outcome.reused else ""
         failed = f", {outcome.failed} failed" if outcome.failed else ""
         see = f"; see: llmemb-bench report --results {results}" if outcome.done else ""
@@ -100,6 +102,7 @@ app.command()(neighbours)
 app.command()(recommend)
 app.command()(export)
 app.command()(audit)
+app.command()(report)
 
 
 @app.command()
@@ -119,49 +122,6 @@ def validate(
             problems += error.problems
     if problems:
         raise SpecError.of(problems)
-
-
-@app.command()
-def report(
-    experiments: Annotated[
-        list[str] | None, typer.Argument(help="Only these experiments.", metavar="[EXPERIMENT]...")
-    ] = None,
-    results: Results = DEFAULT_RESULTS,
-    seed: Seeds = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            help="Compare each line with this method: differences with intervals, significance, places.",
-            metavar="METHOD",
-        ),
-    ] = None,
-    format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON object.")] = "rich",
-    progress_: ProgressMode = None,
-) -> None:
-    """Print the comparison: every metric overall, on head and on tail, mean and spread over seeds."""
-    progress.show(progress_)
-    from llmemb_bench.report.rows import as_json, read_rows
-
-    if format_ == "json":
-        rows = read_rows(results, experiments or [], seed or [])
-        more = compared_fields(rows, results, baseline) if baseline else []
-        typer.echo(json.dumps(as_json(rows, more), indent=1, allow_nan=False))
-    else:
-        _print_report(results, experiments or [], seed or [], baseline)
-
-
-def _print_report(results: Path, experiments: list[str], seeds: list[int], baseline: str | None = None) -> None:
-    """The tables, never narrower than they can be read."""
-    from llmemb_bench.report.rows import read_rows
-    from llmemb_bench.report.tables import NARROWEST, print_tables
-
-    seen = tables()
-    seen.width = max(seen.width, NARROWEST)
-    rows = read_rows(results, experiments, seeds)
-    if baseline is None:
-        print_tables(rows, seen)
-    else:
-        print_compared(rows, results, baseline, seen)
 
 
 def _listed(kind: str | None) -> list[Entry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,33 +10,42 @@ from typing import TYPE_CHECKING, Any
 from llmemb_bench.base.errors import MissingError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from llmemb_bench.report.row import Row
 
 EXTRA = ("scipy", "jaxtyping")
 """What the extra `report` brings."""
 
 
-def compared_fields(rows: Sequence[Row], results: Path, baseline: str) -> list[dict[str, Any]]:
-    """What each row of JSON gets."""
-    with _installed():
-        from llmemb_bench.report.significance import as_fields, key_of, significance
+Found = Mapping[tuple[Any, ...], Any]
+"""Table, line, metric and bucket of a number to what is found of it."""
 
-        found = significance(rows, results, baseline)
+
+def found_of(rows: Sequence[Row], results: Path, baseline: str | None) -> Found:
+    """What is found of each number; nothing without a baseline."""
+    if baseline is None:
+        return {}
+    with _installed():
+        from llmemb_bench.report.significance import significance
+
+        return significance(rows, results, baseline)
+
+
+def compared_fields(rows: Sequence[Row], found: Found, baseline: str | None) -> list[dict[str, Any]]:
+    """What each row of JSON gets; nothing without a baseline."""
+    if baseline is None:
+        return []
+    with _installed():
+        from llmemb_bench.report.significance import as_fields, key_of
     return [as_fields(found.get(key_of(row))) for row in rows]
 
 
-def print_compared(rows: list[Row], results: Path, baseline: str, console: Console) -> None:
-    """The tables with a mark behind each number that was compared, and what the marks mean."""
+def compared_in_words(found: Found, baseline: str | None) -> list[str]:
+    """What the marks of a table mean; nothing without a baseline."""
+    if baseline is None:
+        return []
     with _installed():
-        from llmemb_bench.report.significance import in_words, significance
-        from llmemb_bench.report.tables import print_tables
-
-        found = significance(rows, results, baseline)
-    print_tables(rows, console, {key: one.mark for key, one in found.items()})
-    for line in in_words(found, baseline):
-        console.print(line, style="dim", highlight=False, markup=False)
+        from llmemb_bench.report.significance import in_words
+    return list(in_words(found, baseline))
 
 
 @contextmanager

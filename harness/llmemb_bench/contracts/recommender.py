@@ -137,7 +137,7 @@ class Method(TorchPlugin):
 
     @abstractmethod
     def fit_counts(self, split: Split) -> None:
-        """See the training histories once, before any training step."""
+        """See the training histories once, before weights get where `train.start` has them and before any step."""
 
     def begin_ranking(self) -> None:
         """Called once before ranking, without gradients: compute the item table here."""
@@ -265,9 +265,7 @@ class VectorMethod(Trained):
         ids = torch.cat([group[real] for group, real in zip(inputs, reals, strict=True)])
         x = functional.embedding(ids - 1, torch.cat([vectors, self.mask[None]]))
         views = self.views(x, reals)  # in one pass: small histories cost less together
-        states = self.backbone.forward_groups(
-            views[0] if len(views) == 1 else torch.cat(list(views)), reals * len(views)
-        )
+        states = self.backbone.forward_groups(views[0] if len(views) == 1 else torch.cat([*views]), reals * len(views))
         return _side_by_side(states.chunk(len(views))), reals
 
     def states_of(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "targets width"]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from llmemb_bench.evaluation.measure import MAIN
-from llmemb_bench.report.tables import score
+from llmemb_bench.report.grid import score
 
 
 def main_numbers(run: Path, cutoff: int) -> str:

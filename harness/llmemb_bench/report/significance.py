@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.base.errors import DataError, SpecError
+from llmemb_bench.contracts import Metric
 from llmemb_bench.evaluation.measure import metrics_of
 from llmemb_bench.registry.entries import suggestion
 from llmemb_bench.report.layout import SHOWN_BUCKETS
@@ -71,7 +72,8 @@ class _Line:
     row: Row
     runs: dict[int, Path]
     """Seed to run folder."""
-    worth: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    worth: NDArray[np.float32]
+    """[codes] of the metric."""
 
     def column(self, users: PerUser) -> Column:
         return lambda seed, chosen: self.worth[users.codes[self.runs[seed]][chosen]]
@@ -104,54 +106,64 @@ def _of_table(rows: list[Row], results: Path, baseline: str) -> dict[Key, Found]
     cutoff = max(int(row.metric.rpartition("@")[2]) for row in known)
     runs = list(dict.fromkeys(results / folder for row in known for folder in row.folders))
     users = read_per_user(runs, known[0].protocol, cutoff)
+    named = {row.metric: row for row in reversed(known)}  # one name is one metric, in any spec
+    worth = {name: users.worth(*_metric(row, results)) for name, row in named.items()}
     found: dict[Key, Found] = {}
     for bucket in dict.fromkeys(row.bucket for row in known):
-        lines = [_line(row, results, users) for row in known if row.bucket == bucket]
-        found |= _of_bucket(lines, users, np.flatnonzero(users.users(bucket)), baseline)
+        lines = [_line(row, results, worth[row.metric]) for row in known if row.bucket == bucket]
+        chosen = np.flatnonzero(users.users(bucket))
+        found |= _of_bucket(lines, users, chosen, baseline) if len(chosen) else {}
     return _adjusted(found)
 
 
-def _line(row: Row, results: Path, users: PerUser) -> _Line:
+def _metric(row: Row, results: Path) -> tuple[Metric, int]:
+    """The metric of a row and its cut-off."""
     try:
-        metric, cutoff = metrics_of(Evaluate.model_validate(row.settings.get("evaluate", {})))[row.metric]
+        return metrics_of(Evaluate.model_validate(row.settings.get("evaluate", {})))[row.metric]
     except (ValueError, KeyError) as error:
         where, fix = str(results / row.folders[0]), "remove its folder and run its spec again"
         raise DataError(
             f"does not say what {row.metric} is; an older version wrote it", where=where, fix=fix
         ) from error
+
+
+def _line(row: Row, results: Path, worth: NDArray[np.float32]) -> _Line:
     runs = {seed: results / folder for seed, folder in zip(row.seeds, row.folders, strict=True)}
-    return _Line(row, runs, users.worth(metric, cutoff))
+    return _Line(row, runs, worth)
 
 
 def _of_bucket(lines: list[_Line], users: PerUser, chosen: NDArray[np.intp], baseline: str) -> dict[Key, Found]:
-    """Intervals, comparisons and places of all metrics in one bucket; seeds and users are drawn for all at once."""
-    against = {place: _opponent(line, lines, baseline) for place, line in enumerate(lines)}
-    common = {place: _common(lines[place], other) for place, other in against.items() if other is not None}
-    intervals: dict[int, Interval] = {}
-    comparisons: dict[int, Comparison] = {}
-    for seeds in dict.fromkeys([*(tuple(line.runs) for line in lines), *common.values()]):
-        own = [place for place, line in enumerate(lines) if tuple(line.runs) == seeds]
-        compared = [place for place, shared in common.items() if shared == seeds and shared]
-        columns = [lines[place].column(users) for place in own]
-        columns += [_difference(lines[place], against[place], users) for place in compared]
-        means, differences = _studied(columns, len(own), seeds, chosen)
-        intervals |= dict(zip(own, means, strict=True))
-        comparisons |= dict(zip(compared, differences, strict=True))
+    """Intervals, comparisons and places of all metrics in one bucket."""
+    against = [_opponent(line, lines, baseline) for line in lines]
+    intervals, comparisons = _compared(lines, against, users, chosen)
     found: dict[Key, Found] = {}
     for metric in dict.fromkeys(line.row.metric for line in lines):
         of_metric = [place for place, line in enumerate(lines) if line.row.metric == metric]
         claims = _places([lines[place] for place in of_metric], users, chosen)
         for place, claim in zip(of_metric, claims, strict=True):
-            other = against[place]
-            is_compared = other is not None and place in comparisons
-            found[key_of(lines[place].row)] = Found(
-                intervals[place],
-                claim,
-                len(of_metric),
-                _named(other.row) if other is not None and is_compared else "",
-                comparisons.get(place),
-            )
+            comparison, other = comparisons.get(place), against[place]
+            name = _named(other.row) if other and comparison else ""
+            found[key_of(lines[place].row)] = Found(intervals[place], claim, len(of_metric), name, comparison)
     return found
+
+
+def _compared(
+    lines: Sequence[_Line], against: Sequence[_Line | None], users: PerUser, chosen: NDArray[np.intp]
+) -> tuple[dict[int, Interval], dict[int, Comparison]]:
+    """Position of a line to its interval, and to its comparison; users are drawn once for all lines of some seeds."""
+    own = [tuple(line.runs) for line in lines]
+    common = [_common(line, other) for line, other in zip(lines, against, strict=True)]
+    intervals: dict[int, Interval] = {}
+    comparisons: dict[int, Comparison] = {}
+    for seeds in dict.fromkeys(filter(None, own + common)):
+        alone = [place for place, has in enumerate(own) if has == seeds]
+        paired = [place for place, has in enumerate(common) if has == seeds]
+        columns = [lines[place].column(users) for place in alone]
+        columns += [_difference(lines[place], against[place], users) for place in paired]
+        means, differences = _studied(columns, len(alone), seeds, chosen)
+        intervals |= dict(zip(alone, means, strict=True))
+        comparisons |= dict(zip(paired, differences, strict=True))
+    return intervals, comparisons
 
 
 def _opponent(line: _Line, lines: Sequence[_Line], baseline: str) -> _Line | None:
@@ -176,8 +188,6 @@ def _studied(
     columns: Sequence[Column], n_own: int, seeds: Seeds, chosen: NDArray[np.intp]
 ) -> tuple[list[Interval], list[Comparison]]:
     """Of columns whose first `n_own` are lines and whose others are differences."""
-    if not columns:
-        return [], []
     if len(chosen) >= MANY:
         moments = Moments.together(_blocks(columns, seeds, chosen))
         return means_in(moments)[:n_own], comparisons_in(moments)[n_own:]
@@ -200,18 +210,17 @@ def _places(lines: list[_Line], users: PerUser, chosen: NDArray[np.intp]) -> lis
     p = np.full((len(lines), len(lines)), np.nan)
     difference = np.zeros_like(p)
     owners = list(dict.fromkeys(tuple(line.runs) for line in lines))
-    for position, first in enumerate(owners):
-        for second in owners[position:]:
-            seeds = tuple(seed for seed in first if seed in second)
-            inside = [place for place, line in enumerate(lines) if tuple(line.runs) in (first, second)]
-            if not seeds or len(inside) < 2:
-                continue
-            columns = [lines[place].column(users) for place in inside]
-            found = Moments.together(_blocks(columns, seeds, chosen), pairs=True).pairs()
-            here = np.ix_(inside, inside)
-            fresh = np.isnan(p[here])
-            p[here] = np.where(fresh, found.p(), p[here])
-            difference[here] = np.where(fresh, found.mean, difference[here])
+    for first, second in [*zip(owners, owners, strict=True), *combinations(owners, 2)]:
+        seeds = tuple(seed for seed in first if seed in second)
+        inside = [place for place, line in enumerate(lines) if tuple(line.runs) in (first, second)]
+        if not seeds or len(inside) < 2:
+            continue
+        columns = [lines[place].column(users) for place in inside]
+        found = Moments.together(_blocks(columns, seeds, chosen), pairs=True).pairs()
+        here = np.ix_(inside, inside)
+        fresh = np.isnan(p[here])  # lines of the same seeds come first, over all of them
+        p[here] = np.where(fresh, found.p(), p[here])
+        difference[here] = np.where(fresh, found.mean, difference[here])
     best, worst = places(difference, holm_of_pairs(p))
     return list(zip(best.tolist(), worst.tolist(), strict=True))
 

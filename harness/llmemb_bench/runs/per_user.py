@@ -119,10 +119,14 @@ def _order(db: duckdb.DuckDBPyConnection, runs: Sequence[Path], protocol: str) -
 
 
 def _mark(db: duckdb.DuckDBPyConnection, run: Path, protocol: str, of: str) -> tuple[int, int]:
-    """Number of users, and a hash of what is asked of all of them."""
+    """Number of users, and a hash of what is asked of all of them.
+
+    Hashed twice, for DuckDB's hash of several columns is the last one's, xor something: over all rows that would not
+    tell which belonged together.
+    """
     source = f"read_parquet({sql.literal(run / PER_USER)}, file_row_number=true)"
     first = f"(select min(file_row_number) as first from {source} where protocol = $protocol)"
-    query = f"""select count(*) as count, coalesce(bit_xor(hash({of})), 0) as mark
+    query = f"""select count(*) as count, coalesce(bit_xor(hash(hash({of}))), 0) as mark
                 from {source}, {first} where protocol = $protocol"""
     found = _query(db, run, query, {"protocol": protocol})
     if not found["count"][0]:

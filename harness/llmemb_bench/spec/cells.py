@@ -17,10 +17,12 @@ from llmemb_bench.base.hashing import digest
 from llmemb_bench.registry.entries import suggestion
 from llmemb_bench.registry.resolve import resolve
 from llmemb_bench.settings.train import TrainConfig
-from llmemb_bench.spec.check import TextSpec, check, partial_spec
+from llmemb_bench.spec.check import ComparedSpec, TextSpec, check, partial_spec
 from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.spec.source import Document, assign, override, read, relocate
 
+MADE_OF = ("dataset", "embeddings")
+"""Sections that vectors are made of."""
 MOST_CELLS = 2_000
 """Cells of one spec: each is a run with a folder of its own."""
 NONE = "none"
@@ -60,13 +62,7 @@ class Cell:
 
     def located(self, error: BenchError) -> BenchError:
         """The same failure; where it names a setting, with the line that the setting stands on."""
-        error.problems = tuple(self._located(problem) for problem in error.problems)
-        return error
-
-    def _located(self, problem: Problem) -> Problem:
-        keys = tuple(int(key) if key.isdigit() else key for key in problem.where.split("."))
-        line = self.document.where(keys) if keys[0] in Spec.model_fields else ""
-        return replace(problem, where=f"{line}: {problem.where}") if line else problem
+        return located(error, self.document)
 
     @property
     def configuration(self) -> str:
@@ -79,6 +75,33 @@ class Cell:
         parts = (self.labels.method, self.labels.backbone, self.labels.encoder)
         readable = "-".join(part.partition(" ")[0] for part in parts if part != NONE)[:60]
         return f"{readable}-{self.configuration[:8]}-s{self.seed}"
+
+
+def located(error: BenchError, document: Document) -> BenchError:
+    """The same failure; where it names a setting, with the line of the document that the setting stands on."""
+    error.problems = tuple(_located(problem, document) for problem in error.problems)
+    return error
+
+
+def _located(problem: Problem, document: Document) -> Problem:
+    keys = tuple(int(key) if key.isdigit() else key for key in problem.where.split("."))
+    line = document.where(keys) if keys[0] in Spec.model_fields else ""
+    return replace(problem, where=f"{line}: {problem.where}") if line else problem
+
+
+@dataclass(frozen=True)
+class TextCell:
+    """One way to make the item vectors of a catalogue."""
+
+    label: str
+    """The encoder, and what the matrix chose."""
+    part: ComparedSpec
+    document: Document
+    """What it was read from."""
+
+    def located(self, error: BenchError) -> BenchError:
+        """The same failure; where it names a setting, with the line that the setting stands on."""
+        return located(error, self.document)
 
 
 def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
@@ -132,6 +155,32 @@ def _refuse_varied(document: Document, sections: Sequence[str]) -> None:
                 where=document.where(("matrix", key)),
                 fix=f"--set {key}=..., and take it out of the matrix",
             )
+
+
+def text_cells(path: Path, sets: Sequence[str] = ()) -> list[TextCell]:
+    """Every way in which the matrix of a spec makes item vectors; raises SpecError with all that is wrong with them."""
+    document = read(path)
+    for assignment in sets:
+        override(document, assignment)
+    matrix = document.value.get("matrix")
+    if isinstance(matrix, Mapping):
+        varied = {key: of for key, of in matrix.items() if str(key).partition(".")[0] in MADE_OF}
+        document.value["matrix"] = varied
+    cells: list[TextCell] = []
+    problems: list[Problem] = []
+    for chosen, raw in _expand(document):
+        try:
+            part = partial_spec(raw, ComparedSpec)
+        except SpecError as error:
+            problems += error.problems
+            continue
+        problems += _untrainable(part.embeddings, raw)
+        details = [_detail(key, value, document) for key, value in chosen.items()]
+        told = ", ".join(filter(None, details))
+        cells.append(TextCell(part.embeddings.encoder.use + (f" ({told})" if told else ""), part, raw))
+    if problems:
+        raise SpecError.of(list(dict.fromkeys(problems)))
+    return cells
 
 
 def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:

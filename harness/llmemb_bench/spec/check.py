@@ -18,7 +18,7 @@ from llmemb_bench.registry.entries import suggestion
 from llmemb_bench.registry.kinds import KINDS, DatasetChoice
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.split import SplitConfig
-from llmemb_bench.spec.frame import Embeddings, Spec, as_transforms
+from llmemb_bench.spec.frame import Embeddings, Matrix, Spec, as_transforms
 from llmemb_bench.spec.source import Document, Loc
 from llmemb_bench.spec.words import Described, described, shown, suggested_fix, with_article
 
@@ -63,6 +63,12 @@ class TextSpec(Config):
     dataset: DatasetChoice
     embeddings: Embeddings
     split: SplitConfig = SplitConfig()
+
+
+class ComparedSpec(TextSpec):
+    """What `encoders compare` reads of a spec."""
+
+    matrix: Matrix = {}
 
 
 def _choices_in_raw(document: Document) -> Iterator[Problem]:

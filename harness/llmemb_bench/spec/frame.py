@@ -30,6 +30,9 @@ Name = Annotated[
 ]
 
 
+Matrix = dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(distinct)]]
+
+
 class Embeddings(Config):
     """Stage 1: item texts to item vectors."""
 
@@ -81,5 +84,5 @@ class Spec(Config):
     """Stage 2."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
-    matrix: dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(distinct)]] = {}
+    matrix: Matrix = {}
     """Dotted key to a list of values: one cell for each combination."""

@@ -85,13 +85,14 @@ class Graph:
 
     def vectors(self, choice: DatasetChoice, config: SplitConfig, embeddings: Embeddings) -> TextVectors:
         """The item vectors of a dataset, after their transforms; `config` says what some of those are fitted on."""
-        encoded, chosen = self._encoded(choice, embeddings), embeddings.transforms
+        encoded, chosen = self.encoded(choice, embeddings), embeddings.transforms
         if not chosen:
             return encoded
         counts = self._one(TrainingCounts(self.split(choice, config))) if is_of_training(chosen) else None
         return self._one(TransformedVectors(encoded, chosen, self._prints_of(chosen), counts))
 
-    def _encoded(self, choice: DatasetChoice, embeddings: Embeddings) -> EncodedVectors:
+    def encoded(self, choice: DatasetChoice, embeddings: Embeddings) -> EncodedVectors:
+        """The item vectors of a dataset as the encoder gives them."""
         catalogue = self._one(Catalogue(self.data(choice)))
         files, adapter = self._prints_of([embeddings.encoder, embeddings.scft]), None
         if embeddings.scft is not None:

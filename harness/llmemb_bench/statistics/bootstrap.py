@@ -76,7 +76,7 @@ def _stretched(draws: Array, found: Estimate, of_seeds: Array, users: Array) -> 
 def _users_drawn(centred: Array, generator: np.random.Generator, resamples: int) -> Array:
     """[resamples, rows] means over drawn users of values [users, rows] around 0."""
     sign = np.where(_leans_down(centred), -1.0, 1.0)
-    ordered = _in_one_order((centred * sign).astype(np.float32))
+    ordered = in_one_order((centred * sign).astype(np.float32))
     parts = [weights @ ordered / weights.sum(axis=1, keepdims=True) for weights in _weights(
         len(ordered), generator, resamples
     )]  # fmt: skip
@@ -89,7 +89,7 @@ def _leans_down(centred: Array) -> NDArray[np.bool_]:
     return np.asarray(-centred.min(axis=0) > centred.max(axis=0))
 
 
-def _in_one_order(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def in_one_order(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """The same users in an order that depends on their values alone."""
     rows = np.ascontiguousarray(rows) + np.float32(0)  # no -0.0, which equals 0.0 and has other bytes
     if rows.shape[1] == 1:

@@ -8,7 +8,7 @@ import numpy as np
 
 from llmemb_bench.statistics.bootstrap import MANY, RESAMPLES, intervals, resampled
 from llmemb_bench.statistics.moments import Array, Moments, Values, table
-from llmemb_bench.statistics.randomisation import limit_p, randomisation_p
+from llmemb_bench.statistics.randomisation import limit_p, randomisation_ps
 
 ENOUGH = 5
 """Seeds from which on the spread between them is worth something."""
@@ -76,10 +76,12 @@ def means_in(moments: Moments) -> list[Interval]:
 
 def comparisons_of(differences: Values, intervals: list[Interval], seed: int = 0) -> list[Comparison]:
     """Of each row of differences [seeds, users, rows], none of them NaN, and their means."""
+    if not intervals:
+        return []
     if differences.shape[1] >= MANY:
         return comparisons_in(Moments.of(differences))
     users = differences.mean(axis=0, dtype=np.float64)
-    return _comparisons(Moments.of(differences), intervals, [randomisation_p(row, seed) for row in users.T])
+    return _comparisons(Moments.of(differences), intervals, randomisation_ps(users, seed).tolist())
 
 
 def comparisons_in(moments: Moments) -> list[Comparison]:

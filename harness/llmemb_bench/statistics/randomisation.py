@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from llmemb_bench.statistics.bootstrap import BLOCK, MANY
+from llmemb_bench.statistics.bootstrap import BLOCK, MANY, in_one_order
 from llmemb_bench.statistics.moments import Array
 
 EXACT = 16
 """Users with a difference up to which all 2^users signs are tried."""
 FLIPS = 9_999
 """Draws of signs otherwise, so that the least p is 1e-4."""
-EQUAL = 1 - 1e-9
-"""Sums that are equal but for rounding count as equal."""
+EQUAL = 1 - 1e-5
+"""Sums that are equal but for rounding count as equal: they are made in single precision."""
 
 
 def randomisation_p(differences: Array, seed: int = 0, flips: int = FLIPS) -> float:
@@ -24,20 +25,20 @@ def randomisation_p(differences: Array, seed: int = 0, flips: int = FLIPS) -> fl
     draws, and p is (1 + as extreme) / (1 + flips) (Phipson & Smyth 2010), which is never 0. From MANY users on the
     sum over random signs is taken as normal, of variance sum(differences^2).
     """
-    sizes = np.sort(np.abs(differences[differences != 0]))
-    observed = abs(float(differences.sum()))
-    if not len(sizes):
-        return 1.0
-    if len(sizes) <= EXACT:
-        return float((np.abs(_all_signs(len(sizes)) @ sizes) >= observed * EQUAL).mean())
-    if len(sizes) >= MANY:
-        return limit_p(observed, float(sizes @ sizes))
-    extreme = 0
-    generator, height = np.random.default_rng(seed), max(1, BLOCK // len(sizes))
-    for start in range(0, flips, height):
-        count = min(height, flips - start)
-        extreme += int((np.abs(_signed_sums(sizes, generator, count)) >= observed * EQUAL).sum())
-    return (1 + extreme) / (1 + flips)
+    return float(randomisation_ps(differences[:, None], seed, flips)[0])
+
+
+def randomisation_ps(differences: Array, seed: int = 0, flips: int = FLIPS) -> Array:
+    """[rows] the same of differences [users, rows]; all rows share the drawn signs, which cost more than the sums."""
+    observed, sizes = np.abs(differences.sum(axis=0)), np.abs(differences)
+    telling = (sizes > 0).sum(axis=0)
+    p = np.array([limit_p(total, squares) for total, squares in zip(observed, (sizes**2).sum(axis=0), strict=True)])
+    for row in np.flatnonzero((telling > 0) & (telling <= EXACT)):
+        p[row] = _exact_p(sizes[:, row], float(observed[row]))
+    drawn = np.flatnonzero((telling > EXACT) & (telling < MANY))
+    if len(drawn):
+        p[drawn] = (1 + _as_extreme(sizes[:, drawn], observed[drawn], seed, flips)) / (1 + flips)
+    return p
 
 
 def limit_p(total: float, squares: float) -> float:
@@ -45,16 +46,22 @@ def limit_p(total: float, squares: float) -> float:
     return float(2 * stats.norm.sf(abs(total) / np.sqrt(squares))) if squares > 0 else 1.0
 
 
-def _all_signs(n: int) -> Array:
-    """[2^n, n] of -1 and 1."""
-    minus = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1
-    return 1.0 - 2.0 * minus.astype(np.float64)
+def _exact_p(sizes: Array, observed: float) -> float:
+    some = sizes[sizes > 0]
+    minus = (np.arange(1 << len(some))[:, None] >> np.arange(len(some))) & 1
+    sums = (1.0 - 2.0 * minus.astype(np.float64)) @ some
+    return float((np.abs(sums) >= observed * EQUAL).mean())
 
 
-def _signed_sums(sizes: Array, generator: np.random.Generator, count: int) -> Array:
-    """[count] sums of the sizes under random signs, a bit each."""
-    width = -(-len(sizes) // 8)
-    drawn = np.frombuffer(generator.bytes(count * width), dtype=np.uint8).reshape(count, width)
-    plus = np.unpackbits(drawn, axis=1, count=len(sizes)).astype(np.float32) @ sizes.astype(np.float32)
-    summed: Array = 2.0 * plus.astype(np.float64) - sizes.sum()
-    return summed
+def _as_extreme(sizes: Array, observed: Array, seed: int, flips: int) -> NDArray[np.int64]:
+    """[rows] how many of the drawn sums are at least as large as what was observed."""
+    some = in_one_order(sizes[(sizes > 0).any(axis=1)].astype(np.float32))
+    total, generator = some.sum(axis=0, dtype=np.float64), np.random.default_rng(seed)
+    height, width = max(1, BLOCK // len(some)), -(-len(some) // 8)
+    extreme = np.zeros(len(observed), dtype=np.int64)
+    for start in range(0, flips, height):
+        count = min(height, flips - start)
+        bits = np.frombuffer(generator.bytes(count * width), dtype=np.uint8).reshape(count, width)
+        plus = np.unpackbits(bits, axis=1, count=len(some)).astype(np.float32) @ some
+        extreme += (np.abs(2.0 * plus.astype(np.float64) - total) >= observed * EQUAL).sum(axis=0)
+    return extreme

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
+from llmemb_bench.base.files import refuse_no_file
 from llmemb_bench.base.memory import require
 from llmemb_bench.base.parquet import parquet
 
@@ -28,10 +29,7 @@ def refuse_unwritable(path: Path) -> None:
     """Before any work: a name that is no Parquet file is a SpecError, a folder that is not there a MissingError."""
     if path.suffix != SUFFIX:
         raise SpecError(f"'{path}' should end in {SUFFIX}", where="--output", fix=f"--output {path.stem}{SUFFIX}")
-    if path.is_dir():
-        raise SpecError(f"'{path}' is a folder", where="--output", fix="name a file")
-    if not path.parent.is_dir():
-        raise MissingError(f"no folder {path.parent}", where="--output", fix=f"mkdir -p {path.parent}")
+    refuse_no_file(path)
 
 
 def write_vectors(

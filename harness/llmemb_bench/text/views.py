@@ -57,9 +57,9 @@ def two_views(
 def duplicates(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor, "batch batch"]:
     """Which items of a batch must not count as each other's negatives: those of the same full text, or with a view
     that reads the same once it is cut; `tokens` of the views, in the order of `two_views`."""
-    full = _numbered([items.attributes[row] for row in rows])
+    full = numbered([items.attributes[row] for row in rows])
     same = full[:, None] == full
-    views = _numbered(tokens.ids).reshape(2, len(rows))
+    views = numbered(tokens.ids).reshape(2, len(rows))
     for one in views:
         for other in views:
             same |= one[:, None] == other
@@ -67,7 +67,7 @@ def duplicates(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor
     return torch.from_numpy(same)
 
 
-def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
+def numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
     """Equal values have equal numbers."""
     number = {value: index for index, value in enumerate(dict.fromkeys(values))}
     return np.array([number[value] for value in values])

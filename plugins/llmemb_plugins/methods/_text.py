@@ -78,6 +78,6 @@ def refuse_narrow(vectors: Float[Tensor, "items text_dim"], dim: int, what: str)
     if min(text_dim, n_items) < dim:
         raise SpecError(
             f"{what} takes {dim} dimensions of {n_items} text vectors with {text_dim} each",
-            where="recommender.backbone.dim",
-            fix=f"dim: {min(text_dim, n_items)}, or an encoder of wider vectors",
+            where="recommender.method",
+            fix=f"dim: {min(text_dim, n_items)} for the backbone, or wider vectors",
         )

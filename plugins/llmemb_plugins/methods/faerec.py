@@ -19,12 +19,10 @@ from llmemb_bench.contracts import Batch, Parts, Phase
 from llmemb_bench.registry.config import Config
 from llmemb_bench.values.split import Split
 from llmemb_plugins._contrast import cosine_logits, costs_of_rows
+from llmemb_plugins.losses.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from llmemb_plugins.methods._adapters import Mlp
 from llmemb_plugins.methods._start import TextStart
 from llmemb_plugins.methods._text import distinct_positives, of_length
-
-STEADY = 1e-5
-"""Added to a standard deviation (code)."""
 
 
 class CurriculumConfig(Config):
@@ -65,12 +63,11 @@ class FaeRec(TextStart):
     id vector that starts as PCA of E_i; biases throughout. Loss = objective + weight * (a L_item + (1 - a)
     L_feature), with a = least + (most - least) (1 + cos(2 pi epoch / period)) / 2, epochs from 0.
 
-    L_item: InfoNCE of e_i among the t_j. L_feature: of the more and of the less popular half (at the median) of the
-    items sum_d (C_dd - 1)^2 + off_diagonal sum_{d != d'} C_dd'^2, C the cross-correlation of e and t. Both over the
-    items that a batch predicts, each once; the code takes those of the histories and the negatives, as often as they
-    stand there. Where code and equations part we take the equations: there v_i is input and candidate, in the code
-    training scores against e_i and ranking against LayerNorm(e_i + t_i). Positions are added behind the gate, by the
-    backbone.
+    L_item: InfoNCE of e_i among the t_j. L_feature: `barlow_twins` of e and t, of the more and of the less popular half
+    (at the median) of the items. Both over the items that a batch predicts, each once; the code takes those of the
+    histories and the negatives, as often as they stand there. The code trains against e_i and ranks against
+    LayerNorm(e_i + t_i); here v_i is input and candidate in both, or training and ranking would not score alike. It
+    adds positions before the gate, here the backbone adds them behind it.
     """
 
     config: FaeRecConfig
@@ -81,6 +78,7 @@ class FaeRec(TextStart):
         self.mapper = Mlp(self.text_dim, max(self.text_dim // 2, 1), self.dim, self.dim**-0.5, dropout=config.dropout)
         self.gate = Mlp(2 * self.dim, 2 * self.dim, self.dim, 1.0, dropout=config.gate_dropout)
         nn.init.zeros_(self.gate.second.bias)
+        self.features = BarlowTwins(BarlowTwinsConfig(weight=config.off_diagonal))
         self.popularity: Int[Tensor, "items"]
         self.register_buffer("popularity", torch.zeros(parts.n_items, dtype=torch.int64), persistent=False)
         self.epoch: Tensor
@@ -118,7 +116,7 @@ class FaeRec(TextStart):
         own, text, share = self.table(ids - 1), self.mapped(ids), self._item_share()
         loss = share * costs_of_rows(cosine_logits(own, text, config.temperature)).mean()
         for half in self._halves(ids):
-            loss = loss + (1 - share) * decorrelated(own[half], text[half], config.off_diagonal)
+            loss = loss + (1 - share) * self.features(own[half], text[half])
         found: Tensor = config.weight * loss
         return found
 
@@ -134,15 +132,3 @@ class FaeRec(TextStart):
         is_popular = popularity >= (popularity.median() if self.config.by_popularity else 0)
         found = [torch.nonzero(chosen)[:, 0] for chosen in (is_popular, ~is_popular)]
         return [places for places in found if len(places) > 1]
-
-
-def decorrelated(
-    left: Float[Tensor, "rows dim"], right: Float[Tensor, "rows dim"], off_diagonal: float
-) -> Float[Tensor, ""]:
-    """sum_d (C_dd - 1)^2 + off_diagonal sum_{d != d'} C_dd'^2, C the cross-correlation of two batches (Zbontar et al.
-    2021, eq. 1). C divides by the rows, the deviations by one less, as the code does."""
-    left, right = ((x - x.mean(0)) / (x.std(0) + STEADY) for x in (left.float(), right.float()))
-    differences = left.T @ right / len(left) - torch.eye(left.shape[1], device=left.device)
-    squares = differences.square()
-    own = squares.diagonal().sum()
-    return own + off_diagonal * (squares.sum() - own)

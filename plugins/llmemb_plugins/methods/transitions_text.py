@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int, Int64
 from pydantic import Field
 from scipy import sparse
 from scipy.stats import rankdata
@@ -61,15 +62,27 @@ class TransitionsText(ByHistory):
     def catalogue_scores(self, ids: Int64[np.ndarray, "batch len"]) -> Float64[np.ndarray, "batch ids"]:
         history, share = weighted(ids, self.n_items, exponential(self.config.decay)), self.config.text_share
         scores = np.zeros((len(ids), self.n_items + 1))
-        # In float32, where sums that differ in the order of their terms only are equal.
-        transitions = (history @ self.follows).toarray()[:, 1:].astype(np.float32)
+        # Ranked in float32, where sums that differ in the order of their terms only are equal.
         texts = cosines(history, self.unit)[:, 1:].astype(np.float32)
-        scores[:, 1:] = (1 - share) * self._places(transitions) + share * self._places(texts)
+        scores[:, 1:] = share * self._worth(rankdata(texts, axis=1))
+        transitions = sparse.csr_array(history @ self.follows)
+        for row, (start, end) in enumerate(pairwise(transitions.indptr)):
+            part = slice(start, end)
+            ranks = self._ranks(transitions.indices[part], transitions.data[part].astype(np.float32))
+            scores[row, 1:] += (1 - share) * self._worth(ranks)
         return scores
 
-    def _places(self, scores: Float32[np.ndarray, "batch items"]) -> Float64[np.ndarray, "batch items"]:
-        """What the place of an item in its list is worth."""
-        better: Float64[np.ndarray, "batch items"] = (scores.shape[1] + 0.5 - rankdata(scores, axis=1)) / scores.shape[
-            1
-        ]
+    def _ranks(
+        self, items: Int[np.ndarray, "counted"], values: Float32[np.ndarray, "counted"]
+    ) -> Float64[np.ndarray, "items"]:
+        """As `rankdata` of the whole catalogue, in which nearly all items have no value and are equal."""
+        items, values = items[values > 0], values[values > 0]
+        without = self.n_items - len(items)
+        ranks = np.full(self.n_items, (without + 1) / 2)
+        ranks[items - 1] = without + rankdata(values)
+        return ranks
+
+    def _worth(self, ranks: Float64[np.ndarray, "*batch items"]) -> Float64[np.ndarray, "*batch items"]:
+        """What a place in a list of the catalogue is worth; the best has the largest rank."""
+        better: Float64[np.ndarray, "*batch items"] = (self.n_items + 0.5 - ranks) / self.n_items
         return -np.log(better) if self.config.fusion == "logarithms" else 1 - better
