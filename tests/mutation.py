@@ -26,7 +26,7 @@ import pytest
 
 from tests import ROOT
 
-SECONDS = 30
+SECONDS = 15
 """Of processor time: a mutant that takes longer goes round in circles, and counts as noticed."""
 COUNTS = "tests/training/test_monitor.py::test_ranking_by_counts_is_the_ranking_of_a_method_that_scores_them"
 TESTS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -245,6 +247,30 @@ def test_as_many_users_are_scored_at_once_as_memory_holds_and_one_at_the_least(s
     method.scores = lambda states, items: (sizes.append(len(states)), plain(states, items))[1]
     rank(method, split, "test", memory(scores))
     assert sizes == expected
+
+
+@pytest.mark.parametrize(("users", "fits", "expected"), [(5, 1, [5, 2, *[1] * 5]), (1, 1, [1, 1]), (5, 0, [5, 2, 1])])
+def test_where_one_user_is_too_many_memory_is_out(users, fits, expected, capsys):
+    split = make_split([[1, 2, 3]] * users, 9)
+    method, sizes = TableMethod(torch.ones(10, 1)), []
+    plain = method.scores
+
+    def limited(states: Tensor, items: slice) -> Tensor:
+        sizes.append(len(states))
+        if len(states) > fits or sizes == [1]:  # the first time, one is too many as well
+            raise MemoryError
+        return plain(states, items)
+
+    method.scores = limited
+    with contextlib.nullcontext() if fits else pytest.raises(MemoryError):
+        rank(method, split, "test", Evaluate())
+    assert sizes == expected
+
+
+def test_of_many_scores_that_are_no_numbers_the_first_is_named():
+    method = TableMethod(torch.full((10, 1), torch.nan))
+    with pytest.raises(DataError, match="user 'user0' for item 'item1'"):
+        rank(method, make_split([[1, 2, 3]] * 3, 9), "test", Evaluate())
 
 
 def test_scores_too_many_for_one_sum_are_counted_in_parts(monkeypatch):

@@ -118,7 +118,9 @@ def by(rows: Sequence[Row], column: str) -> list[Row]:
     metrics = list(dict.fromkeys(row.metric for row in rows))
     if column not in LABELS and metric not in metrics:
         raise SpecError(f"no column '{column}'", where="--sort", fix=suggestion(metric, [*LABELS, *metrics]))
-    means = {(row.table, row.line): row.mean for row in rows if (row.metric, row.bucket) == (metric, bucket or "overall")}
+    means = {
+        (row.table, row.line): row.mean for row in rows if (row.metric, row.bucket) == (metric, bucket or "overall")
+    }
     if column not in LABELS and not means:
         fix = suggestion(bucket, list(dict.fromkeys(row.bucket for row in rows)))
         raise SpecError(f"no bucket '{bucket or 'overall'}'", where="--sort", fix=fix)
