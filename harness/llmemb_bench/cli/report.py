@@ -110,9 +110,7 @@ def report(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="Write to this new file instead of stdout.", parser=typed, metavar="FILE"
-        ),
+        typer.Option("--output", "-o", help="Write to this new file instead of stdout.", parser=typed, metavar="FILE"),
     ] = None,
     wide: Annotated[bool, typer.Option("--wide", help="All columns, however narrow the terminal.")] = False,
     progress_: ProgressMode = None,
