@@ -34,13 +34,13 @@ def compare(
     from llmemb_bench.runs.find import find_run
     from llmemb_bench.runs.stored import read_run
 
-    runs = [read_run(find_run(name, results)) for name in (first, second)]
+    runs = read_run(find_run(first, results)), read_run(find_run(second, results))
     with installed("compare"):
         from llmemb_bench.report import pair_page
         from llmemb_bench.report.pair import different_settings, pair_of
 
-        pair = pair_of(*runs, protocol)
-    settings = different_settings(*runs)
+        pair = pair_of(runs[0], runs[1], protocol)
+    settings = different_settings(runs[0], runs[1])
     titles = _titles(runs[0].folder, results, (item for one in (*pair.users, *pair.items) for item in one.targets))
     if format_ == "json":
         typer.echo(as_json(pair_page.as_json(runs, settings, pair, titles)))

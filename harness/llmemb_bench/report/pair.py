@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llmemb_bench.base.errors import DataError, SpecError
 from llmemb_bench.evaluation.measure import metrics_of
+from llmemb_bench.report.differences import short
 from llmemb_bench.runs.per_user import BUCKETS, PerUser, read_names, read_per_user, refuse_other_protocols
 from llmemb_bench.runs.stored import StoredRun
 from llmemb_bench.settings.evaluate import Evaluate
@@ -19,7 +20,8 @@ from llmemb_bench.statistics.family import holm
 
 MOST = 10
 """Users and items that are named."""
-ABSENT = "–"
+INPUTS = ("experiment", "seed", "versions")
+"""Of the manifest: what a run was made from beside its spec."""
 Worths = dict[str, NDArray[np.float32]]
 """Metric to [users] values."""
 
@@ -76,26 +78,25 @@ class Pair:
 
 
 def different_settings(first: StoredRun, second: StoredRun) -> dict[str, tuple[str, str]]:
-    """Key of the resolved spec, or of what else went into a run, to its value in both."""
-    ours, theirs = dict(_flat(_inputs(first), "")), dict(_flat(_inputs(second), ""))
-    keys = dict.fromkeys([*ours, *theirs])
-    values = {key: (ours.get(key, ABSENT), theirs.get(key, ABSENT)) for key in keys}
-    return {key: both for key, both in values.items() if both[0] != both[1]}
+    """Key of the resolved spec, or of what else went into a run, to its value in both; different plugins differ as a
+    whole."""
+    return dict(_differing(_inputs(first), _inputs(second), ""))
 
 
 def _inputs(run: StoredRun) -> dict[str, Any]:
     named = {name: value for name, value in run.settings.items() if name not in ("name", "seeds", "matrix")}
-    manifest = {name: run.manifest[name] for name in ("experiment", "seed", "data", "versions") if name in run.manifest}
-    return manifest | named
+    return {name: run.manifest[name] for name in INPUTS if name in run.manifest} | named
 
 
-def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    """`recommender.train.epochs` to `3`; a list stands as a whole."""
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+def _differing(first: Any, second: Any, key: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Every `recommender.train.epochs` with both values; a list stands as a whole."""
+    if first == second:
+        return
+    if isinstance(first, Mapping) and isinstance(second, Mapping) and first.get("use") == second.get("use"):
+        for name in dict.fromkeys([*first, *second]):
+            yield from _differing(first.get(name), second.get(name), f"{key}.{name}" if key else str(name))
     else:
-        yield key, "none" if value is None else str(value)
+        yield key, (short(first), short(second))
 
 
 def pair_of(first: StoredRun, second: StoredRun, protocol: str = "") -> Pair:
@@ -157,8 +158,8 @@ def _changes(users: PerUser, ours: Worths, theirs: Worths) -> Iterator[MetricCha
             found += [(name, bucket, members, one) for name, one in zip(ours, compared, strict=True)]
     adjusted = holm(np.array([one.p for *_, one in found]))
     for (name, bucket, members, one), p in zip(found, adjusted, strict=True):
-        means = [float(worths[name][members].mean(dtype=np.float64)) for worths in (ours, theirs)]
-        yield MetricChange(name, bucket, int(members.sum()), *means, one, float(p))
+        first, second = (float(worths[name][members].mean(dtype=np.float64)) for worths in (ours, theirs))
+        yield MetricChange(name, bucket, int(members.sum()), first, second, one, float(p))
 
 
 def _won(users: PerUser, difference: NDArray[np.float64]) -> Iterator[Won]:
@@ -177,7 +178,7 @@ def _users(
 
 def _items(difference: NDArray[np.float64], targets: NDArray[np.object_]) -> Iterator[Mover]:
     items, owners, counts = np.unique(targets.astype(str), return_inverse=True, return_counts=True)
-    sums = np.bincount(owners, weights=difference, minlength=len(items))
+    sums = np.bincount(owners, weights=difference, minlength=len(items)).astype(np.float64)
     for index in _most(sums):
         yield Mover(str(items[index]), float(sums[index]), (str(items[index]),), int(counts[index]))
 

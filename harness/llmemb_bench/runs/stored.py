@@ -37,7 +37,8 @@ class StoredRun:
     @property
     def training(self) -> dict[str, Any] | None:
         """How training ended; None where nothing was trained."""
-        return self.measured["training"]
+        record: dict[str, Any] | None = self.measured["training"]
+        return record
 
     def values(self, protocol: str) -> dict[tuple[str, str], tuple[float | None, int]]:
         """Metric and bucket to value and users."""
