@@ -92,7 +92,10 @@ def test_reports_filter_by_experiment_and_seed(tmp_path):
     enter(tmp_path, write_run(tmp_path, experiment="other"))
     assert {row.experiment for row in read_rows(tmp_path, ["demo"], [])} == {"demo"}
     assert {tuple(row.seeds) for row in read_rows(tmp_path, ["demo"], [2])} == {(2,)}
-    with pytest.raises(BenchError, match="no run in the store matches"):
+    with pytest.raises(
+        BenchError,
+        match="no experiment is called 'nothing' -> name one of them; there are: demo \\(seeds 1, 2\\); other",
+    ):
         read_rows(tmp_path, ["nothing"], [])
 
 

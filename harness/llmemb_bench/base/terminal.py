@@ -10,7 +10,8 @@ import os
 import re
 import unicodedata
 from collections.abc import Container
-from typing import IO, Any
+from io import StringIO
+from typing import Any
 
 import typer
 from rich.box import HEAVY_HEAD
@@ -68,7 +69,7 @@ WIDTH = 180
 """Of tables that do not go to a terminal: in a file or a pipe."""
 
 
-def console(width: int | None = None, *, err: bool = False, file: IO[str] | None = None) -> Console:
+def console(width: int | None = None, *, err: bool = False, file: StringIO | None = None) -> Console:
     """Where tables go; `width` where they do not go to a terminal and COLUMNS says none."""
     made = _Seen(stderr=err, file=file, markup=False, emoji=False)
     if width is not None and not made.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
@@ -76,7 +77,7 @@ def console(width: int | None = None, *, err: bool = False, file: IO[str] | None
     return made
 
 
-def tables(file: IO[str] | None = None) -> Console:
+def tables(file: StringIO | None = None) -> Console:
     """Where tables go, stdout or a file: as wide as the terminal or COLUMNS says, else WIDTH."""
     return console(WIDTH, file=file)
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.text import Text
 
 from llmemb_bench import __version__
 from llmemb_bench.base import progress
-from llmemb_bench.base.errors import BenchError, Exit, Problem, SpecError
+from llmemb_bench.base.errors import BenchError, Exit, MissingError, Problem, SpecError
 from llmemb_bench.base.terminal import say, shown, table, tables
 from llmemb_bench.cli.audit import audit
 from llmemb_bench.cli.data import data
@@ -30,6 +30,7 @@ from llmemb_bench.cli.options import (
     begin,
 )
 from llmemb_bench.cli.report import print_report, report
+from llmemb_bench.cli.runs import compare, show_run
 from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
 from llmemb_bench.registry.config import typed
@@ -103,6 +104,7 @@ app.command()(recommend)
 app.command()(export)
 app.command()(audit)
 app.command()(report)
+app.command()(compare)
 
 
 @app.command()
@@ -180,13 +182,39 @@ def _named(name: str) -> list[Entry]:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A plugin's name, or KIND/NAME.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A plugin's name, or KIND/NAME; or a run, as `recommend` takes it.", metavar="NAME|RUN"),
+    ],
+    results: Results = DEFAULT_RESULTS,
+    format_: Annotated[
+        Literal["rich", "json"], typer.Option("--format", help="A page, or one JSON object (of a run).")
+    ] = "rich",
 ) -> None:
-    """Show a plugin's settings: type, default, meaning and origin."""
+    """Show a plugin's settings: type, default, meaning and origin; or a run: numbers, time, curves, warnings."""
+    folder = _run_of(name, results)
+    if folder is not None:
+        show_run(folder, format_)
+        return
+    if format_ == "json":
+        raise SpecError("is of runs", where="--format", fix="llmemb-bench schema for the settings of plugins")
     from llmemb_bench.cli.show import print_plugin
 
     for entry in _named(name):
         print_plugin(entry, tables())
+
+
+def _run_of(name: str, results: Path) -> Path | None:
+    """The run folder that is meant; None where a plugin is, or where no run has the name."""
+    from llmemb_bench.runs.find import find_run
+
+    kind, _, bare = name.rpartition("/")
+    if any(entry.name == bare and kind in ("", entry.kind, KINDS[entry.kind].singular) for entry in entries()):
+        return None
+    try:
+        return find_run(name, results)
+    except MissingError:
+        return None
 
 
 @app.command()

@@ -24,7 +24,7 @@ def found_of(rows: Sequence[Row], results: Path, baseline: str | None) -> Found:
     """What is found of each number; nothing without a baseline."""
     if baseline is None:
         return {}
-    with _installed():
+    with installed():
         from llmemb_bench.report.significance import significance
 
         return significance(rows, results, baseline)
@@ -34,7 +34,7 @@ def compared_fields(rows: Sequence[Row], found: Found, baseline: str | None) -> 
     """What each row of JSON gets; nothing without a baseline."""
     if baseline is None:
         return []
-    with _installed():
+    with installed():
         from llmemb_bench.report.significance import as_fields, key_of
     return [as_fields(found.get(key_of(row))) for row in rows]
 
@@ -43,17 +43,18 @@ def compared_in_words(found: Found, baseline: str | None) -> list[str]:
     """What the marks of a table mean; nothing without a baseline."""
     if baseline is None:
         return []
-    with _installed():
+    with installed():
         from llmemb_bench.report.significance import in_words
     return list(in_words(found, baseline))
 
 
 @contextmanager
-def _installed() -> Iterator[None]:
+def installed(where: str = "--baseline") -> Iterator[None]:
+    """A MissingError where the extra `report` is not there."""
     try:
         yield
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
             raise
         fix = "pip install 'llmemb-bench[report]'"
-        raise MissingError(f"{error.name} is not installed", where="--baseline", fix=fix) from error
+        raise MissingError(f"{error.name} is not installed", where=where, fix=fix) from error

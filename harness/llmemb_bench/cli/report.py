@@ -6,7 +6,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -145,7 +145,7 @@ def print_report(results: Path, experiment: str) -> None:
     _Report(read_rows(results, [experiment], []), SHOWN_BUCKETS).printed(_console())
 
 
-def _console(wide: bool = False, file: IO[str] | None = None) -> Console:
+def _console(wide: bool = False, file: io.StringIO | None = None) -> Console:
     """Where tables go, never narrower than they can be read."""
     from llmemb_bench.report.tables import ANY_WIDTH, NARROWEST
 

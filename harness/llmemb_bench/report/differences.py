@@ -19,7 +19,7 @@ def differences(several: Sequence[Mapping[str, Any]]) -> list[dict[Loc, str]]:
     found: list[dict[Loc, str]] = [{} for _ in several]
     for loc, values in _differing(several, ()):
         for own, value in zip(found, values, strict=True):
-            own[loc] = _short(value)
+            own[loc] = short(value)
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, own in enumerate(found):
         groups.setdefault(tuple(own.values()), []).append(index)
@@ -64,10 +64,11 @@ def _uses(several: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(one["use"] for one in several if isinstance(one, Mapping) and "use" in one)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a few words: the name of a plugin in place of its settings."""
     if isinstance(value, Mapping):
         return str(value.get("use", "set"))
     if isinstance(value, list):
-        return f"[{', '.join(map(_short, value))}]"
+        return f"[{', '.join(map(short, value))}]"
     text = "none" if value is None else str(value)
     return text if len(text) <= LONGEST else f"…{text[-LONGEST:]}"

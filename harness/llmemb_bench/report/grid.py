@@ -1,4 +1,4 @@
-"""A table of a comparison without its looks: lines of names and numbers, of which one is the best and one the second."""
+"""A table of a comparison without its looks: lines of names and numbers, the best and the second of a column known."""
 
 from __future__ import annotations
 

@@ -118,12 +118,11 @@ def by(rows: Sequence[Row], column: str) -> list[Row]:
     metrics = list(dict.fromkeys(row.metric for row in rows))
     if column not in LABELS and metric not in metrics:
         raise SpecError(f"no column '{column}'", where="--sort", fix=suggestion(metric, [*LABELS, *metrics]))
-    means = {
-        (row.table, row.line): row.mean for row in rows if (row.metric, row.bucket) == (metric, bucket or "overall")
-    }
+    buckets = list(dict.fromkeys(row.bucket for row in rows))
+    bucket = bucket or ("overall" if "overall" in buckets else buckets[0])
+    means = {(row.table, row.line): row.mean for row in rows if (row.metric, row.bucket) == (metric, bucket)}
     if column not in LABELS and not means:
-        fix = suggestion(bucket, list(dict.fromkeys(row.bucket for row in rows)))
-        raise SpecError(f"no bucket '{bucket or 'overall'}'", where="--sort", fix=fix)
+        raise SpecError(f"no bucket '{bucket}'", where="--sort", fix=suggestion(bucket, buckets))
     tables = {table: index for index, table in enumerate(dict.fromkeys(row.table for row in rows))}
 
     def key(row: Row) -> tuple[int, str, float]:

@@ -61,8 +61,8 @@ def _fitting(
 
 def _left_out(layout: Layout, rows: list[Row], buckets: Sequence[str], width: int) -> Iterator[str]:
     if names := layout.left_out(next(layouts(rows, buckets))):
-        named = ", ".join(names)
-        yield f"left out at {width} columns: {named}; --wide, a wider terminal (or COLUMNS=180) and --format json show all"
+        named = f"left out at {width} columns: {', '.join(names)}"
+        yield f"{named}; --wide, a wider terminal (or COLUMNS=180) and --format json show all"
 
 
 def _width(table: Table, console: Console) -> int:

@@ -305,7 +305,7 @@ def _replace(db: duckdb.DuckDBPyConnection, name: str, run: Path, stamp: str) ->
     settings = read_yaml(run / SPEC)
     about = {"series": manifest["configuration"]} | manifest
     about |= {"folder": name, "finished": manifest["started"] + manifest["seconds"], "stamp": stamp}
-    about |= {"settings": json.dumps(settings), "warnings": _warnings(manifest, measured["training"], settings)}
+    about |= {"settings": json.dumps(settings), "warnings": warnings_of(manifest, measured["training"], settings)}
     about |= _cut(measured["head"]) | _training(measured["training"])
     _delete(db, name)
     lists = ", ".join(f"unnest(?::{kind}[])" for kind in list(_METRICS.values())[1:])
@@ -319,7 +319,7 @@ def _replace(db: duckdb.DuckDBPyConnection, name: str, run: Path, stamp: str) ->
     db.execute("update runs set content = ? where folder = ?", [content, name])
 
 
-def _warnings(manifest: dict[str, Any], record: dict[str, Any] | None, settings: dict[str, Any]) -> list[str]:
+def warnings_of(manifest: dict[str, Any], record: dict[str, Any] | None, settings: dict[str, Any]) -> list[str]:
     """Those of the run, and how its training ended: said here, so that runs of any age have it said."""
     if record is None:
         return list(manifest["warnings"])

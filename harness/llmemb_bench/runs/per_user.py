@@ -79,6 +79,16 @@ def read_per_user(runs: Sequence[Path], protocol: str, cutoff: int) -> PerUser:
     )
 
 
+def read_names(runs: Sequence[Path], protocol: str) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """[users] ids and targets, in the order of `read_per_user` of the same runs."""
+    with duckdb.connect(config={"memory_limit": MEMORY}) as db:
+        order = _order(db, runs, protocol)
+        query = f"""select "user", target from read_parquet({sql.literal(runs[0] / PER_USER)})
+                    where protocol = $protocol {order}"""
+        found = _query(db, runs[0], query, {"protocol": protocol})
+    return found["user"].astype(object), found["target"].astype(object)
+
+
 def refuse_other_protocols(runs: Sequence[Path]) -> None:
     """A SpecError for the first run whose data or protocol are not those of the first one, naming what differs."""
     first = manifest_of(runs[0])

@@ -29,6 +29,7 @@ from llmemb_bench.spec.frame import Spec, as_transforms
 from llmemb_bench.spec.source import read
 from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import CellStages, Graph
+from llmemb_bench.values.recdata import Items
 from llmemb_bench.values.split import Split
 
 FOLDERS = "folders"
@@ -178,3 +179,9 @@ def _recorded(path: Path) -> np.ndarray:
         except duckdb.Error as error:
             raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
     return np.asarray(found, dtype=np.int64)
+
+
+def catalogue_of(folder: Path, results: Path) -> Items:
+    """The items of a run's dataset, from the cache or prepared anew; a BenchError where their files are gone."""
+    spec = _spec_of(folder, read_manifest(folder), None)
+    return _stages(folder, spec, Cache(_cache_of(folder, results)), None).data.result().catalogue
