@@ -214,6 +214,8 @@ def _run_of(name: str, results: Path) -> Path | None:
     try:
         return find_run(name, results)
     except MissingError:
+        if "/" in kind:  # no plugin's name
+            raise
         return None
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -35,25 +35,28 @@ class _Report:
     rows: list[Row]
     buckets: Sequence[str]
     baseline: str | None = None
-    found: Found | None = None
+    found: Found = field(default_factory=dict)
+
+    @property
+    def marks(self) -> dict[tuple[Any, ...], str]:
+        """Those of significance."""
+        return {key: one.mark for key, one in self.found.items()}
 
     def printed(self, console: Console) -> None:
         """The tables of a terminal."""
         from llmemb_bench.report.tables import print_tables
 
-        found = self.found or {}
-        print_tables(self.rows, console, {key: one.mark for key, one in found.items()}, self.buckets)
-        for line in compared_in_words(found, self.baseline):
+        print_tables(self.rows, console, self.marks, self.buckets)
+        for line in compared_in_words(self.found, self.baseline):
             console.print(line, style="dim", highlight=False, markup=False)
 
     def text(self, format_: Format) -> str:
         """Any other form."""
-        found = self.found or {}
         if format_ in ("json", "csv"):
             from llmemb_bench.report.long_form import long_csv
             from llmemb_bench.report.rows import as_json
 
-            more = compared_fields(self.rows, found, self.baseline)
+            more = compared_fields(self.rows, self.found, self.baseline)
             if format_ == "csv":
                 return long_csv(self.rows, more)
             return json.dumps(as_json(self.rows, more), indent=1, allow_nan=False) + "\n"
@@ -62,11 +65,10 @@ class _Report:
         from llmemb_bench.report.sheet import sheets
 
         def words(table: tuple[str, ...]) -> list[str]:
-            of_table = {key: one for key, one in found.items() if key[0] == table}
+            of_table = {key: one for key, one in self.found.items() if key[0] == table}
             return compared_in_words(of_table, self.baseline)
 
-        marks = {key: one.mark for key, one in found.items()}
-        made = list(sheets(self.rows, self.buckets, marks, words))
+        made = list(sheets(self.rows, self.buckets, self.marks, words))
         return latex(made) if format_ == "latex" else markdown(made)
 
 
@@ -80,7 +82,7 @@ def report(
         str,
         typer.Option(
             help="Only numbers for which this holds, as \"dataset = 'beauty5' and backbone = 'sasrec'\": a DuckDB "
-            "expression over the columns of --format csv.",
+            "expression over dataset, method, backbone, encoder, protocol, metric, bucket, mean, n_users and others.",
             metavar="CONDITION",
         ),
     ] = "",

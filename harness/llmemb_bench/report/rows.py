@@ -86,9 +86,15 @@ def _refuse_unknown(
     if unknown:
         fix = f"name one of them; there are: {_in_words(there)}"
         raise SpecError.of([Problem(str(results), f"no experiment is called '{name}'", fix) for name in unknown])
-    known = [bucket for (bucket,) in db.execute("select bucket from metrics group by bucket order by 1").fetchall()]
-    for bucket in set(buckets) - set(REPORTED_BUCKETS) - set(known):
-        raise SpecError(f"no bucket is called '{bucket}'", where="--bucket", fix=f"one of: {', '.join(known)}")
+    if further := [bucket for bucket in buckets if bucket not in REPORTED_BUCKETS]:
+        known = [name for (name,) in db.execute("select distinct bucket from metrics order by 1").fetchall()]
+        problems = [
+            Problem("--bucket", f"no bucket is called '{bucket}'", f"one of: {', '.join(known)}")
+            for bucket in further
+            if bucket not in known
+        ]
+        if problems:
+            raise SpecError.of(problems)
 
 
 def _nothing_fits(db: duckdb.DuckDBPyConnection, results: Path) -> BenchError:
