@@ -29,9 +29,9 @@ USERS = {"overall": 100, "head": 40, "tail": 60}
 def results(tmp_path) -> Path:
     for method, value in (("popularity", 0.1), ("id_only", 0.2), ("llmemb", 0.25)):
         for seed in (1, 2):
-            told = {"method": method, "configuration": method, "users": USERS, "metrics": ["hr@10"], "seed": seed}
-            told |= {"started": 10 * value}
-            enter(tmp_path, write_run(tmp_path, value=value + 0.01 * seed, **told))
+            about = {"method": method, "configuration": method, "users": USERS, "metrics": ["hr@10"], "seed": seed}
+            about |= {"started": 10 * value}
+            enter(tmp_path, write_run(tmp_path, value=value + 0.01 * seed, **about))
     return tmp_path
 
 

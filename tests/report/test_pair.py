@@ -22,8 +22,8 @@ GAIN = {"u1": 1.0, "u2": 1.0, "u5": 0.5, "u3": -1 / math.log2(3)}
 
 def write(results: Path, method: str, **changes) -> Path:
     settings = {"evaluate": {"cutoffs": [10]}, "recommender": {"method": {"use": method}, "train": TRAIN}}
-    told = {"method": method, "backbone": "sasrec", "configuration": method, "settings": settings} | changes
-    run = write_run(results, metrics=["hr@10", "ndcg@10"], protocol={"cutoffs": [10]}, **told)
+    about = {"method": method, "backbone": "sasrec", "configuration": method, "settings": settings} | changes
+    run = write_run(results, metrics=["hr@10", "ndcg@10"], protocol={"cutoffs": [10]}, **about)
     with duckdb.connect() as db:
         db.execute(
             f"""copy (select unnest(['full', 'sampled-100']) as protocol, 'u' || range as "user",

@@ -142,3 +142,14 @@ def test_a_report_in_a_pipe_is_as_wide_as_columns_says(columns, widest, cli, tmp
     text = cli("report", "--results", tmp_path).out
     assert max(map(len, text.splitlines())) <= widest
     assert ("left out" in text) == (widest < 120)
+
+
+def test_wide_shows_everything_on_any_terminal(cli, tmp_path, monkeypatch):
+    store(tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "left out" in cli("report", "--results", tmp_path).out
+    text = cli("report", "--results", tmp_path, "--wide").out
+    assert "left out" not in text
+    assert [re.findall(r"[A-Z]+@\d+", line) for line in text.splitlines() if "@" in line] == [
+        ["HR@10"] * 3 + ["NDCG@10"] * 3
+    ] * 2

@@ -76,7 +76,7 @@ def test_metrics_buckets_and_protocols_are_named(report):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--metric", "ndgc"), "--metric: nothing was measured as 'ndgc' -> did you mean"),
         (("--protocol", "half"), "--protocol: nothing was measured as 'half' -> known: full, sampled-100"),
@@ -87,10 +87,22 @@ def test_metrics_buckets_and_protocols_are_named(report):
         (("demo", "nosuch"), "no experiment is called 'nosuch'"),
     ],
 )
-def test_a_name_that_is_not_there_is_repeated_with_what_there_is(words, told, report):
+def test_a_name_that_is_not_there_is_repeated_with_what_there_is(words, message, report):
     ran = report(*words)
     assert (ran.code, ran.out) == (2, "")
-    assert told in ran.err
+    assert message in ran.err
+
+
+def test_a_metric_that_only_another_protocol_has_leaves_nothing(report, results):
+    run = write_run(results, method="new", configuration="new", metrics=["mrr@5"])
+    measured = json.loads((run / "metrics.json").read_text())
+    measured["metrics"] = [row for row in measured["metrics"] if row["protocol"] == "full"]
+    (run / "metrics.json").write_text(json.dumps(measured))
+    enter(results, run)
+    assert report("--metric", "mrr@5", "--format", "csv").code == 0
+    ran = report("--metric", "mrr@5", "--protocol", "sampled-100", "--format", "csv")
+    assert (ran.code, ran.out) == (2, "")
+    assert "no number has this metric, bucket and protocol at once" in ran.err
 
 
 def test_lines_are_sorted_by_a_number_or_a_name(results):

@@ -4,6 +4,7 @@ with numpy and scipy alone."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,3 +154,22 @@ def test_a_missing_scipy_is_said_with_the_extra_that_brings_it(cli, results, mon
     ran = cli("report", "--results", results, "--baseline", "id_only")
     assert ran.code == 4
     assert "scipy is not installed -> pip install 'llmemb-bench[report]'" in ran.err
+
+
+@pytest.mark.parametrize(("form", "written"), [("latex", "$^{{{}}}$"), ("md", " {} |")])
+def test_the_marks_and_what_they_mean_stand_in_latex_and_markdown_too(form, written, cli, report, results):
+    words = ("--protocol", "full", "--bucket", "overall", "--baseline", "popularity")
+    p = {row["method"]: row["p_holm"] for row in report(*words)}
+    assert p["llmemb"] < 0.05
+    out = cli("report", "--results", results, *words, "--format", form).out
+    lines = {
+        method: line
+        for line in out.splitlines()
+        for method in METHODS
+        if re.match(rf"\W*{method}\W", line.replace("\\_", "_"))
+    }
+    for method in ("llmemb", "id_only"):
+        assert written.format("+" if p[method] < 0.05 else "=") in lines[method]
+    assert not re.search(r"\^|[-+=] \|", lines["popularity"])
+    assert "paired t" in out
+    assert "over the 2 comparisons of a table" in out

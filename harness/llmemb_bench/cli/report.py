@@ -91,7 +91,7 @@ def report(
     ] = None,
     bucket: Annotated[
         list[str] | None,
-        typer.Option(help="Show this bucket in place of overall, head and tail; repeatable.", metavar="BUCKET"),
+        typer.Option(help="Show this bucket instead of overall, head and tail; repeatable.", metavar="BUCKET"),
     ] = None,
     protocol: Annotated[
         list[str] | None, typer.Option(help="Only this protocol, full or sampled-100; repeatable.", metavar="PROTOCOL")

@@ -65,7 +65,7 @@ def _uses(several: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def short(value: Any) -> str:
-    """A value in a few words: the name of a plugin in place of its settings."""
+    """A value in a few words: the name of a plugin instead of its settings."""
     if isinstance(value, Mapping):
         return str(value.get("use", "set"))
     if isinstance(value, list):

@@ -14,7 +14,7 @@ from rich.text import Text
 from llmemb_bench.base.terminal import shown, table
 from llmemb_bench.evaluation.cut import HeadCut
 from llmemb_bench.report.grid import score
-from llmemb_bench.report.rows import FEW, REPORTED_BUCKETS
+from llmemb_bench.report.rows import FEW, FEW_TAIL_USERS, REPORTED_BUCKETS
 from llmemb_bench.report.sparkline import sparkline
 from llmemb_bench.runs.database import warnings_of
 from llmemb_bench.runs.stored import StoredRun
@@ -63,7 +63,7 @@ def warnings(run: StoredRun) -> list[str]:
     found = warnings_of(run.manifest, run.training, run.settings)
     users = {bucket: n for (_, bucket), (_, n) in run.values(run.protocols[0]).items()}
     if users.get("tail", FEW) < FEW:
-        found.append(f"fewer than {FEW} tail users, so their numbers say little")
+        found.append(FEW_TAIL_USERS)
     return found
 
 
@@ -96,8 +96,8 @@ def _versions(manifest: Mapping[str, Any]) -> list[str]:
 
 def _time(manifest: Mapping[str, Any]) -> str:
     parts = {"training": manifest.get("training_seconds"), "its teacher": manifest.get("teacher_seconds")}
-    told = [f"{name} {seconds:,.1f} s" for name, seconds in parts.items() if seconds]
-    return ", ".join([*told, f"ranking and the rest {manifest['seconds']:,.1f} s"])
+    spent = [f"{name} {seconds:,.1f} s" for name, seconds in parts.items() if seconds]
+    return ", ".join([*spent, f"ranking and the rest {manifest['seconds']:,.1f} s"])
 
 
 def _curves(run: StoredRun) -> Iterator[tuple[str, str]]:

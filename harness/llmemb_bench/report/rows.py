@@ -21,6 +21,7 @@ REPORTED_BUCKETS = ("overall", "head", "tail", "tail seen", "tail cold")
 """The store holds more: five popularity and five history groups."""
 FEW = 30
 """Tail users below which a mean over them says little."""
+FEW_TAIL_USERS = f"fewer than {FEW} tail users, so their numbers say little"
 FEW_SEEDS = 10
 """Seeds that an error lists; of more it says how many."""
 
@@ -117,7 +118,7 @@ def _warned(row: Row) -> Row:
     """The row, with a word where the mean is one over very few users."""
     if row.bucket != "tail" or row.n_users >= FEW:
         return row
-    return replace(row, warnings=[*row.warnings, f"fewer than {FEW} tail users, so their numbers say little"])
+    return replace(row, warnings=[*row.warnings, FEW_TAIL_USERS])
 
 
 def as_json(rows: list[Row], more: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:

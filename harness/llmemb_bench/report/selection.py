@@ -54,6 +54,9 @@ def selected(rows: Sequence[Row], wanted: Selection) -> list[Row]:
     _refuse_absent(wanted.protocols, [row.protocol for row in rows], "--protocol")
     _refuse_absent(wanted.buckets, [row.bucket for row in rows], "--bucket")
     found = [row for row in rows if _is_named(row, wanted)]
+    if not found:
+        fix = "leave one of --metric, --bucket and --protocol out"
+        raise SpecError("no number has this metric, bucket and protocol at once", where="report", fix=fix)
     found = where(found, wanted.where) if wanted.where else found
     return by(found, wanted.sort) if wanted.sort else found
 

@@ -51,8 +51,8 @@ def _layout(rows: Sequence[Row], buckets: Sequence[str]) -> Layout:
 
 def _caption(rows: Sequence[Row], buckets: Sequence[str], grids: Sequence[Grid]) -> str:
     seeds = {line.seeds for grid in grids for line in grid.lines}
-    told = f"; {_in_words(*seeds)}" if len(seeds) == 1 else ""
-    return " ".join(title(rows, buckets).split()) + told
+    shared = f"; {_in_words(*seeds)}" if len(seeds) == 1 else ""
+    return " ".join(title(rows, buckets).split()) + shared
 
 
 def _in_words(seeds: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""One finished run as its folder tells it."""
+"""One finished run as its folder describes it."""
 
 from __future__ import annotations
 
