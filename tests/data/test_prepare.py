@@ -21,7 +21,9 @@ from llmemb_bench.report.data import differences
 from llmemb_bench.settings.split import SplitConfig
 from llmemb_bench.values.recdata import RecData
 from llmemb_bench.values.split import Split
+from tests.benchmarks import plain_route
 from tests.helpers.datasets import read
+from tests.helpers.raw_amazon import CATEGORY, write
 
 
 def from_rows(folder: Path, rows: list[tuple[str, str, int]], **given) -> RecData:
@@ -88,9 +90,6 @@ def test_no_order_of_rows_with_distinct_times_changes_a_prepared_byte(
 
 
 def test_a_plain_script_gives_the_same_histories_and_texts(tmp_path):
-    from tests.benchmarks import plain_route
-    from tests.helpers.raw_amazon import CATEGORY, write
-
     write(tmp_path, 30_000, 3_000, level=1)
     core = {"min_user_events": 3, "min_item_events": 3, "min_history": 3}
     data = read(tmp_path, "amazon_2018", path=str(tmp_path), category=CATEGORY, **core)
@@ -102,8 +101,6 @@ def test_a_plain_script_gives_the_same_histories_and_texts(tmp_path):
 
 
 def test_a_tight_memory_limit_changes_no_byte(tmp_path):
-    from tests.helpers.raw_amazon import CATEGORY, write
-
     write(tmp_path / "raw", 200_000, 20_000, level=1)
     plugin = find("datasets", "amazon_2018").load()
     made = []
@@ -116,8 +113,6 @@ def test_a_tight_memory_limit_changes_no_byte(tmp_path):
 
 
 def test_too_little_memory_says_which_setting_to_raise(tmp_path):
-    from tests.helpers.raw_amazon import CATEGORY, write
-
     write(tmp_path / "raw", 60_000, 6_000, level=1)
     with pytest.raises(DataError, match=r"1MB of memory are not enough -> raise dataset\.memory_limit"):
         read(tmp_path, "amazon_2018", path=str(tmp_path / "raw"), category=CATEGORY, memory_limit="1MB")

@@ -190,4 +190,4 @@ def test_facts_tell_the_cut_and_that_there_is_none():
     assert [by_id[name] for name in names] == [2, 2, 1]
     none = bucket_facts(split, Evaluate(tail_below=4))
     assert [none[name] for name in names] == [0, "none is head", 0]
-    assert cut_of(split, Evaluate(tail_below=4)) == Cut(20, 0, None, 0)
+    assert cut_of(split, Evaluate(tail_below=4)) == HeadCut(20, 0, None, 0)

@@ -78,7 +78,7 @@ def _refuse_absent(named: Iterable[str], there: Iterable[str], option: str) -> N
 
 
 def where(rows: Sequence[Row], condition: str) -> list[Row]:
-    """The rows for which a boolean expression over COLUMNS holds."""
+    """The rows for which a boolean expression over COLUMNS holds; a SpecError where it is none."""
     with duckdb.connect(config=_ALONE) as db:
         lists = ", ".join(f"unnest(?::{kind}[]) as {name}" for name, kind in COLUMNS.items())
         values = [[_value(row, name) for row in rows] for name in COLUMNS]
@@ -116,7 +116,8 @@ def _seen(rows: Sequence[Row]) -> str:
 
 
 def by(rows: Sequence[Row], column: str) -> list[Row]:
-    """The rows, tables as they were, lines of a table by a label or by a number, the highest first."""
+    """The rows, tables as they were, lines of a table by a label or by a number, the highest first. A SpecError where
+    there is no such column."""
     metric, _, bucket = column.partition(" ")
     metrics = list(dict.fromkeys(row.metric for row in rows))
     if column not in LABELS and metric not in metrics:
