@@ -26,7 +26,7 @@ def public(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
 
 
 def raised(function: Function) -> set[str]:
-    """Names of our errors that stand behind a `raise`: of `SpecError(...)`, of `SpecError.of(...)`."""
+    """Names of our errors that follow a `raise`: of `SpecError(...)`, of `SpecError.of(...)`."""
     statements = [node.exc for node in ast.walk(function) if isinstance(node, ast.Raise) and node.exc is not None]
     return {inner.id for made in statements for inner in ast.walk(made) if isinstance(inner, ast.Name)} & OURS
 

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from llmemb_bench.cli.app import app
-from llmemb_bench.spec.cells import load_cells, text_part
+from llmemb_bench.spec.cells import load_cells, text_spec
 from tests import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -58,7 +58,7 @@ def test_the_specs_are_valid(tmp_path):
     (tmp_path / "mine.yaml").write_text(first)
     assert len(load_cells(tmp_path / "mine.yaml")) == 8
     (tmp_path / "vectors.yaml").write_text("dataset: {use: synthetic}\n" + embeddings)
-    assert text_part(tmp_path / "vectors.yaml").embeddings.encoder.use == "causal_lm"
+    assert text_spec(tmp_path / "vectors.yaml").embeddings.encoder.use == "causal_lm"
 
 
 def test_the_exit_codes_are_the_documented_ones():

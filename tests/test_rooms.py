@@ -12,6 +12,7 @@ from tests import ROOT
 HOUSE = Path(llmemb_bench.__file__).parent
 ROOMS = (
     "base",
+    "statistics",
     "registry",
     "settings",
     "values",

@@ -1,1 +1,1 @@
-"""The built-in plugins: one folder a kind, one file a plugin."""
+"""The built-in plugins: one folder per kind, one file per plugin."""

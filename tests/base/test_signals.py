@@ -18,7 +18,7 @@ import pytest
 from llmemb_bench.base.disk import refusal, refusals
 from llmemb_bench.base.errors import Exit, MissingError
 from llmemb_bench.base.signals import Terminated, interruptible, terminable
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 
 LONG = "select count(*) from range(1000000) a, range(300) b where hash(a.range + b.range) % 7 = 1"
 """A second or two in one call of DuckDB: it may see a signal only when it is done."""
@@ -40,7 +40,7 @@ def test_a_signal_in_the_middle_of_a_query_is_what_it_is_and_leaves_no_half_made
     def start() -> None:
         with terminable(), interruptible():
             soon(number)
-            with Shelf(tmp_path).filling("data", "k" * 64) as folder:
+            with Cache(tmp_path).filling("data", "k" * 64) as folder:
                 make(folder)
 
     try:
@@ -90,16 +90,19 @@ def test_a_terminated_command_ends_with_143_and_leaves_no_part(tmp_path):
     ("error", "words"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/disk/file"), "/disk/file: cannot be used: No space left"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "here: cannot be used: Disk quota exceeded -> make room there"),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            "here: cannot be used: Disk quota exceeded -> free some space there",
+        ),
         (
             OSError(errno.EROFS, "Read-only file system"),
             "Read-only file system -> choose another folder with --results",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "x"), "x: cannot be used: Permission denied -> choose"),
         (FileExistsError(errno.EEXIST, "File exists", "x"), "x: cannot be used: File exists"),
-        (OSError("5000 requested and 120 written"), "here: cannot be used: No space left on device -> make room"),
-        (duckdb.IOException('Could not write file "x": No space left on device'), "No space left on device -> make"),
-        (duckdb.IOException('Could not truncate "x": Disk quota exceeded'), "Disk quota exceeded -> make room"),
+        (OSError("5000 requested and 120 written"), "here: cannot be used: No space left on device -> free some space"),
+        (duckdb.IOException('Could not write file "x": No space left on device'), "No space left on device -> free"),
+        (duckdb.IOException('Could not truncate "x": Disk quota exceeded'), "Disk quota exceeded -> free some space"),
         (RuntimeError("I/O error: Read-only file system (os error 30)"), "Read-only file system -> choose"),
         (duckdb.IOException("Could not fsync file: Input/output error"), "Input/output error -> choose another"),
     ],

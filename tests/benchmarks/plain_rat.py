@@ -1,4 +1,4 @@
-"""The published training step's work, plainly: what the fast path is measured against.
+"""The published training step's work, written directly: what the fast path is measured against.
 
 Stands for LLMEmb's released `models/`, `trainers/` and `generators/` with anomaly detection off: every history is
 padded to 200, the adapter runs at every position of history, positives and negatives, the alignment takes every
@@ -114,7 +114,7 @@ class PlainStep:
         if not self.align:
             return value
         ids = positives[valid]
-        alignment = self.method.align(self.method.goal[ids], up[valid])
+        alignment = self.method.align(self.method.teacher[ids], up[valid])
         return value + self.method.config.alignment.weight * alignment
 
     def train(self, batch: list[Tensor], optimizer: torch.optim.Optimizer) -> None:

@@ -24,8 +24,8 @@ from llmemb_bench.evaluation.ranking import rank
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.train import TrainConfig
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.dataset import PreparedData
-from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.testing.recommender import known
 from llmemb_bench.training.batches import TrainingBatches
 from llmemb_bench.training.gradients import backward
@@ -45,7 +45,7 @@ def split() -> Split:
     folder = Path(os.environ["LLMEMB_BENCH_DATA"])
     choice = DatasetChoice("interactions", {"file": str(folder / "paper-inter" / "yelp" / "inter.txt.gz")})
     with TemporaryDirectory() as cache:
-        return Split(PreparedData(Shelf(Path(cache)), choice).result())
+        return Split(PreparedData(Cache(Path(cache)), choice).result())
 
 
 def model(data: Split, method: str, backbone: str, max_len: int, dropout: float, **settings: object):
@@ -103,11 +103,11 @@ def ranking(data: Split, made, side: str) -> tuple[Callable[[], object], int]:
     users = np.random.default_rng(0).permutation(len(candidates))[: 128 * PLAIN_STEPS]
     step = PlainStep(made)
 
-    def plainly() -> None:
+    def directly() -> None:
         for start in range(0, len(users), 128):
             step.rank_sampled(data, users[start : start + 128], candidates)
 
-    return plainly, len(users)
+    return directly, len(users)
 
 
 def matrix_peak() -> float:
@@ -146,7 +146,7 @@ if __name__ == "__main__":
     with FlopCounterMode(display=False) as counted:
         work()
     found = {
-        "users_a_second": users / seconds[ROUNDS // 2],
+        "users_per_second": users / seconds[ROUNDS // 2],
         "slowest": users / seconds[-1],
         "fastest": users / seconds[0],
         "megabytes": peak,

@@ -72,9 +72,9 @@ def main(size: int) -> dict[str, float]:
         "step_ms": 1e3 * (seconds[2] - seconds[1]) / STEPS,
         "epoch_s": (seconds[2] - seconds[1]) / STEPS * len(batches),
         "training_peak_mb": trained,
-        "bytes_a_user_and_item": 2**20 * trained / size,
-        "rank_ms_a_user": 1e3 * ranked / SAMPLE,
-        "rank_ns_a_score": 1e9 * ranked / SAMPLE / size,
+        "bytes_per_user_and_item": 2**20 * trained / size,
+        "rank_ms_per_user": 1e3 * ranked / SAMPLE,
+        "rank_ns_per_score": 1e9 * ranked / SAMPLE / size,
         "peak_mb": peak_megabytes(),
     }
 

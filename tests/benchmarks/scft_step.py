@@ -18,7 +18,7 @@ from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.gradients import backward_in_chunks
-from llmemb_bench.text.scft import TOKENS_A_CHUNK
+from llmemb_bench.text.scft import TOKENS_PER_CHUNK
 from llmemb_bench.text.views import two_views
 from llmemb_bench.values.recdata import Attributes, Items
 from tests.benchmarks.prepare_files import peak_megabytes
@@ -43,7 +43,7 @@ def ours(items: Items, views: list[Attributes], dtype: str) -> Callable[[], obje
 
 
 def _chunk() -> ChunkSize:
-    return ChunkSize(TOKENS_A_CHUNK["cpu"], ScftConfig.model_fields["graphs"].default)
+    return ChunkSize(TOKENS_PER_CHUNK["cpu"], ScftConfig.model_fields["graphs"].default)
 
 
 def plain(items: Items, views: list[Attributes], dtype: str) -> Callable[[], object]:

@@ -31,7 +31,7 @@ def test_the_plain_step_has_the_loss_and_the_gradient_of_the_fast_one(method, ba
     settings = {"alignment": {"repeats": True, "weight": 0.3}} if method == "llmemb" else {}
     made, objective = model(split, method, backbone, 200, 0.0, **settings), plugin("objectives", "bce")
     batch = next(TrainingBatches(split, made.backbone, objective, TrainConfig(batch_size=128)).epoch(0, 1))
-    batch = replace(batch, targets_a_step=float(len(batch.places)))  # the plain side's mean is over its own
+    batch = replace(batch, targets_per_step=float(len(batch.target_positions)))  # the plain side's mean is over its own
     value = backward(made, objective, batch, TrainConfig())
     fast = {name: weight.grad.clone() for name, weight in made.named_parameters() if weight.grad is not None}
     made.zero_grad()
@@ -50,9 +50,9 @@ def padded(batch, n_items: int) -> list[torch.Tensor]:
     start = 0
     for group in batch.inputs:
         wanted, unwanted = torch.zeros(2, group.numel(), dtype=torch.int64)
-        here = (batch.places >= start) & (batch.places < start + group.numel())
-        wanted[batch.places[here] - start] = batch.rows[batch.positives[here]]
-        unwanted[batch.places[here] - start] = batch.rows[batch.negatives.rows[here, 0]]
+        here = (batch.target_positions >= start) & (batch.target_positions < start + group.numel())
+        wanted[batch.target_positions[here] - start] = batch.rows[batch.positives[here]]
+        unwanted[batch.target_positions[here] - start] = batch.rows[batch.negatives.rows[here, 0]]
         for found, part in ((inputs, ids[group]), (positives, wanted), (negatives, unwanted)):
             found.append(torch.nn.functional.pad(part.view(group.shape), (0, 200 - group.shape[1])))
         start += group.numel()
@@ -83,16 +83,16 @@ def test_training_against_the_published_steps_work(method, backbone, times, benc
     slow = run("train", "plain", method, backbone)
     say(
         benchmark,
-        users_a_second=fast["users_a_second"],
-        plain_users_a_second=slow["users_a_second"],
-        times_faster=fast["users_a_second"] / slow["users_a_second"],
+        users_per_second=fast["users_per_second"],
+        plain_users_per_second=slow["users_per_second"],
+        times_faster=fast["users_per_second"] / slow["users_per_second"],
         share_of_memory=fast["megabytes"] / slow["megabytes"],
         megabytes=fast["megabytes"],
         plain_megabytes=slow["megabytes"],
         gflops=fast["gflops"],
         share_of_matrix_peak=fast["gflops"] / fast["matrix_peak"],
     )
-    assert fast["users_a_second"] > times * slow["users_a_second"]
+    assert fast["users_per_second"] > times * slow["users_per_second"]
     assert fast["megabytes"] < 0.5 * slow["megabytes"]
 
 
@@ -102,11 +102,11 @@ def test_full_ranking_against_the_plain_ranking_among_a_hundred(benchmark, real_
     slow = run("rank", "plain", "llmemb", "sasrec")
     say(
         benchmark,
-        users_a_second=fast["users_a_second"],
-        plain_users_a_second=slow["users_a_second"],
-        times_faster=fast["users_a_second"] / slow["users_a_second"],
+        users_per_second=fast["users_per_second"],
+        plain_users_per_second=slow["users_per_second"],
+        times_faster=fast["users_per_second"] / slow["users_per_second"],
     )
-    assert fast["users_a_second"] > 50 * slow["users_a_second"]
+    assert fast["users_per_second"] > 50 * slow["users_per_second"]
 
 
 @pytest.mark.slow
@@ -117,8 +117,8 @@ def test_ids_alone_at_fifty_events_as_the_peers_run_it(benchmark, real_data):
     ranked = run("rank", "ours", *words)
     say(
         benchmark,
-        train_users_a_second=trained["users_a_second"],
-        rank_users_a_second=ranked["users_a_second"],
+        train_users_per_second=trained["users_per_second"],
+        rank_users_per_second=ranked["users_per_second"],
         megabytes=trained["megabytes"],
     )
 
@@ -138,5 +138,5 @@ def test_a_million_items_and_users(benchmark):
         say(benchmark, **{f"{name}_{key}": value for key, value in found.items()})
     assert large["peak_mb"] < 16 * 1024
     assert large["step_ms"] < 2 * small["step_ms"]
-    assert large["rank_ns_a_score"] < 1.3 * small["rank_ns_a_score"]
-    assert large["bytes_a_user_and_item"] < middle["bytes_a_user_and_item"]
+    assert large["rank_ns_per_score"] < 1.3 * small["rank_ns_per_score"]
+    assert large["bytes_per_user_and_item"] < middle["bytes_per_user_and_item"]

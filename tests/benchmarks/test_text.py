@@ -92,7 +92,7 @@ def test_encoding_against_fixed_padding_and_sentence_transformers(benchmark):
     say(
         benchmark,
         tokens=float(encoder.tokenize(texts).lengths().mean()),
-        items_a_second=PROMPTS / ours,
+        items_per_second=PROMPTS / ours,
         times_fixed_padding=padded / ours,
         times_sentence_transformers=library / ours,
         bfloat16_times_sentence_transformers=library / bfloat16,
@@ -209,9 +209,9 @@ def shares(
     encoded, stepped_ = seconds(encoding), seconds(step)
     return {
         "matrix_tflops": peak / 1e12,
-        "encoding_tokens_a_second": n_tokens / encoded,
+        "encoding_tokens_per_second": n_tokens / encoded,
         "encoding_share_of_peak": 2 * n_weights * n_tokens / encoded / peak,
-        "step_tokens_a_second": n_tokens / stepped_,
+        "step_tokens_per_second": n_tokens / stepped_,
         "step_share_of_peak": 6 * n_weights * n_tokens / stepped_ / peak,
     }
 

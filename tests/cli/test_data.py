@@ -157,7 +157,7 @@ def test_verify_finds_prepared_files_that_changed_or_went(cli, hats, tmp_path):
     [items] = (tmp_path / "results").rglob("items.npy")
     items.write_bytes(items.read_bytes()[:-1] + b"\x07")
     changed = cli("data", "verify", *hats)
-    assert (changed.code, "items.npy: is damaged (other bytes than were written)" in changed.out) == (5, True)
+    assert (changed.code, "items.npy: is damaged (its bytes differ from those written)" in changed.out) == (5, True)
     items.unlink()
     assert "items.npy: is missing" in cli("data", "verify", *hats).out
 
@@ -178,20 +178,20 @@ def test_a_kill_in_the_middle_leaves_nothing_half_made_and_the_next_call_complet
         *(sys.executable, "-m", "llmemb_bench", "data", "prepare", "amazon_2018", "--results", str(results)),
         *("--set", f"path={tmp_path / 'raw'}", "--set", f"category={CATEGORY}", "--set", "min_user_events=2"),
     ]
-    shelf = results / ".cache" / "data"
+    cache = results / ".cache" / "data"
     killed = 0
     for patience in (0.0, 0.1, 0.2):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list(shelf.glob(".*.part-*")):
+        while process.poll() is None and not list(cache.glob(".*.part-*")):
             time.sleep(0.01)
         time.sleep(patience)
         process.send_signal(signal.SIGKILL)
         if process.wait() == -signal.SIGKILL:
             killed += 1
-            assert not list(shelf.glob("[!.]*"))
+            assert not list(cache.glob("[!.]*"))
     assert killed
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    [folder] = shelf.iterdir()  # and nothing of the killed ones is left
+    [folder] = cache.iterdir()  # and nothing of the killed ones is left
     subprocess.run([*words[:-8], "--results", str(tmp_path / "once"), *words[-6:]], check=True, capture_output=True)
     [other] = (tmp_path / "once" / ".cache" / "data").iterdir()
     assert files(folder) == files(other)
@@ -201,7 +201,7 @@ def test_describe_says_what_its_statistics_count(cli, tmp_path):
     words = ("data", "describe", "synthetic", "--set", "users=40", "--set", "catalogue=80", "--results", tmp_path)
     table = " ".join(cli(*words).out.replace("│", " ").split())
     assert "leaks: training events after a target" in table
-    assert "later than a test target, mean over" in table
+    assert "later than a test target, averaged over" in table
     told = json.loads(cli(*words, "--format", "json").out)
     assert set(told["meanings"]) <= {name for section in told["facts"].values() for name in section}
     assert told["meanings"]["training_events_after_a_target"].startswith("share of the training events")

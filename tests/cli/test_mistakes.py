@@ -44,7 +44,7 @@ IN_THE_SPEC = {
     ),
     "misspelt plugin": (
         ("use: sasrec", "use: sasrek"),
-        "spec.yaml:11: no backbones plugin is called 'sasrek' -> did you mean 'sasrec'?",
+        "spec.yaml:11: no backbone is called 'sasrek' -> did you mean 'sasrec'?",
         2,
     ),
     "wrong type": (
@@ -64,13 +64,13 @@ IN_THE_SPEC = {
     ),
     "misspelt metric to watch": (
         ("epochs: 1,", "epochs: 1, monitor: ndgc,"),
-        "spec.yaml:13: no metrics plugin is called 'ndgc' -> did you mean 'ndcg'?",
+        "spec.yaml:13: no metric is called 'ndgc' -> did you mean 'ndcg'?",
         2,
     ),
     "missing key": (("name: mine\n", ""), "the key 'name' is missing -> add 'name: ...' here", 2),
     "duplicate key": (
         ("name: mine", "name: mine\nname: yours"),
-        "spec.yaml:3: the key 'name' stands twice (first at",
+        "spec.yaml:3: the key 'name' appears twice (first at",
         2,
     ),
     "YAML syntax": (("{use: bce}", "{use: bce"), "is not YAML", 2),
@@ -122,7 +122,7 @@ IN_THE_SPEC = {
         2,
     ),
     "more dimensions than there are": (
-        ("dim: 8}\nrec", "dim: 8}\n  reduce: {dim: 9}\nrec"),
+        ("dim: 8}\nrec", "dim: 8}\n  transforms: [{use: pca, dim: 9}]\nrec"),
         "PCA cannot give 9 dimensions of 20 items with 8 each -> use at most 8",
         2,
     ),
@@ -277,7 +277,7 @@ ALL = [f"i{item}" for item in range(20)]
         (ALL, float("nan"), "1 vectors hold NaN or infinity, the first is of 'i3'"),
         ([f"x{item}" for item in range(20)], 0.0, "20 of 20 items have no vector, the first is 'i"),
         (ALL[:19], 0.0, "1 of 20 items have no vector, the first is 'i19'"),
-        ([*ALL, "i7"], 0.0, "1 ids stand twice, the first is 'i7'"),
+        ([*ALL, "i7"], 0.0, "1 ids appear twice, the first is 'i7'"),
     ],
     ids=["NaN", "vectors for other items", "one missing", "doubled id"],
 )
@@ -301,7 +301,7 @@ def test_a_missing_extra_says_how_to_install_it(run, tmp_path, events_csv, monke
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.delitem(sys.modules, "llmemb_plugins.encoders.tfidf", raising=False)
     spec = write_spec(tmp_path, ("{use: random, dim: 8}", "{use: tfidf, dim: 8}"))
-    message = "encoders plugin 'tfidf' needs the package 'sklearn', which is not installed"
+    message = "the encoder 'tfidf' needs the package 'sklearn', which is not installed"
     check(run(spec), f"{message} -> pip install 'llmemb-bench[text]'", 4)
 
 

@@ -61,9 +61,9 @@ def one_line(ran, *parts: str, code: int) -> None:
         ("x: &long " + "y" * 50_000 + "\nz: [" + "*long," * 6_000 + "]", "holds more than 20,000 values"),
         ("? [a, b]\n: 1", "spec.yaml:11: a key should be a word"),
         ("x: !!binary aGk=", "spec.yaml:11: the tag 'tag:yaml.org,2002:binary' builds an object"),
-        ("x: !!int many", "spec.yaml:11: 'many' is no int -> quote it"),
-        ("x: !!bool perhaps", "spec.yaml:11: 'perhaps' is no bool"),
-        ("x: 2020-13-45", "spec.yaml:11: '2020-13-45' is no timestamp"),
+        ("x: !!int many", "spec.yaml:11: 'many' is not a valid int -> quote it"),
+        ("x: !!bool perhaps", "spec.yaml:11: 'perhaps' is not a valid bool"),
+        ("x: 2020-13-45", "spec.yaml:11: '2020-13-45' is not a valid timestamp"),
         ("x: " + "9" * 400, "spec.yaml:11: the number 999"),
         ("x: " + "9" * 5_000, "spec.yaml:11: '999"),
         ("x: 0x" + "f" * 5_000, "spec.yaml:11: the number 0xfff"),
@@ -294,10 +294,10 @@ def test_a_plugin_that_raises_ends_its_cell_alone(foreign, run, tmp_path):
     logs = sorted((tmp_path / "results" / "logs").iterdir())
     assert (len(lines), len(logs)) == (4, 4)
     found = "".join(lines)
-    assert "methods/of_leaving.py:12: the methods plugin 'of_leaving' raised SystemExit: bye" in found
+    assert "methods/of_leaving.py:12: the method 'of_leaving' raised SystemExit: bye" in found
     assert "of_memory.py:12: out of memory: RuntimeError: " in found
-    assert "the methods plugin 'of_silence' raised Mute -> mend the plugin; the traceback is in results/logs/" in found
-    assert "backbones/of_forward.py:10: the backbones plugin 'of_forward' raised ZeroDivisionError" in found
+    assert "the method 'of_silence' raised Mute -> fix the plugin; the traceback is in results/logs/" in found
+    assert "backbones/of_forward.py:10: the backbone 'of_forward' raised ZeroDivisionError" in found
     assert any("ZeroDivisionError" in log.read_text() and "Traceback" in log.read_text() for log in logs)
     assert run(text=SPEC.replace("id_only", "of_leaving")).code == 1
 
@@ -311,7 +311,7 @@ def test_debugging_lets_an_exception_through(foreign, run, monkeypatch):
 
 def test_settings_that_raise_are_one_line_where_they_stand(foreign, run, cli):
     ran = run("--set", "recommender.backbone={use: of_settings, dim: 8}", verb="validate")
-    message = "the backbones plugin 'of_settings' cannot check its settings: KeyError: 'one\\ntwo\\x1b[31m'"
+    message = "the backbone 'of_settings' cannot check its settings: KeyError: 'one\\ntwo\\x1b[31m'"
     one_line(ran, message, code=2)
     assert cli("show", "of_settings").code == 0
     assert "failed: " in cli("test", "of_settings").out
@@ -321,7 +321,7 @@ def test_settings_that_raise_are_one_line_where_they_stand(foreign, run, cli):
 def test_a_plugin_that_cannot_be_imported_is_one_line_in_every_verb(fault, foreign, run, cli):
     (foreign / "backbones" / "of_import.py").write_text(f'"""Cannot be imported."""\n{AT_IMPORT[fault]}\n')
     entries.cache_clear()
-    one_line(cli("show", "of_import"), "backbones plugin 'of_import' ", "of_import.py: ", code=1)
+    one_line(cli("show", "of_import"), "the backbone 'of_import' ", "of_import.py: ", code=1)
     one_line(run("--set", "recommender.backbone=of_import", verb="validate"), "'of_import' ", code=2)
     listed = cli("list", "backbones", "--check")
     assert (listed.code, listed.out.count("BROKEN"), listed.err) == (1, 1, "")
@@ -331,19 +331,19 @@ def test_a_plugin_that_cannot_be_imported_is_one_line_in_every_verb(fault, forei
 
 
 @pytest.mark.parametrize(
-    ("module", "way_out"),
+    ("module", "fix"),
     [
         ("llmemb_bench.errors", "import it from llmemb_bench.base.errors"),
         ("llmemb_bench.contract", "import it from llmemb_bench.contracts"),
-        ("llmemb_plugins.backbones._nope", "mend the file, then: llmemb-bench list backbones --check"),
+        ("llmemb_plugins.backbones._nope", "fix the file, then: llmemb-bench list backbones --check"),
     ],
 )
-def test_a_module_that_an_installed_package_does_not_have_is_no_missing_package(module, way_out, foreign, cli):
+def test_a_module_that_an_installed_package_does_not_have_is_no_missing_package(module, fix, foreign, cli):
     (foreign / "backbones" / "of_import.py").write_text(f'"""Imports what is not there."""\nimport {module}\n')
     entries.cache_clear()
     package = module.partition(".")[0]
-    told = f"of_import.py: backbones plugin 'of_import' imports '{module}', which the package '{package}' does not have"
-    one_line(cli("show", "of_import"), told, f" -> {way_out}", code=1)
+    told = f"of_import.py: the backbone 'of_import' imports '{module}', which the package '{package}' does not have"
+    one_line(cli("show", "of_import"), told, f" -> {fix}", code=1)
 
 
 def test_an_entry_point_to_nothing_leaves_the_others(foreign, cli):

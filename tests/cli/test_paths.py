@@ -151,7 +151,7 @@ def test_what_is_no_file_is_one_line(path, home, cli):
 def test_what_only_a_shell_reads_gets_one_hint(path, home, cli):
     ran = cli("run", "spec.yaml", "--set", f"dataset.events='{path}'", "--progress", "none")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert 'a spec is read by no shell -> "${env:NAME}/..." for a variable' in ran.err
+    assert 'no shell reads a spec -> "${env:NAME}/..." for a variable' in ran.err
 
 
 @pytest.mark.parametrize("path", ["C:\\data\\e.csv", "c:/data/e.csv"])
@@ -181,11 +181,11 @@ def test_extends_knows_a_variable(home, cli):
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("$D/s.yaml", 2, "child.yaml:2: '$D/s.yaml' is no path of this machine, and $D is not how a spec names"),
+        ("$D/s.yaml", 2, "child.yaml:2: '$D/s.yaml' is not a path on this machine, and $D is not how a spec names"),
         ("${D}/s.yaml", 2, '-> "${env:D}/s.yaml"'),
         ("$env:D/s.yaml", 2, '-> "${env:D}/s.yaml"'),
         ("%D%\\s.yaml", 2, '-> "${env:D}/s.yaml"'),
-        ("$(pwd)/s.yaml", 2, "child.yaml:2: '$(pwd)/s.yaml' is no path of this machine, and a spec is read by no"),
+        ("$(pwd)/s.yaml", 2, "child.yaml:2: '$(pwd)/s.yaml' is not a path on this machine, and no shell reads a spec"),
         ("${env:NOT_SET_HERE}/s.yaml", 4, "child.yaml:2: the environment variable NOT_SET_HERE is not set"),
         ("nothing.yaml", 2, "nothing.yaml: cannot be read: No such file"),
     ],
@@ -210,7 +210,7 @@ def test_what_the_shell_did_not_expand_is_told(path, home, cli):
     for words in (("report", "--results"), ("schema", "-o"), ("validate",)):
         ran = cli(*words, path)
         assert (ran.code, ran.err.count("\n")) == (2, 1)
-        assert f"'{path}' is no path of this machine: the shell did not expand it" in ran.err
+        assert f"'{path}' is not a path on this machine: the shell did not expand it" in ran.err
     assert not [one for one in (home.parent / "work").iterdir() if one.name != "spec.yaml"]
 
 

@@ -17,7 +17,7 @@ def test_new_writes_a_plugin_and_says_how_specs_find_it(cli, tmp_path):
     assert "llmemb-bench test backbones/my_net" in ran.out
     assert '[project.entry-points."llmemb_bench.plugins"]\n    my_plugins = "my_plugins"' in ran.out
     again = cli("new", "backbones", "my_net", "--into", tmp_path / "my_plugins")
-    assert (again.code, "exists already" in again.err) == (2, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
 
 
 @pytest.mark.parametrize(

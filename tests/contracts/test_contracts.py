@@ -44,7 +44,12 @@ def test_a_new_plugin_passes_its_contract_checks(kind, package: Path):
         ),
         ("backbones", "kept = x * real[..., None]", "kept = x.flip(1)", "more padding and its content change nothing"),
         ("losses", "logits = functional", "logits = -functional", "thirty steps pull pairs together"),
-        ("metrics", "0.5 ** (ranks - 1.0)", "ranks / 1.0", "the first rank is worth one and none less than the next"),
+        (
+            "metrics",
+            "0.5 ** (ranks - 1.0)",
+            "ranks / 1.0",
+            "the first rank gains one and none gains less than the next",
+        ),
         (
             "augmentations",
             "return tuple(",
@@ -62,6 +67,12 @@ def test_a_new_plugin_passes_its_contract_checks(kind, package: Path):
             "vectors[row, int(",
             "vectors[row, row % 7 + 0 * int(",
             "the order of items changes no vector",
+        ),
+        (
+            "transforms",
+            'state["mean"]',
+            "vectors.mean(0)",
+            "a new item has the vector it has among others",
         ),
         ("methods", "return vectors + self.offset", "return vectors", "every trained weight gets a gradient"),
         (

@@ -73,7 +73,7 @@ def test_what_is_not_there_or_nowhere_is_a_clear_error(server, tmp_path):
     for url in (server.url("missing"), "http://127.0.0.1:9/f", "http://no.such.host.invalid/f"):
         with pytest.raises(MissingError, match="cannot be downloaded"):
             fetch([Download(url)], tmp_path)
-    with pytest.raises(DataError, match=r"is no http\(s\) address"):
+    with pytest.raises(DataError, match=r"is not an http\(s\) address"):
         fetch([Download("file:///etc/passwd")], tmp_path)
 
 
@@ -240,7 +240,9 @@ def test_a_redirect_to_another_scheme_is_not_followed(to, answering, tmp_path):
 
 def test_a_redirect_from_https_to_http_is_not_followed():
     request = urllib.request.Request("https://there.org/f.gz")
-    with pytest.raises(DataError, match=r"https://there.org/f.gz: leads to http://there.org/f.gz, which is no https"):
+    with pytest.raises(
+        DataError, match=r"https://there.org/f.gz: leads to http://there.org/f.gz, which is not an https"
+    ):
         fetching._Redirects().redirect_request(request, None, 302, "", {}, "http://there.org/f.gz")
 
 

@@ -43,7 +43,7 @@ def hats(folder: Path, events: bytes, items: bytes = lines(ITEMS), *, packed: bo
     return read(folder, "amazon_2018", path=str(folder), category="Hats", **settings)
 
 
-NOT_JSON = "is no JSON object of the expected form"
+NOT_JSON = "is not a JSON object of the expected form"
 
 
 @pytest.mark.parametrize(

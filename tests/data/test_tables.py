@@ -370,8 +370,8 @@ def test_a_copy_in_utf8_is_never_named_instead_of_the_file(tmp_path):
     [
         ("10.0,11.0,12.0", "10,11,12", "one of them writes 10.0 for 10"),
         ("10,11,12", "10.0,11.0,12.0", "one of them writes 10.0 for 10"),
-        ("B1,B2,B3", "b1,b2,b3", "write the ids alike"),
-        ("1,2,3", "001,002,003", "write the ids alike"),
+        ("B1,B2,B3", "b1,b2,b3", "write the ids the same way"),
+        ("1,2,3", "001,002,003", "write the ids the same way"),
     ],
 )
 def test_items_of_which_none_has_events_are_said_with_three_of_each(events, items, hint, tmp_path, cli):

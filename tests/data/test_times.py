@@ -17,8 +17,8 @@ from llmemb_bench.base.errors import DataError
 from llmemb_bench.data.statistics import describe
 from llmemb_bench.registry.entries import find
 from llmemb_bench.registry.kinds import DatasetChoice
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.dataset import PreparedData
-from llmemb_bench.stages.shelf import Shelf
 from llmemb_bench.values.recdata import RecData
 from llmemb_bench.values.split import TICKS, Split
 from tests.helpers.datasets import read
@@ -173,9 +173,9 @@ def test_the_key_of_prepared_data_and_their_bytes_are_the_same_everywhere(tmp_pa
     for zone in ("Asia/Tokyo", "America/New_York"):
         monkeypatch.setenv("TZ", zone)
         time.tzset()
-        shelf = Shelf(tmp_path / zone.replace("/", "-"))
+        cache = Cache(tmp_path / zone.replace("/", "-"))
         found.append(
-            (PreparedData(shelf, choice).result().key, [path.name for path in (shelf.root / "data").glob("[!.]*")])
+            (PreparedData(cache, choice).result().key, [path.name for path in (cache.root / "data").glob("[!.]*")])
         )
     monkeypatch.undo()
     time.tzset()
@@ -185,13 +185,13 @@ def test_the_key_of_prepared_data_and_their_bytes_are_the_same_everywhere(tmp_pa
 def test_a_file_that_was_replaced_under_its_old_time_is_read_again(tmp_path):
     import os
 
-    path, shelf = tmp_path / "e.csv", Shelf(tmp_path / "shelf")
+    path, cache = tmp_path / "e.csv", Cache(tmp_path / "cache")
     path.write_text("user,item,time\nu,a,1\n")
-    before, about = shelf.fingerprint(path), path.stat()
+    before, about = cache.fingerprint(path), path.stat()
     path.write_text("user,item,time\nu,b,1\n")
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert path.stat().st_mtime_ns == about.st_mtime_ns
-    assert shelf.fingerprint(path) != before
+    assert cache.fingerprint(path) != before
 
 
 # --- what describe says ---

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmemb_bench.evaluation.buckets import Cut, bucket_facts, buckets_of, cut_of, head_items, item_counts
-from llmemb_bench.evaluation.measure import measure, protocol_of
+from llmemb_bench.evaluation.buckets import HeadCut, bucket_facts, buckets_of, cut_of, head_items, item_counts
+from llmemb_bench.evaluation.measure import evaluation_protocol, measure
 from llmemb_bench.evaluation.ranking import Ranks
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.split import SplitConfig
@@ -63,7 +63,9 @@ def test_the_published_count_over_all_events_is_a_setting_and_another_protocol()
     assert item_counts(split, Evaluate(popularity="all")).tolist()[1:5] == [2, 2, 2, 2]
     kinds = [buckets_of(split, Evaluate(tail_below=2, popularity=kind))["tail"].all() for kind in ("training", "all")]
     assert kinds == [True, False]
-    assert protocol_of(SplitConfig(), Evaluate()) != protocol_of(SplitConfig(), Evaluate(popularity="all"))
+    assert evaluation_protocol(SplitConfig(), Evaluate()) != evaluation_protocol(
+        SplitConfig(), Evaluate(popularity="all")
+    )
 
 
 def test_repeats_of_one_user_all_count():
@@ -108,7 +110,7 @@ def test_a_cut_says_where_it_is_and_what_ids_decided():
     histories = [[1, 2, 3, 4, 5]] * 2 + [[1, 6, 7, 8, 9]]  # three events of item 1, two of 2 and 3, one of 6 and 7
     split = make_split(histories, 20)
     assert str(cut_of(split, Evaluate(head_share=0.1))) == "1 of 20 items (5.0%), 3 events or more"
-    assert cut_of(split, Evaluate()) == Cut(20, 3, 2, 0)
+    assert cut_of(split, Evaluate()) == HeadCut(20, 3, 2, 0)
     by_id = cut_of(split, Evaluate(head_share=0.1, head_ties="by_id"))
     assert str(by_id) == "2 of 20 items (10.0%), 2 events or more; 1 more with 2 are tail by their ids alone"
     assert str(cut_of(split, Evaluate(tail_below=4))) == "none of 20 items"
@@ -128,7 +130,7 @@ def test_no_two_items_of_equal_count_are_on_different_sides(counts, share):
 
 
 def test_the_cut_is_part_of_the_protocol():
-    found = [protocol_of(SplitConfig(), Evaluate(head_ties=ties)) for ties in ("whole", "by_id")]
+    found = [evaluation_protocol(SplitConfig(), Evaluate(head_ties=ties)) for ties in ("whole", "by_id")]
     assert [protocol["head_ties"] for protocol in found] == ["whole", "by_id"]
 
 
@@ -188,4 +190,4 @@ def test_facts_tell_the_cut_and_that_there_is_none():
     assert [by_id[name] for name in names] == [2, 2, 1]
     none = bucket_facts(split, Evaluate(tail_below=4))
     assert [none[name] for name in names] == [0, "none is head", 0]
-    assert cut_of(split, Evaluate(tail_below=4)) == Cut(20, 0, None, 0)
+    assert cut_of(split, Evaluate(tail_below=4)) == HeadCut(20, 0, None, 0)

@@ -114,7 +114,7 @@ def test_a_wrong_metric_stops_the_specs_that_name_it_before_any_work_and_no_othe
     assert (ran.code, ran.out.splitlines()) == (1, ["0 of 1 cells done, 1 failed"])
     assert ran.err == (
         f"error: {foreign / 'nan.py'}: the metric 'nan' gives nan for rank 3"
-        " -> mend it, then: llmemb-bench test metrics/nan; or take it out of the spec\n"
+        " -> fix it, then: llmemb-bench test metrics/nan; or take it out of the spec\n"
     )
     left = tmp_path / "results" / ".cache"
     assert {path.name for path in left.glob("*")} <= {"fingerprint"}  # of raw files: nothing was made of them
@@ -167,7 +167,7 @@ def test_a_metric_has_one_name_whatever_stands_beside_it_and_however_it_is_writt
 
     assert named({"base": 4.0}) == named({"base": 4}) == ["steps(base=4.0)@2"]
     assert named({}) == named({"base": 2.0}) == ["steps@2"]
-    with pytest.raises(SpecError, match="the metric steps stands twice"):
+    with pytest.raises(SpecError, match="the metric steps appears twice"):
         named({}, {"base": 2.0})
 
 

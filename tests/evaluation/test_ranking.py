@@ -81,12 +81,12 @@ def rows(ranks: Ranks) -> list[tuple[int, int, int]]:
     histories=histories_strategy(13),
     levels=st.integers(1, 4),
     seed=st.integers(0, 1000),
-    users_a_block=st.integers(1, 14),
-    items_a_product=st.integers(1, 15),
+    users_per_block=st.integers(1, 14),
+    items_per_product=st.integers(1, 15),
     mask=st.booleans(),
 )
 def test_streaming_ranks_equal_a_brute_force_oracle_for_any_block_size(
-    histories, levels, seed, users_a_block, items_a_product, mask
+    histories, levels, seed, users_per_block, items_per_product, mask
 ):
     split = make_split(histories, 13)
     rng = np.random.default_rng(seed)
@@ -96,22 +96,22 @@ def test_streaming_ranks_equal_a_brute_force_oracle_for_any_block_size(
         TableMethod(table),
         split,
         "test",
-        memory(users_a_block * 14, "mask" if mask else "keep"),
-        items_a_product=items_a_product,
+        memory(users_per_block * 14, "mask" if mask else "keep"),
+        items_per_product=items_per_product,
     )
     table[0] = 0
     assert rows(found) == oracle(split, table, mask=mask)
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 1000), items_a_product=st.integers(1, 400))
-def test_a_block_size_cannot_change_a_count_of_real_valued_scores(seed, items_a_product):
+@given(seed=st.integers(0, 1000), items_per_product=st.integers(1, 400))
+def test_a_block_size_cannot_change_a_count_of_real_valued_scores(seed, items_per_product):
     rng = np.random.default_rng(seed)
     split = make_split([rng.integers(1, 301, size=6).tolist() for _ in range(40)], 300)
     table = torch.from_numpy(rng.standard_normal((301, 32)).astype(np.float32))
     table[151:] = table[1:151].clone()  # every item has a twin: ties that rounding could break
     whole, _ = rank(TableMethod(table), split, "test", Evaluate())
-    blocks, _ = rank(TableMethod(table), split, "test", memory(7 * 301), (), items_a_product)
+    blocks, _ = rank(TableMethod(table), split, "test", memory(7 * 301), (), items_per_product)
     assert rows(whole) == rows(blocks)
 
 

@@ -34,7 +34,7 @@ SPECS: list[dict[str, Any]] = [
         {"recommender": {"method": "id_only", **TRAINED}},
         {"recommender": {"method": "id_only", **TRAINED, "objective": {"use": "sampled_softmax", "negatives": 4}}},
         {
-            "embeddings": {"encoder": {"use": "random", "dim": 6}, "reduce": {"dim": 4}},
+            "embeddings": {"encoder": {"use": "random", "dim": 6}, "transforms": [{"use": "pca", "dim": 4}]},
             "recommender": {"method": {"use": "llmemb", "adapter": "mlp"}, **TRAINED},
         },
         {
@@ -52,7 +52,7 @@ KEYS = {
     "separator attributes attribute_chars min_rating remote min_user_events min_item_events iterate_core min_history "
     "repeats broken_rows textless memory_limit users catalogue signal zipf seed",
     "split": "by validation_share test_share validation_from test_from",
-    "embeddings": "encoder scft reduce",
+    "embeddings": "encoder scft transforms reduce",
     "embeddings.encoder": "use dim seed vectors ids extra",
     "recommender": "method backbone objective train",
     "recommender.backbone": "use dim max_len dropout heads blocks padding attention",

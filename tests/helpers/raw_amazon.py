@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 CATEGORY = "Synthetic"
-LINES_A_BLOCK = 20_000
+LINES_PER_BLOCK = 20_000
 DAY = 86_400
 
 
@@ -56,8 +56,8 @@ def review_lines(n_reviews: int, n_products: int, rng: np.random.Generator) -> I
     counts = rng.multinomial(n_reviews, _tail_weights(n_products, rng))
     names = [reviewer(user) for user in range(n_users)]
     products = np.repeat(np.arange(n_products), counts)
-    for start in range(0, n_reviews, LINES_A_BLOCK):
-        block = products[start : start + LINES_A_BLOCK]
+    for start in range(0, n_reviews, LINES_PER_BLOCK):
+        block = products[start : start + LINES_PER_BLOCK]
         users = (n_users * rng.random(len(block)) ** 2).astype(int)
         days = rng.integers(12_000, 17_800, size=len(block))
         texts = words.slices(rng.gamma(1.2, 260, size=len(block)).astype(int) + 20, rng)
@@ -83,8 +83,8 @@ def review_lines(n_reviews: int, n_products: int, rng: np.random.Generator) -> I
 def product_lines(n_products: int, rng: np.random.Generator) -> Iterator[str]:
     """Products with every field of the official files."""
     words = Words(rng)
-    for start in range(0, n_products, LINES_A_BLOCK):
-        count = min(LINES_A_BLOCK, n_products - start)
+    for start in range(0, n_products, LINES_PER_BLOCK):
+        count = min(LINES_PER_BLOCK, n_products - start)
         titles = words.slices(rng.integers(20, 110, size=count), rng)
         descriptions = words.slices(rng.gamma(1.2, 480, size=count).astype(int) + 20, rng)
         others = rng.integers(0, n_products, size=(count, 12))

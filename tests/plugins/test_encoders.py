@@ -42,7 +42,7 @@ def test_vectors_do_not_depend_on_batch_order_or_neighbours(model, monkeypatch):
     np.testing.assert_allclose(encode(model, [TEXTS[place] for place in order]), together[order], atol=1e-5)
     alone = np.concatenate([encode(model, [text]) for text in TEXTS])
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    monkeypatch.setattr("llmemb_bench.text.encoding.TOKENS_A_BATCH", {"cpu": 1})
+    monkeypatch.setattr("llmemb_bench.text.encoding.TOKENS_PER_BATCH", {"cpu": 1})
     np.testing.assert_allclose(encode(model, TEXTS), together, atol=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_pooling_at_one_token_goes_by_the_mask(name, pooling, tmp_path):
     torch.testing.assert_close(padded, expected, atol=1e-5, rtol=1e-4)
 
 
-# --- what stands before and behind a text; expectations are plain transformers, one text at a time, nothing padded ---
+# --- what stands before and after a text; expectations are plain transformers, one text at a time, nothing padded ---
 
 WORDS = ("[PAD]", "[UNK]", "[EOS]", "[BOS]", "the", "film", "is", "about", "a", "boat", "red", "soap", "one", "two")
 FRAMES = {"nothing": (False, False), "begin": (True, False), "end": (False, True), "both": (True, True)}
@@ -103,6 +103,54 @@ def plain_ids(text, frame, settings):
     ends |= settings.get("eos") == "append" or settings["pooling"] == "eos"
     found = [WORDS.index(word) if word in WORDS else 1 for word in text.split()]
     return (*[3] * begins, *found, *[2] * ends)
+
+
+def pooled_by_hand(states: np.ndarray, pooling: str) -> np.ndarray:
+    """In float64, token by token; `states` of the tokens that count."""
+    total, weights = np.zeros(states.shape[1]), 0.0
+    for place, state in enumerate(states.astype(np.float64), start=1):
+        weight = {"mean": 1, "weighted_mean": place, "first": place == 1, "cls": place == 1}.get(
+            pooling, place == len(states)
+        )
+        total, weights = total + weight * state, weights + weight
+    return total / weights
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [
+        *(("causal_lm", pooling) for pooling in ("mean", "weighted_mean", "last", "eos")),
+        *(("sentence_encoder", pooling) for pooling in ("mean", "weighted_mean", "first", "cls", "last")),
+    ],
+)
+@pytest.mark.parametrize("instruction", ["pool", "leave_out"])
+def test_a_vector_is_the_states_pooled_by_hand_with_the_instruction_or_without(name, pooling, instruction, tmp_path):
+    if pooling == "cls" and instruction == "leave_out":
+        with pytest.raises(ValidationError, match="take pooling: first"):
+            encoder(name, tmp_path, pooling=pooling, instruction=instruction)
+        return
+    made = encoder(name, tmp_path, pooling=pooling, instruction=instruction, prefix="red: ").eval()
+    items = Items.of(["a", "b", "c"], [(("title", "one two film"), ("kind", "soap")), (("title", "two"),), ()])
+    found = encode_items(made, items)  # of all together, padded
+    tokens = made.tokenize(items.texts())
+    said = len(["red", ":", "The", "item", "has", "the", "following", "attributes", ":"]) + (name == "sentence_encoder")
+    for row, vector in enumerate(found):
+        ids, real = tokens.batch([row])
+        with torch.no_grad():
+            states = made.hidden(ids, real)[0].numpy()
+        left_out = said if instruction == "leave_out" and len(states) > said else 0
+        np.testing.assert_allclose(vector, pooled_by_hand(states[left_out:], pooling), atol=1e-5)
+
+
+def test_of_an_instruction_only_what_a_text_begins_with_is_left_out(tmp_path):
+    """The same words behind other words count, and so do those that another instruction begins with."""
+    made = encoder("causal_lm", tmp_path, instruction="leave_out").eval()
+    ids = torch.tensor([[5, 6, 7, 5, 6, 9], [9, 5, 6, 7, 7, 0], [5, 9, 7, 0, 0, 0]])
+    real = torch.tensor([[1] * 6, [1] * 5 + [0], [1] * 3 + [0] * 3], dtype=torch.bool)
+    made._begins[""] = (5, 6, 7)
+    assert made.pooled(ids, real).int().tolist() == [[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 0], [0, 1, 1, 0, 0, 0]]
+    made._begins[""] = tuple(range(5, 17))  # longer than every text
+    assert made.pooled(ids, real).int().tolist() == [[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 0], [0, 1, 1, 0, 0, 0]]
 
 
 def plain_vectors(folder, rows, pooling):
@@ -258,7 +306,7 @@ def test_saved_weights_give_the_same_vectors_and_come_in_by_the_spec(name, kind,
     made = encoder(name, tmp_path, **settings)
     untuned = encode_items(made, items)
     tune(made, items, [augmentation()], loss(), SCFT)
-    made.save_adapter(adapter)
+    made.save_tuned(adapter)
     back = encoder(name, tmp_path, **settings, adapter=str(adapter))
     np.testing.assert_allclose(encode_items(back, items), encode_items(made, items), atol=1e-6)
     assert not np.allclose(encode_items(back, items), untuned, atol=1e-4)
@@ -268,7 +316,7 @@ def test_saved_weights_give_the_same_vectors_and_come_in_by_the_spec(name, kind,
 @pytest.mark.parametrize("targets", [None, ["v_proj", "q_proj", "down_proj"]])
 def test_an_adapters_settings_name_its_layers_in_one_order(targets, tmp_path):
     made = encoder("causal_lm", tmp_path, lora={"rank": 2, "targets": targets})
-    made.save_adapter(tmp_path / "adapter")
+    made.save_tuned(tmp_path / "adapter")
     named = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
     assert named == sorted(named)
     assert len(named) == (2 * 7 if targets is None else 3)  # two layers of seven projections, or as the spec has them
@@ -276,25 +324,25 @@ def test_an_adapters_settings_name_its_layers_in_one_order(targets, tmp_path):
 
 def test_an_empty_an_untrained_and_a_strange_adapter_are_refused(tmp_path):
     made, adapter = encoder("causal_lm", tmp_path, lora={"rank": 2}), tmp_path / "adapter"
-    made.save_adapter(adapter)
+    made.save_tuned(adapter)
     with pytest.raises(DataError, match="never trained: every B matrix is zero"):
-        made.load_adapter(adapter)
+        made.load_tuned(adapter)
     path = adapter / "adapter_model.safetensors"
     weights = load_file(path)
     save_file({}, path)
     with pytest.raises(DataError, match="is an empty adapter"):
-        made.load_adapter(adapter)
+        made.load_tuned(adapter)
     save_file({name.replace("layers.0", "layers.7"): weight + 1 for name, weight in weights.items()}, path)
     with pytest.raises(DataError, match="belongs to another base"):
-        made.load_adapter(adapter)
+        made.load_tuned(adapter)
     with pytest.raises(MissingError, match="no adapter at"):
-        made.load_adapter(tmp_path / "nowhere")
+        made.load_tuned(tmp_path / "nowhere")
 
 
 def test_an_adapter_of_the_same_shape_but_another_base_is_refused(tmp_path):
     made, adapter = encoder("causal_lm", tmp_path / "base", lora={"rank": 2}), tmp_path / "adapter"
     tune(made, small_items(), [augmentation()], loss(), SCFT)
-    made.save_adapter(adapter)
+    made.save_tuned(adapter)
     weights = load_file(tmp_path / "base" / "model.safetensors")
     (tmp_path / "other").mkdir()
     for path in (tmp_path / "base").iterdir():
@@ -306,7 +354,7 @@ def test_an_adapter_of_the_same_shape_but_another_base_is_refused(tmp_path):
     )
     other = encoder("causal_lm", tmp_path, checkpoint=str(tmp_path / "other"), lora={"rank": 2})
     with pytest.raises(DataError, match=r"belongs to another base: it was tuned on .*/base .*, this is .*/other"):
-        other.load_adapter(adapter)
+        other.load_tuned(adapter)
 
 
 @pytest.mark.parametrize(

@@ -205,16 +205,16 @@ OTHER_KINDS = {
         "sentence_encoder",
         "does not read text as an encoder needs it",
     ),
-    "bert as a decoder": (transformers.BertConfig(**SIZES), "causal_lm", "is no decoder.* -> use: sentence_encoder"),
+    "bert as a decoder": (transformers.BertConfig(**SIZES), "causal_lm", "is not a decoder.* -> use: sentence_encoder"),
     "roberta as a decoder": (
         transformers.RobertaConfig(**SIZES, pad_token_id=0),
         "causal_lm",
-        "is no decoder.* -> use: sentence_encoder",
+        "is not a decoder.* -> use: sentence_encoder",
     ),
     "a bidirectional gemma": (
         transformers.Gemma3TextConfig(**SIZES, num_key_value_heads=1, head_dim=16, use_bidirectional_attention=True),
         "causal_lm",
-        "is no decoder",
+        "is not a decoder",
     ),
 }
 

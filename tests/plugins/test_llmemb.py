@@ -102,11 +102,12 @@ def test_the_ablations_are_settings():
     without = plugin.config_type().model_validate({"alignment": {"weight": 0.0}})
     assert plugin.upstream(without) == {}
     assert plugin.upstream(plugin.config_type()())["teacher"].method.use == "id_only"
-    assert llmemb(teacher=False, alignment={"weight": 0.0}).goal is None
+    assert llmemb(teacher=False, alignment={"weight": 0.0}).teacher is None
 
 
 def test_what_does_not_fit_says_what_to_write_instead():
-    with pytest.raises(SpecError, match=r"they have 20 dimensions, 8 are wanted -> embeddings.reduce: \{dim: 8\}"):
+    fix = r"embeddings.transforms: \[\{use: pca, dim: 8\}\]"
+    with pytest.raises(SpecError, match=f"they have 20 dimensions, should have 8 -> {fix}"):
         llmemb(adapter="none")
     with pytest.raises(SpecError, match="an even dim"):
         llmemb(ids="concatenate", dim=7)

@@ -17,8 +17,8 @@ def none(n_items: int) -> Negatives:
 @pytest.mark.parametrize("entries", [1, 70, 1000, 1 << 20])
 @pytest.mark.parametrize("scale", [0.1, 30.0])
 def test_value_and_gradient_are_those_of_the_formula(entries, scale, monkeypatch):
-    monkeypatch.setitem(cross_entropy.ENTRIES_A_TILE, "cpu", entries)
-    monkeypatch.setattr(cross_entropy, "ROWS_A_TILE", 1)
+    monkeypatch.setitem(cross_entropy.ENTRIES_PER_TILE, "cpu", entries)
+    monkeypatch.setattr(cross_entropy, "ROWS_PER_TILE", 1)
     generator = torch.Generator().manual_seed(0)
     states = (scale * torch.randn(23, 8, generator=generator, dtype=torch.float64)).requires_grad_()
     vectors = torch.randn(31, 8, generator=generator, dtype=torch.float64).requires_grad_()

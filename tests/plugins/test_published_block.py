@@ -1,7 +1,7 @@
 """`sasrec` and `bert4rec` with the published block against a plain writing of LLMEmb's published models.
 
 The plain model shares nothing with ours: a window of `max_len` padded on the left, `torch.nn.MultiheadAttention`,
-convolutions of width one, and padding set to zero behind every block.
+convolutions of width one, and padding set to zero after every block.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CASES = [
     *(("bert4rec", {"padding": padding}) for padding in ("attend", "hide")),
 ]
 
-SIGHT = [recommender.changing_the_future_leaves_the_past_unchanged, recommender.a_hidden_place_sees_both_sides]
+SIGHT = [recommender.changing_the_future_leaves_the_past_unchanged, recommender.a_hidden_position_sees_both_sides]
 """Checks of the contract that are about the task and not about the block."""
 
 

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from llmemb_bench.contracts import TextEncoder
 from llmemb_bench.processes.world import end, leave, world
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.together import filling_together
 from llmemb_bench.testing.case import small_items
 from llmemb_bench.text.chunks import ChunkSize
@@ -33,15 +33,24 @@ def assert_is_spread(made: TextEncoder) -> None:
 
 
 def gradient(folder: Path) -> dict[str, torch.Tensor]:
-    """Of one batch with dropout, in small chunks."""
+    """Of one batch with dropout, in small chunks: by soft targets, and by a loss over features."""
+    found = {}
+    for name in ("soft_clip", "vicreg"):
+        for weight, gradient in gradient_of(name, folder).items():
+            found[f"{name} {weight}"] = gradient
+    return found
+
+
+def gradient_of(name: str, folder: Path) -> dict[str, torch.Tensor]:
+    """What one loss leaves in the weights of the encoder, and in its own."""
     made, items = shared_encoder(folder), small_items(11)
     if world().sharded:
         assert_is_spread(made)
     views = two_views(items, range(11), [augmentation()], np.random.default_rng(0))
-    tokens, objective = made.tokenize([items.text(view) for view in views]), loss("soft_clip")
+    tokens, objective = made.tokenize([items.text(view) for view in views]), loss(name)
     backward_in_chunks(made.train(), tokens, range(22), lambda vectors: objective(*vectors.chunk(2)), ChunkSize(60))
-    found = {name: weight.grad for name, weight in made.named_parameters() if weight.requires_grad}
-    return found | {"temperature": objective.temperature.grad}
+    weights = [*made.named_parameters(), *objective.named_parameters()]
+    return {name: weight.grad for name, weight in weights if weight.requires_grad}
 
 
 def tuned(folder: Path) -> dict[str, torch.Tensor]:
@@ -58,13 +67,13 @@ def main() -> None:
     found = {"gradient": gradient, "tuned": tuned}[task](folder / "model")
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"{task}-{here.rank}.safetensors")
 
-    shelf = Shelf(folder / "shelf")
+    cache = Cache(folder / "cache")
     for turn in range(2):
-        with filling_together(shelf, "stage", "0" * 64) as place:
+        with filling_together(cache, "stage", "0" * 64) as place:
             assert place is None or turn == 0
             if place is not None:
                 (place / "who.json").write_text(json.dumps(here.rank))
-    assert json.loads((shelf.place("stage", "0" * 64) / "who.json").read_text()) == 0
+    assert json.loads((cache.path("stage", "0" * 64) / "who.json").read_text()) == 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from llmemb_bench.contracts import Plugin
 from llmemb_bench.registry.config import Choice, Config
 from llmemb_bench.registry.entries import entries, find
 from llmemb_bench.registry.kinds import KINDS, Kind
-from llmemb_bench.spec.check import part_of
+from llmemb_bench.spec.check import partial_spec
 from llmemb_bench.spec.schema import spec_schema
 from llmemb_bench.spec.source import parse
 from llmemb_bench.stages.keys import stage_key
@@ -120,11 +120,11 @@ def test_every_verb_knows_a_kind_by_its_entry(mine: Path, cli):
 
 
 def test_a_spec_chooses_plugins_of_it_and_is_told_what_is_wrong_with_their_settings(mine: Path, tmp_path: Path):
-    right = part_of(parse("rerankers: [mine, {use: mine, depth: 3}]", "spec.yaml", tmp_path), Part)
+    right = partial_spec(parse("rerankers: [mine, {use: mine, depth: 3}]", "spec.yaml", tmp_path), Part)
     assert [choice.config.model_dump() for choice in right.rerankers] == [{"depth": 10}, {"depth": 3}]
     for wrong, said in [("{use: mine, deep: 3}", "depth"), ("{use: mime}", "did you mean 'mine'?")]:
         with pytest.raises(SpecError, match=r"spec\.yaml:1: .*") as error:
-            part_of(parse(f"rerankers: [{wrong}]", "spec.yaml", tmp_path), Part)
+            partial_spec(parse(f"rerankers: [{wrong}]", "spec.yaml", tmp_path), Part)
         assert said in str(error.value)
     [names, plugin] = spec_schema()["$defs"]["rerankers"]["anyOf"]
     assert (names, set(plugin["properties"])) == ({"enum": ["mine"]}, {"use", "depth"})
@@ -151,6 +151,6 @@ def test_the_table_needs_neither_torch_nor_a_contract():
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 def test_what_an_entry_names_is_there(kind: Kind):
-    assert kind.load_contract().__name__ == kind.singular
+    assert kind.load_contract().__name__ == kind.contract_name
     assert all(callable(check) for check in kind.load_checks())
     assert "class Skeleton" in kind.skeleton_text()

@@ -110,5 +110,5 @@ def test_a_file_holds_exactly_one_plugin(classes, count, tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_comes_with_a_suggestion():
-    with pytest.raises(SpecError, match=r"no losses plugin is called 'infonce' -> did you mean 'info_nce'\?"):
+    with pytest.raises(SpecError, match=r"no loss is called 'infonce' -> did you mean 'info_nce'\?"):
         find("losses", "infonce")

@@ -78,7 +78,7 @@ def test_the_route_of_contributing_holds_in_a_clone(site, clone):
 def test_without_the_editable_install_every_step_says_what_is_missing(site, clone):
     made = run("new", "backbone", "my_backbone", at=clone, path=[site])
     assert "wrote plugins/llmemb_plugins/backbones/my_backbone.py" in made.stdout
-    assert "first, once, let specs find it: pip install -e ." in made.stdout
+    assert "first, once, so that specs find it: pip install -e ." in made.stdout
     tested = run("test", "my_backbone", at=clone, path=[site])
     assert (tested.returncode, tested.stderr) == (
         Exit.USAGE,
@@ -96,7 +96,7 @@ def test_a_package_of_ones_own_needs_two_commands(site, tmp_path):
     assert list(work.iterdir()) == []
     made = run("new", "backbones", "my_net", "--into", "my_plugins", at=work, path=[site])
     assert made.returncode == Exit.DONE, made.stderr
-    assert "first, once, let specs find it: pip install -e .\n" in made.stdout
+    assert "first, once, so that specs find it: pip install -e .\n" in made.stdout
     enter(site, work)
     assert "backbones/my_net: " in run("test", "my_net", at=work, path=[work, site]).stdout
     second = run("new", "metric", "my_metric", at=work, path=[work, site])
@@ -140,7 +140,7 @@ def test_an_entry_point_that_leads_nowhere_is_said_by_check_and_stops_nothing(pa
     [
         (
             ("backbone", "sasrec", "--into", "my_plugins"),
-            "plugin is called 'sasrec' already, in llmemb-bench",
+            "'sasrec' already exists, in llmemb-bench",
         ),
         (("metrics", "hr", "--into", "my_plugins"), "choose another name: my_hr"),
         (("loss", "mine", "--into", "llmemb_plugins"), "there is a package 'llmemb_plugins' already: "),

@@ -118,14 +118,14 @@ def test_a_metric_more_is_a_column_more_and_no_row_twice(results):
     assert results.rows() == before
     assert labels(results.rows("mrr@5"), "method", "seeds") == [("popularity", [1, 2])]
     lines = [line for line in results.table().splitlines() if "│ popularity" in line]
-    assert [("–" in line) for line in lines] == [False] * 3  # 180 columns hold a table for each of three metrics
+    assert [("–" in line) for line in lines] == [False]  # 180 columns hold three metrics
 
 
 def test_a_metric_that_fewer_seeds_have_stands_in_a_line_of_its_own(results):
     results.run(SPEC)
     results.run(SPEC, "--seed", "2", "--set", "evaluate.metrics=[mrr]")
     lines = [line.replace("│", " ").split() for line in results.table().splitlines() if "│ popularity" in line]
-    assert [line[3] for line in lines] == ["2", "1"]
+    assert [line[1] for line in lines] == ["2", "1"]
     assert [line.count("–") for line in lines] == [3, 6]
 
 
@@ -215,5 +215,5 @@ def test_where_nothing_fits_the_report_names_what_there_is(results):
     results.run(SPEC.replace("mine", "other"), "--seed", "7")
     for words in (["nothing"], ["--seed", "3"], ["mine", "--seed", "7"]):
         ran = results.cli("report", *words, "--results", results.folder / "results")
-        assert (ran.code, ran.out) == (1, "")
+        assert (ran.code, ran.out) == (2, "")
         assert "there are: mine (seeds 1, 2); other (seeds 7)" in ran.err

@@ -21,6 +21,9 @@ GBCE = {"use": "gbce", "negatives": 5, "t": 0.75}
         ([{"scft": None}, {"scft": {"steps": 5}}], ["scft=none", "scft=set"]),
         ([{"on": True}, {"on": None}], ["on=True", "on=none"]),
         ([{"l": [BCE]}, {"l": [BCE, GBCE]}], ["l=[bce]", "l=[bce, gbce]"]),
+        ([{"l": [BCE, GBCE]}, {"l": [BCE, GBCE | {"t": 0.5}]}], ["t=0.75", "t=0.5"]),  # the same plugins in a list
+        ([{"l": []}, {"l": [BCE]}], ["l=[]", "l=[bce]"]),
+        ([{"l": [1]}, {"l": [2]}], ["l=[1]", "l=[2]"]),
         ([{"o": BCE}, {"o": GBCE}], ["o=bce", "o=gbce"]),
         ([{"o": BCE}, {"o": GBCE}, {"o": GBCE | {"t": 0.5}}], ["o=bce", "o=gbce, t=0.75", "o=gbce, t=0.5"]),
         ([{"a": {"n": 1}, "b": {"n": 2}}, {"a": {"n": 3}, "b": {"n": 4}}], ["a.n=1, b.n=2", "a.n=3, b.n=4"]),

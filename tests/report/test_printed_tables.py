@@ -55,7 +55,7 @@ def test_at_80_columns_each_metric_has_a_table_and_what_is_left_out_is_said(tmp_
     headings = [re.findall(r"[A-Z]+@\d+", line) for line in lines if "@" in line]
     assert headings == [["HR@10"] * 3, ["NDCG@10"] * 3] * 2
     told = " ".join(" ".join(lines).split())
-    assert told.count("left out at 80 columns: backbone, encoder; a wider terminal (or COLUMNS=180) and") == 2
+    assert told.count("left out at 80 columns: backbone, encoder; --wide, a wider terminal (or COLUMNS=180) and") == 2
 
 
 def test_a_wide_terminal_has_one_table_a_protocol_and_leaves_nothing_out(tmp_path):
@@ -71,7 +71,14 @@ def test_a_name_stays_where_lines_are_told_apart_by_nothing_else(tmp_path):
         )
     text = "\n".join(printed(tmp_path, 60))
     assert "gru4rec" in text
-    assert "left out at 60 columns: encoder;" in text
+
+
+def test_a_name_that_all_lines_share_stands_in_the_title(tmp_path):
+    for method in ("id_only", "llmemb"):
+        enter(tmp_path, write_run(tmp_path, method=method, backbone="sasrec", encoder="minilm", configuration=method))
+    title, *lines = printed(tmp_path, 180)
+    assert title.startswith("toy · full · experiment demo · backbone sasrec · encoder minilm   (10 overall, 3 head, 7")
+    assert re.findall(r"[a-z]+", lines[2]) == ["method", "seeds", *["overall", "head", "tail"] * 3]
 
 
 @pytest.mark.parametrize(
@@ -135,3 +142,14 @@ def test_a_report_in_a_pipe_is_as_wide_as_columns_says(columns, widest, cli, tmp
     text = cli("report", "--results", tmp_path).out
     assert max(map(len, text.splitlines())) <= widest
     assert ("left out" in text) == (widest < 120)
+
+
+def test_wide_shows_everything_on_any_terminal(cli, tmp_path, monkeypatch):
+    store(tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "left out" in cli("report", "--results", tmp_path).out
+    text = cli("report", "--results", tmp_path, "--wide").out
+    assert "left out" not in text
+    assert [re.findall(r"[A-Z]+@\d+", line) for line in text.splitlines() if "@" in line] == [
+        ["HR@10"] * 3 + ["NDCG@10"] * 3
+    ] * 2

@@ -193,7 +193,7 @@ HOSTILE = {
     "every item the same text": (
         lambda here: (here / "items.csv").write_text(ITEM + "".join(f"i{i},Same\n" for i in range(20))),
         1,
-        "contrastive tuning needs two items of different text",
+        "contrastive tuning needs two items with different texts",
     ),
     "one item": (
         lambda here: (
@@ -201,7 +201,7 @@ HOSTILE = {
             (here / "events.csv").write_text("user,item,time\nu,i0,1\nv,i0,2\n"),
         ),
         1,
-        "there are 1 items, all alike",
+        "there are 1 items, all with the same text",
     ),
     "an empty text": (
         lambda here: (here / "items.csv").write_text(ITEM + "i0,\n" + "".join(f"i{i},T {i}\n" for i in range(1, 20))),
@@ -273,7 +273,7 @@ def cut_off(path) -> None:
 def test_an_adapter_is_never_written_over_something(embed, tmp_path):
     (tmp_path / "adapter").mkdir()
     ran = embed("--adapter", tmp_path / "adapter")
-    assert (ran.code, "exists already -> name a new folder" in ran.err) == (2, True)
+    assert (ran.code, "already exists -> name a new folder" in ran.err) == (2, True)
 
 
 def test_a_folder_is_no_parquet_file(embed, tmp_path):
@@ -337,7 +337,7 @@ def test_what_cannot_be_embedded_is_said_before_any_work(words, code, message, e
             [f"i{place}" for place in range(22)],
             "2 of 22 vectors are of items outside the catalogue, the first is 'i20'",
         ),
-        ([*(f"i{place}" for place in range(20)), "i4"], "1 ids stand twice, the first is 'i4'"),
+        ([*(f"i{place}" for place in range(20)), "i4"], "1 ids appear twice, the first is 'i4'"),
     ],
 )
 def test_precomputed_vectors_of_other_items_are_refused_with_counts(ids, finding, embed, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from llmemb_bench.base.folders import new_folder
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.stages.cache import Cache
 from tests.helpers.some import some
 
 SPEC = """\
@@ -51,7 +51,7 @@ def test_a_spec_runs_reports_and_is_not_run_twice(cli, spec, tmp_path):
     assert len(runs) == 8
     before = files(results / "runs")
     again = cli("run", spec, "--results", results, "--progress", "none")
-    assert "8 of 8 cells done (8 were there already)" in again.out
+    assert "8 of 8 cells done (8 were already there)" in again.out
     assert files(results / "runs") == before
 
     report = json.loads(cli("report", "--results", results, "--format", "json").out)
@@ -237,7 +237,7 @@ def test_an_interrupt_ends_with_its_code_and_a_word(spec, tmp_path):
 
 def test_a_stage_that_fails_leaves_no_folder(tmp_path):
     def fails() -> None:
-        with Shelf(tmp_path).filling("data", "k" * 64) as folder:
+        with Cache(tmp_path).filling("data", "k" * 64) as folder:
             (folder / "half").write_text("half")
             raise ValueError("power cut")
 

@@ -59,7 +59,7 @@ def test_each_cell_leaves_its_numbers_and_seconds_and_the_run_ends_with_the_tabl
 def test_a_cell_that_was_there_already_says_its_numbers_too(run):
     first = told(run().err)
     again = told(run().err)
-    assert again == [re.sub(r" in [\d.]+ s$", " (was there already)", line) for line in first]
+    assert again == [re.sub(r" in [\d.]+ s$", " (was already there)", line) for line in first]
 
 
 def test_without_progress_there_is_the_table_alone(run):

@@ -92,7 +92,10 @@ def test_reports_filter_by_experiment_and_seed(tmp_path):
     enter(tmp_path, write_run(tmp_path, experiment="other"))
     assert {row.experiment for row in read_rows(tmp_path, ["demo"], [])} == {"demo"}
     assert {tuple(row.seeds) for row in read_rows(tmp_path, ["demo"], [2])} == {(2,)}
-    with pytest.raises(BenchError, match="no run in the store fits"):
+    with pytest.raises(
+        BenchError,
+        match="no experiment is called 'nothing' -> name one of them; there are: demo \\(seeds 1, 2\\); other",
+    ):
         read_rows(tmp_path, ["nothing"], [])
 
 
@@ -203,15 +206,15 @@ DAMAGES = {
     "folder": (to_folder, DAMAGED),
     "SQLite": (of_another_program, DAMAGED),
     "another's log": (other_wal, DAMAGED),
-    "deleted": (lambda path: path.unlink(), "lacked 3 of 3 runs"),
-    "no metrics": (sql("drop table metrics"), "lacked 3 of 3 runs"),
-    "no runs": (sql("drop table runs"), "lacked 3 of 3 runs"),
-    "no column": (sql("alter table metrics drop column n_users"), "lacked 3 of 3 runs"),
-    "a run less": (sql("delete from runs where seed = 2"), "lacked 1 of 3 runs"),
-    "half the metrics": (sql("delete from metrics where rowid % 2 = 0"), "lacked 3 of 3 runs"),
-    "metrics of one run": (sql("delete from metrics where folder like '%-3'"), "lacked 1 of 3 runs"),
-    "another value": (sql("update metrics set value = 0.9 where rowid = 3"), "lacked 1 of 3 runs"),
-    "rows twice": (sql("insert into metrics select * from metrics where folder like '%-1'"), "lacked 1 of 3 runs"),
+    "deleted": (lambda path: path.unlink(), "was missing 3 of 3 runs"),
+    "no metrics": (sql("drop table metrics"), "was missing 3 of 3 runs"),
+    "no runs": (sql("drop table runs"), "was missing 3 of 3 runs"),
+    "no column": (sql("alter table metrics drop column n_users"), "was missing 3 of 3 runs"),
+    "a run less": (sql("delete from runs where seed = 2"), "was missing 1 of 3 runs"),
+    "half the metrics": (sql("delete from metrics where rowid % 2 = 0"), "was missing 3 of 3 runs"),
+    "metrics of one run": (sql("delete from metrics where folder like '%-3'"), "was missing 1 of 3 runs"),
+    "another value": (sql("update metrics set value = 0.9 where rowid = 3"), "was missing 1 of 3 runs"),
+    "rows twice": (sql("insert into metrics select * from metrics where folder like '%-1'"), "was missing 1 of 3 runs"),
 }
 
 
@@ -247,13 +250,13 @@ def test_a_store_that_was_moved_away_is_made_again_with_all_earlier_runs(before,
     seal(run)
     enter(tmp_path, run)
     assert overall(tmp_path)[0][3] == [1, 2, 3, 4]
-    assert "lacked 3 of 4 runs; entered from their folders" in capsys.readouterr().err
+    assert "was missing 3 of 4 runs; added from their folders" in capsys.readouterr().err
 
 
 def test_a_run_whose_folder_is_gone_is_taken_out_with_a_line(before, tmp_path, capsys):
     shutil.rmtree(next(tmp_path.glob("runs/demo/*-2")))
     assert overall(tmp_path)[0][3] == [1, 3]
-    assert "1 of its runs have no folder any more; taken out" in capsys.readouterr().err
+    assert "1 of its runs no longer have a folder; removed" in capsys.readouterr().err
 
 
 def test_a_store_alone_is_read_as_it_is(before, tmp_path, capsys):
@@ -272,10 +275,10 @@ def test_a_run_folder_half_made_by_a_killed_run_is_no_run(before, tmp_path):
     ("name", "change", "words"),
     [
         ("metrics.json", lambda path: os.truncate(path, 90), "metrics.json is damaged (90 of "),
-        ("metrics.json", flip(-30), "metrics.json is damaged (other bytes"),
+        ("metrics.json", flip(-30), "metrics.json is damaged (its bytes"),
         ("metrics.json", lambda path: path.unlink(), "metrics.json is missing"),
         ("manifest.json", lambda path: os.truncate(path, 9), "manifest.json is damaged (9 of "),
-        ("manifest.json", flip(3), "manifest.json is damaged (other bytes"),
+        ("manifest.json", flip(3), "manifest.json is damaged (its bytes"),
         ("seal.json", lambda path: path.unlink(), "has no seal.json"),
         ("manifest.json", lambda path: path.write_text('{"schema": 99}'), "a newer version of llmemb-bench wrote it"),
         ("manifest.json", lambda path: path.write_text('{"schema": 3}'), "manifest.json is damaged"),

@@ -149,7 +149,7 @@ def test_the_size_of_a_block_changes_nothing(export, monkeypatch, tmp_path):
     export("llmemb")
     (tmp_path / "out").rename(tmp_path / "whole")
     monkeypatch.setattr("llmemb_bench.serving.scoring.USERS_AT_ONCE", 7)
-    monkeypatch.setattr("llmemb_bench.serving.export.ITEMS_A_BLOCK", 3)
+    monkeypatch.setattr("llmemb_bench.serving.export.ITEMS_PER_BLOCK", 3)
     export("llmemb")
     for name in ("items", "users"):
         np.testing.assert_allclose(
@@ -171,12 +171,12 @@ def test_an_older_export_is_replaced_and_anything_else_is_left_alone(export, cli
     export("popularity")
     assert not (out / "users.parquet").exists()
     (out / "mine.txt").write_text("mine")
-    assert "holds files that are no export -> name a new folder" in export("popularity", code=2)
+    assert "holds files that are not an export -> name a new folder" in export("popularity", code=2)
     assert (out / "mine.txt").read_text() == "mine"
     run = finished.run("id_only")
     before = {path.name for path in run.iterdir()}
     ran = cli("export", "llmemb", "-o", run, "--results", finished.results)
-    assert (ran.code, "no export" in ran.err, {path.name for path in run.iterdir()}) == (2, True, before)
+    assert (ran.code, "not an export" in ran.err, {path.name for path in run.iterdir()}) == (2, True, before)
     (tmp_path / "file").write_text("mine")
     ran = cli("export", "llmemb", "-o", tmp_path / "file", "--results", finished.results)
     assert (ran.code, "is a file" in ran.err) == (2, True)

@@ -15,8 +15,8 @@ from llmemb_bench.base.seal import seal
 from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.spec.cells import load_cells
 from llmemb_bench.stages import recommender as stage
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import Graph
-from llmemb_bench.stages.shelf import Shelf
 from tests.helpers.finished_runs import METHODS, Finished, finish, run_spec
 
 
@@ -168,8 +168,12 @@ def test_an_encoder_is_never_tuned_to_recommend(finished, tmp_path):
     [cell, *_] = [cell for cell in load_cells(finished.folder / "spec.yaml") if cell.labels.method == "llmemb"]
     scft = ScftConfig(augmentations=["drop_attributes"], loss="info_nce", steps=1, batch_size=2, learning_rate=0.1)
     embeddings = cell.spec.embeddings.model_copy(update={"scft": scft})
-    tuned = Graph(Shelf(tmp_path), run=finished.run("llmemb")).vectors(cell.spec.dataset, embeddings).adapter
-    with pytest.raises(MissingError, match="the encoder that SCFT tuned for this run is not in"):
+    tuned = (
+        Graph(Cache(tmp_path), run=finished.run("llmemb"))
+        .vectors(cell.spec.dataset, cell.spec.split, embeddings)
+        .adapter
+    )
+    with pytest.raises(MissingError, match="the encoder that SCFT tuned for this run is no longer in"):
         tuned.result()
     assert not (tmp_path / "adapter").exists()
 
@@ -198,7 +202,7 @@ def change_schema(run: Path) -> None:
     [
         (lambda run: (run / "weights.safetensors").unlink(), 5, "weights.safetensors is missing -> run the spec again"),
         (lambda run: (run / "weights.safetensors").write_bytes(b"\x10"), 5, "weights.safetensors is damaged (1 of "),
-        (break_weights, 5, "30 users otherwise than the run did"),
+        (break_weights, 5, "30 users differently from the run"),
         (lose_weight, 5, "weights.safetensors: does not fit the method"),
         (lambda run: (run / "manifest.json").write_text("{"), 1, "manifest.json: cannot be read"),
         (lambda run: (run / "manifest.json").write_text("{}"), 1, "is not the manifest of a run"),
@@ -219,7 +223,7 @@ def test_other_data_than_those_of_the_run_are_refused(recommend, copied):
     (copied.folder / "events.csv").write_text("\n".join(lines[:-1]) + "\n")
     words = ("--user", "u3", "--spec-folder", copied.folder)
     error = recommend("popularity", *words, results=copied.results, code=5)
-    assert "the data are not those that the run saw" in error
+    assert "the data are not those of the run" in error
 
 
 def test_files_that_have_moved_are_found_with_spec_folder(recommend, copied):

@@ -49,10 +49,10 @@ def problem(tmp_path, written: str, instead: str, text: str = SPEC) -> str:
         ("[full]", "[Full]", "-> did you mean 'full'?"),
         ("[full]", "[sampled-0]", "got 'sampled-0'"),
         ("[full]", "[]", "'evaluate.protocols' is empty, should name at least one protocol -> protocols: [...]"),
-        ("[full]", "[full, full]", "'evaluate.protocols' should name each one once, full stands twice"),
+        ("[full]", "[full, full]", "'evaluate.protocols' should name each one once, full appears twice"),
         ("[full]", "full", "should be a list of at least 1 (each: full or sampled-N (N items"),
         ("[42]", "[]", "spec.yaml:3: 'seeds' is empty, should name at least one seed -> seeds: [...]"),
-        ("[42]", "[42, 43, 42]", "spec.yaml:3: 'seeds' should name each one once, 42 stands twice, got [42, 43, 42]"),
+        ("[42]", "[42, 43, 42]", "spec.yaml:3: 'seeds' should name each one once, 42 appears twice, got [42, 43, 42]"),
         (
             "[42]",
             "42",
@@ -85,7 +85,7 @@ def problem(tmp_path, written: str, instead: str, text: str = SPEC) -> str:
             "a size as 400MB or 2.5 GB, got '400mb' -> did you mean '400MB'?",
         ),
         ("synthetic", "synthetic, phrases: {title: 3}", "phrases.title' should be text, got 3 -> with quotes: '3'"),
-        ("synthetic", "synthetic, attributes: [a, a]", "attributes' should name each one once, a stands twice"),
+        ("synthetic", "synthetic, attributes: [a, a]", "attributes' should name each one once, a appears twice"),
         ("synthetic", "synthetic, signal: 2", "'dataset.signal' should be a number from 0 to 1, got 2"),
         ("version: 1", "version: 2", "'version' should be 1, got 2"),
         (
@@ -103,7 +103,7 @@ def problem(tmp_path, written: str, instead: str, text: str = SPEC) -> str:
             "matrix: {recommender.train.epochs: []}\nevaluate:",
             "'matrix.recommender.train.epochs' is empty, should name at least one epoch",
         ),
-        ("evaluate:", "matrix: {recommender.train.epochs: [1, 1]}\nevaluate:", "1 stands twice, got [1, 1]"),
+        ("evaluate:", "matrix: {recommender.train.epochs: [1, 1]}\nevaluate:", "1 appears twice, got [1, 1]"),
         ("evaluate:", "matrix: {recommender.method: 5}\nevaluate:", "should be a list of at least 1, got 5 -> [5]"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_doubled_seed_on_the_command_line_is_said_there(cli, tmp_path):
     (tmp_path / "s.yaml").write_text(SPEC)
     ran = cli("run", tmp_path / "s.yaml", "--seed", 1, "--seed", 1)
     assert ran.code == 2
-    assert ran.err.endswith("error: --seed: 'seeds' should name each one once, 1 stands twice, got [1, 1]\n")
+    assert ran.err.endswith("error: --seed: 'seeds' should name each one once, 1 appears twice, got [1, 1]\n")
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: f"{entry.kind}/{entry.name}")

@@ -34,21 +34,46 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "cut-off": (["evaluate.cutoffs=[21]"], "the cut-off 21 is larger than the catalogue of 20 items"),
     "reduction beyond the items": (
-        [TFIDF, "embeddings.reduce={dim: 21}"],
-        "embeddings.reduce.dim: PCA cannot give 21 dimensions of 20 items -> use at most 20",
+        [TFIDF, "embeddings.transforms=[standardize, {use: pca, dim: 21}]"],
+        "embeddings.transforms.1.dim: PCA cannot give 21 dimensions of 20 items -> use at most 20",
     ),
     "reduction beyond the width": (
-        ["embeddings.reduce={dim: 7}"],
-        "embeddings.reduce.dim: PCA cannot give 7 dimensions of 20 items with 6 each -> use at most 6",
+        ["embeddings.transforms=[{use: pca, dim: 7}]"],
+        "embeddings.transforms.0.dim: PCA cannot give 7 dimensions of 20 items with 6 each -> use at most 6",
+    ),
+    "width after another transform": (
+        ["embeddings.transforms=[{use: pca, dim: 5}, {use: select_dims, dim: 6, rule: uniform}]"],
+        "embeddings.transforms.1.dim: there are no 6 dimensions to select, vectors have 5 -> use at most 5",
+    ),
+    "groups of another size": (
+        ["embeddings.transforms=[{use: whiten, groups: 4}]"],
+        "embeddings.transforms.0.groups: 6 dimensions do not fall into 4 equal groups -> groups: 3",
     ),
     "no adapter": (
         ["recommender.method={use: llmemb, adapter: none, alignment: {weight: 0.0}}"],
         "recommender.method.adapter: without an adapter the text vectors must be as wide as the recommender's: they "
-        "have 6 dimensions, 8 are wanted",
+        "have 6 dimensions, should have 8",
     ),
     "no adapter after a reduction": (
-        [TFIDF, "embeddings.reduce={dim: 5}", "recommender.method={use: llmemb, adapter: none}"],
-        "they have 5 dimensions, 8 are wanted",
+        [TFIDF, "embeddings.transforms=[{use: pca, dim: 5}]", "recommender.method={use: llmemb, adapter: none}"],
+        "they have 5 dimensions, should have 8",
+    ),
+    "text narrower than the table it starts": (
+        ["recommender.method=llm2x"],
+        "recommender.method: the start of the id table takes 8 dimensions of 20 text vectors with 6 each "
+        "-> dim: 6 for the backbone, or wider vectors",
+    ),
+    "text narrower than what is left of it": (
+        ["recommender.method=alphafuse"],
+        "alphafuse takes 8 dimensions of 20 text vectors with 6 each",
+    ),
+    "groups of a method": (
+        ["recommender.method=whitenrec_plus"],
+        "recommender.method.groups: the text vectors' 6 dimensions do not fall into 4 equal groups -> groups: 3",
+    ),
+    "rows of an adapter alone": (
+        ["recommender.method=morec", "recommender.train.rows=touched"],
+        "the method has no id table",
     ),
     "rows of no table": (["recommender.train.rows=touched"], "the method has no id table"),
     "rows of no table, width unknown": ([TFIDF, "recommender.train.rows=touched"], "the method has no id table"),

@@ -63,7 +63,7 @@ def test_finished_cells_are_found_without_a_cache_and_without_work(run, tmp_path
     for work in WORK:
         monkeypatch.setattr(f"llmemb_bench.stages.{work}", lambda *_, work=work: pytest.fail(f"{work} was called"))
     again = run()
-    assert "6 of 6 cells done (6 were there already)" in again.out
+    assert "6 of 6 cells done (6 were already there)" in again.out
     assert stages_on_the_shelf(results) == {"fingerprint"}
 
 
@@ -72,7 +72,7 @@ def test_one_missing_cell_is_made_alone(run, tmp_path):
     shutil.rmtree(tmp_path / "results" / ".cache")
     [gone] = (tmp_path / "results" / "runs" / "again").glob("popularity-*-s2")
     shutil.rmtree(gone)
-    assert "(5 were there already)" in run().out
+    assert "(5 were already there)" in run().out
     assert gone.is_dir()
     assert stages_on_the_shelf(tmp_path / "results") == {"fingerprint", "data", "candidates", "facts"}
 
@@ -112,7 +112,7 @@ def test_two_hundred_finished_cells_are_found_in_seconds(tmp_path):
 
     assert "200 of 200 cells done;" in seconds(command)[1]
     spent, out = seconds(command)
-    assert "(200 were there already)" in out
+    assert "(200 were already there)" in out
     assert spent - seconds([sys.executable, "-c", "import torch"])[0] < SECONDS
 
 

@@ -29,22 +29,22 @@ def layered(layer: str, states: str) -> dict[str, str]:
 BACKBONES = {
     "recurrent layer over the batch": (
         layered("nn.GRU(config.dim, config.dim)", "self.layer(kept)[0]"),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         OVER_THE_BATCH,
     ),
     "recurrent layer over the batch, beside a right one": (
         layered("nn.LSTM(config.dim, config.dim)", "self.out(means) + 0.1 * self.layer(kept)[0]"),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         OVER_THE_BATCH,
     ),
     "attention across users": (
         layered("nn.MultiheadAttention(config.dim, 1)", "self.out(means) + self.layer(kept, kept, kept)[0]"),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         OVER_THE_BATCH,
     ),
     "batch statistics in training only": (
         layered("nn.BatchNorm1d(config.dim)", "self.layer(self.out(means + kept).transpose(1, 2)).transpose(1, 2)"),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         "in training mode the states of a history depend on the other histories",
     ),
     "batch statistics in both modes": (
@@ -52,17 +52,17 @@ BACKBONES = {
             "nn.BatchNorm1d(config.dim, track_running_stats=False)",
             "self.layer(self.out(means + kept).transpose(1, 2)).transpose(1, 2)",
         ),
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         "in eval mode the states of a history depend on the other histories",
     ),
     "centred over the batch": (
         {STATES: "states: Tensor = self.out(means + kept - kept.mean(0))"},
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         OVER_THE_BATCH,
     ),
     "a state kept between calls": (
         {STATES: "states: Tensor = self.out(means + getattr(self, 'kept', 0.0))\n        self.kept = states.mean()"},
-        "no history knows the others of its batch",
+        "the states of a history do not depend on its batch",
         "a state that is kept from one call to the next",
     ),
     "the next event": (
@@ -95,22 +95,22 @@ BACKBONES = {
     ),
     "one state too few": (
         {STATES: "states: Tensor = self.out(means + kept)[:, :-1]"},
-        "each position has one finite state",
+        "every position has one finite state",
         r"vectors of shape \[3, 6, 64\] become states of shape \[3, 5, 64\]",
     ),
     "its input changed": (
         {"kept = x * real[..., None]": "kept = x.mul_(real[..., None] * 0.5)"},
-        "each position has one finite state",
+        "every position has one finite state",
         "forward.. changes the vectors it is given",
     ),
     "a position too few": (
         layered("nn.Embedding(config.max_len - 1, config.dim)", "self.out(means + self.layer(real.cumsum(1) - 1))"),
-        "each position has one finite state",
+        "every position has one finite state",
         r"it raises IndexError: .*-> look at .*wrong\.py:\d+",
     ),
     "an error without a word": (
         {STATES: "raise AssertionError"},
-        "it learns one batch by heart",
+        "it overfits one batch",
         r"it raises AssertionError -> look at .*wrong\.py:\d+",
     ),
 }
@@ -173,12 +173,12 @@ METHODS = {
     ),
     "the auxiliary loss off by one row": (
         from_text("self.given[ids]", AUXILIARY.format(rows="batch.rows - 1")),
-        "the auxiliary loss takes the rows of its items",
+        "the auxiliary loss reads the rows of its items",
         "row i of a table is item i",
     ),
     "the auxiliary loss by place in the batch": (
         from_text("self.given[ids]", AUXILIARY.format(rows=":len(batch.rows)")),
-        "the auxiliary loss takes the rows of its items",
+        "the auxiliary loss reads the rows of its items",
         "the same items under other numbers",
     ),
     "scores of the item before": (
@@ -188,13 +188,13 @@ METHODS = {
     ),
     "states centred over users": (
         from_text("self.given[ids]", STATES_MORE.format(name="states", changed="found - found.mean(0)")),
-        "a history has the scores it has alone",
-        "has other scores than among others",
+        "the scores of a history do not depend on its batch",
+        "has different scores than among others",
     ),
     "training a state late": (
         from_text("self.given[ids]", STATES_MORE.format(name="states_of", changed="found.roll(1, 0)")),
         "training and ranking have the same states",
-        "gives other states than states",
+        "gives different states than states",
     ),
 }
 
@@ -289,18 +289,18 @@ DATASETS = {
     ),
     "doubled events": (
         {'"time" from read_csv(?)': '"time" from read_csv(?) cross join range(2)'},
-        "an event stands once",
+        "an event occurs once",
         "a join that multiplies rows",
     ),
     "events in random order": (
         {'"time" from read_csv(?)': '"time" from read_csv(?) order by random()'},
         "reading twice gives the same",
-        "another order -> random",
+        "a different order -> random",
     ),
     "random times": (
         {'"time" from read_csv(?)': '(random() * 9)::int as "time" from read_csv(?)'},
         "reading twice gives the same",
-        "read twice gives other rows",
+        "read twice gives different rows",
     ),
     "other texts each time": (
         {"select item, title": "select item, title || random() as title"},
@@ -323,17 +323,17 @@ RETURNED = "return vectors"
 ENCODERS = {
     "centred over the catalogue": (
         {RETURNED: "return vectors - vectors.mean(0)"},
-        "an item has the vector it has in other company",
+        "the vector of an item does not depend on other texts",
         "set `of_catalogue = True` where",
     ),
     "scaled by the longest": (
         {RETURNED: "return vectors / np.abs(vectors).max()"},
-        "an item has the vector it has in other company",
+        "the vector of an item does not depend on other texts",
         "depends on the texts of the others",
     ),
     "cut to the shortest text": (
         {"for word in text.split():": "for word in text.split()[: min(map(len, items.texts())) // 9]:"},
-        "an item has the vector it has in other company",
+        "the vector of an item does not depend on other texts",
         "depends on the texts of the others",
     ),
     "the vector of the item before": (
@@ -414,14 +414,14 @@ LOSSES = {
         r"shape \[12\], should be one number",
     ),
     "rows of one meaning pushed apart": (
-        {"if alike is not None:": "if False:"},
-        "a row alike to all is no negative and has none",
-        "leave alike",
+        {"if duplicates is not None:": "if False:"},
+        "a duplicate of every row is no negative and has none",
+        "leave duplicates",
     ),
     "pairs pushed apart": (
         {"logits = functional": "logits = -functional"},
         "thirty steps pull pairs together",
-        "30 steps bring the cosine",
+        "30 steps only bring the cosine",
     ),
 }
 
@@ -484,12 +484,12 @@ METRICS = {
     "not monotone": ({GAIN: "np.where(ranks == 3, 0.0, 1.0 / ranks)"}, None, "rank 4 is worth more than rank 3"),
     "the best of the call": (
         {GAIN: "ranks.min() / ranks"},
-        "a rank is worth the same whatever stands beside it",
+        "the gain of a rank does not depend on the others",
         "depends on the other ranks",
     ),
     "sorted": (
         {GAIN: "0.9 ** (np.sort(ranks) - 1.0)"},
-        "a rank is worth the same whatever stands beside it",
+        "the gain of a rank does not depend on the others",
         "a maximum, a sum or a sort",
     ),
     "one number": ({GAIN: "np.array(1.0)"}, None, r"ranks have gains of shape \[\]"),
@@ -500,7 +500,7 @@ METRICS = {
     ),
 }
 
-VIEW = "tuple(attributes[place] for place in rng.permutation(len(attributes)))"
+VIEW = "tuple(attributes[index] for index in rng.permutation(len(attributes)))"
 AUGMENTATIONS = {
     "numpy's global generator": (
         {"rng.permutation": "np.random.permutation"},
@@ -543,7 +543,62 @@ AUGMENTATIONS = {
     ),
 }
 
+APPLIED = 'return vectors - state["mean"]'
+FITTED = 'return {"mean": sum(block.sum(0) for block in rows.blocks()) / len(rows)}'
+
+TRANSFORMS = {
+    "a mean of what it is given": (
+        {APPLIED: "return vectors - vectors.mean(0)"},
+        "a new item has the vector it has among others",
+        "depends on the items beside it -> what `apply` computes of all vectors",
+    ),
+    "in place": (
+        {APPLIED: 'vectors -= state["mean"].astype("float32")\n        return vectors'},
+        "an item has one finite vector of the width that is said",
+        "it changes the vectors it is given",
+    ),
+    "a width that it does not say": (
+        {APPLIED: "return vectors[:, :3]"},
+        "an item has one finite vector of the width that is said",
+        r"40 vectors become \[40, 3\], dim_of\(\) says 12 a vector",
+    ),
+    "a logarithm": (
+        {APPLIED: "return np.log(vectors - 100)"},
+        "an item has one finite vector of the width that is said",
+        "made numbers that are not finite",
+    ),
+    "a division by a deviation of zero": (
+        {
+            FITTED: 'return {"mean": rows.vectors.mean(0), "std": rows.vectors.astype(float).std(0)}',
+            APPLIED: 'return (vectors - state["mean"]) / state["std"]',
+        },
+        "vectors that are all alike stay finite",
+        "made numbers that are not finite",
+    ),
+    "another draw each time": (
+        {FITTED: 'return {"mean": np.random.rand(rows.dim)}'},
+        "fitted again it does the same",
+        "it keeps other numbers -> a global generator",
+    ),
+    "kept in itself": (
+        {FITTED: f"self.mean = rows.vectors.mean(0)\n        {FITTED}", APPLIED: "return vectors - self.mean"},
+        "read back it does the same",
+        "it raises AttributeError",
+    ),
+    "the row of an item": (
+        {FITTED: 'return {"mean": rows.vectors[0]}'},
+        "the order of rows changes no vector",
+        "the row of an item in place of its id",
+    ),
+    "more items than it says": (
+        {FITTED: "assert len(rows) > 1", APPLIED: "return vectors"},
+        "what it does not refuse it can do",
+        "it raises",
+    ),
+}
+
 KINDS = {
+    "transforms": TRANSFORMS,
     "backbones": BACKBONES,
     "methods": METHODS,
     "datasets": DATASETS,
@@ -589,7 +644,7 @@ def test_a_method_that_counts_is_caught_when_it_is_off_by_one(source, good, bad,
     assert failures("methods") == {}
     path.write_text(source.replace(good, bad))
     del sys.modules[f"{package.name}.methods.wrong"]
-    assert "a score belongs to another item" in failures("methods")["other numbers of the items give the same scores"]
+    assert "a score belongs to another item" in failures("methods")["renumbering the items changes no score"]
 
 
 def test_a_right_method_from_text_passes(package: Path):

@@ -94,7 +94,7 @@ def test_an_empty_text_has_a_vector(tmp_path):
 
 
 def test_blocks_that_are_there_and_whole_are_not_encoded_again(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("llmemb_bench.text.encoding.TEXTS_A_BLOCK", 7)
+    monkeypatch.setattr("llmemb_bench.text.encoding.TEXTS_PER_BLOCK", 7)
     items, kept = small_items(30), tmp_path / "kept"
     kept.mkdir()
     whole = encode_items(model, items, kept)
@@ -107,7 +107,7 @@ def test_blocks_that_are_there_and_whole_are_not_encoded_again(model, tmp_path, 
     monkeypatch.setattr(model, "forward", lambda ids, *rest: (encoded.append(len(ids)), forward(ids, *rest))[1])
     np.testing.assert_array_equal(encode_items(model, items, kept), whole)
     assert sum(encoded) == 7
-    assert "000003.safetensors: is damaged (other bytes than were written); removed" in capsys.readouterr().err
+    assert "000003.safetensors: is damaged (its bytes differ from those written); removed" in capsys.readouterr().err
 
 
 def test_out_of_memory_halves_the_batch_and_changes_no_vector(model, monkeypatch, capsys):

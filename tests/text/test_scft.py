@@ -29,7 +29,7 @@ from llmemb_bench.text.encoding import encode_items
 from llmemb_bench.text.gradients import _Batch, backward_in_chunks
 from llmemb_bench.text.held_out import hold_out
 from llmemb_bench.text.scft import tune
-from llmemb_bench.text.views import alike, two_views
+from llmemb_bench.text.views import duplicates, two_views
 from llmemb_bench.values.recdata import Items, Prompt
 from tests.helpers.small_models import SCFT, augmentation, encoder, loss
 
@@ -77,6 +77,15 @@ def test_the_size_of_a_chunk_changes_no_gradient_dropout_included(name, chunk, g
     assert any(gradient.abs().max() > 1e-4 for gradient in whole.values())
     for name, gradient in whole.items():
         assert is_close(chunked[name], gradient), name
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "decoupled", "barlow_twins", "vicreg"])
+def test_a_loss_over_features_or_pairs_has_one_gradient_in_chunks_of_any_size(name, tmp_path):
+    whole = gradient_of(adapted(tmp_path, lora={"rank": 4, "dropout": 0.3}), 100_000, name)
+    chunked = gradient_of(adapted(tmp_path, lora={"rank": 4, "dropout": 0.3}), 40, name, 2)
+    assert any(gradient.abs().max() > 1e-4 for gradient in whole.values())
+    for weight, gradient in whole.items():
+        assert is_close(chunked[weight], gradient), weight
 
 
 def is_close(found: torch.Tensor, expected: torch.Tensor) -> bool:
@@ -159,6 +168,26 @@ def test_views_are_fresh_and_differ():
     assert two_views(single, [0], [augmentation()], rng) == [single.attributes[0]] * 2
 
 
+def test_the_second_view_is_made_in_its_own_way_after_the_augmentations_before_it():
+    items, rng = small_items(10), np.random.default_rng(0)
+    made = two_views(items, range(10), [augmentation("title_against_rest"), augmentation("shuffle_attributes")], rng)
+    for row in range(10):
+        title, *rest = items.attributes[row]
+        assert made[row] == (title,)
+        assert sorted(made[10 + row]) == sorted(rest)
+
+
+def test_the_same_text_twice_needs_dropout_to_be_tuned_on(tmp_path):
+    items, twice = small_items(), [augmentation("dropout_only")]
+    still = encoder("causal_lm", tmp_path, lora={"rank": 2, "dropout": 0.0})
+    with pytest.raises(SpecError, match=r"both views of an item are one text.*dropout: 0.1"):
+        tune(still, items, twice, loss(), SCFT)
+    tune(still, items, [augmentation("title_against_rest")], loss(), changed(steps=1))
+    made = encoder("causal_lm", tmp_path, lora={"rank": 2, "dropout": 0.1})
+    log = tune(made, items, twice, loss(), changed(steps=30))
+    assert log[-1]["loss"] < log[1]["loss"]
+
+
 def test_dropping_leaves_out_the_papers_share():
     attributes = tuple((f"name{place}", f"value{place}") for place in range(10))
     view = augmentation().view(attributes, np.random.default_rng(0))
@@ -170,7 +199,7 @@ def test_items_of_one_text_and_views_in_common_are_alike():
     title, brand, other = ("title", "Soap"), ("brand", "X"), ("brand", "Y")
     items = Items.of("abcd", [(title, brand), (title, other), (title, brand), (("title", "Film"),)])
     views = Tokens(((1,), (1,), (2, 1), (4,), (2,), (3,), (1, 2), (5,)), pad=0)
-    found = alike(items, [0, 1, 2, 3], views)
+    found = duplicates(items, [0, 1, 2, 3], views)
     expected = torch.tensor([[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
     assert torch.equal(found, expected)
 
@@ -226,7 +255,7 @@ def test_false_negatives_are_masked_unless_the_published_code_is_wanted(tmp_path
 
 def test_items_that_are_all_alike_cannot_be_tuned_on(tmp_path):
     items = Items.of(["a", "b", "c"], [(("title", "same"),)] * 3)
-    with pytest.raises(DataError, match="needs two items of different text"):
+    with pytest.raises(DataError, match="needs two items with different texts"):
         tune(encoder("causal_lm", tmp_path), items, [augmentation()], loss(), SCFT)
     with pytest.raises(DataError, match="there are 1 items"):
         tune(encoder("causal_lm", tmp_path), small_items(1), [augmentation()], loss(), SCFT)
@@ -359,7 +388,7 @@ def test_an_infinite_gradient_stops_before_it_reaches_the_weights(tmp_path):
 class _Exploding(Loss):
     """A finite loss whose gradient is not: the root of zero."""
 
-    def forward(self, left, right, alike=None):
+    def forward(self, left, right, duplicates=None):
         return (left - left.detach()).abs().sum().sqrt()
 
 
@@ -391,7 +420,7 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
     adapter.mkdir()
     from llmemb_plugins.encoders._transformer import TransformerEncoder
 
-    save = TransformerEncoder.save_adapter
+    save = TransformerEncoder.save_tuned
 
     def too_early(self, folder):
         with torch.no_grad():
@@ -400,14 +429,14 @@ def test_an_adapter_that_was_not_saved_as_it_is_is_found_out(tmp_path, monkeypat
                     weight.mul_(0.5)
         save(self, folder)
 
-    monkeypatch.setattr(TransformerEncoder, "save_adapter", too_early)
-    with pytest.raises(DataError, match="the saved adapter does not give the tuned vectors"):
+    monkeypatch.setattr(TransformerEncoder, "save_tuned", too_early)
+    with pytest.raises(DataError, match="the saved adapter does not reproduce the tuned vectors"):
         tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
-    monkeypatch.setattr(TransformerEncoder, "save_adapter", lambda self, folder: None)
+    monkeypatch.setattr(TransformerEncoder, "save_tuned", lambda self, folder: None)
     adapter = tmp_path / "empty"
     adapter.mkdir()
     with pytest.raises(
-        DataError, match=r"a fresh process cannot read the saved adapter: .*is no adapter of this encoder"
+        DataError, match=r"a fresh process cannot read the saved adapter: .*is not an adapter for this encoder"
     ):
         tune_and_save(choice, small_items(), [augmentation()], loss(), SCFT, adapter)
 

@@ -45,7 +45,7 @@ def test_every_position_predicts_the_next_training_event():
     (batch,) = batches(split).epoch(0, 1)
     assert global_ids(batch, 9).tolist() == [[1, 2, 3]]
     assert batch.rows[batch.positives].tolist() == [2, 3, 4]  # 8 and 9 are held out
-    assert batch.places.tolist() == [0, 1, 2]
+    assert batch.target_positions.tolist() == [0, 1, 2]
 
 
 def test_a_long_history_keeps_its_latest_events():
@@ -167,7 +167,7 @@ def test_the_parts_of_a_batch_hold_each_target_once(seed, count, objective):
     made = batches(split, objective=objective, batch_size=9, max_len=20)
     for batch in some(made.epoch(seed, 1)):
         whole = read(batch)
-        parts = [reading for number in range(count) for reading in read(batch.part(number, count))]
+        parts = [reading for number in range(count) for reading in read(batch.micro_batch(number, count))]
         assert sorted(parts) == sorted(whole)
 
 
@@ -176,7 +176,7 @@ def read(batch) -> list[tuple[int, int, int, tuple[int, ...]]]:
     owners = np.repeat(batch.users.numpy(), 1)
     flat = [(int(owners[row]), int(item)) for row, history in enumerate(rows_of(batch)) for item in history]
     found = []
-    for target, place in enumerate(batch.places.tolist()):
+    for target, place in enumerate(batch.target_positions.tolist()):
         negatives = tuple(batch.negatives.rows[target].tolist()) if batch.negatives.count else ()
         found.append((*flat[place], int(batch.positives[target]), negatives))
     return found
@@ -212,7 +212,7 @@ def test_a_cloze_batch_hides_places_and_predicts_what_stood_there():
         truth = np.broadcast_to([1, 2, 3, 4, 5], ids.shape)
         masked = ids == mask_id(9)
         assert (ids[~masked] == truth[~masked]).all()
-        assert batch.places.tolist() == np.flatnonzero(masked).tolist()
+        assert batch.target_positions.tolist() == np.flatnonzero(masked).tolist()
         assert batch.rows[batch.positives].tolist() == truth[masked].tolist()
         assert masked.any(1).all()
     # Each history once with its last place hidden, once with 0.6 of five places (the last where that would hide none);

@@ -112,7 +112,7 @@ def test_a_guest_runs_and_goes_on_to_the_same_bytes(name, guests, tmp_path, monk
         assert killed.code == Exit.FAILED, killed.err
         again = cli("run", spec, "--results", results)
         assert again.code == Exit.DONE
-        assert "going on after step" in again.err
+        assert "resuming after step" in again.err
         assert made(results) == expected
     [folder] = (tmp_path / "whole").glob("runs/guests/*")
     exported = cli("export", folder, "--output", tmp_path / "export", "--results", tmp_path / "whole")
@@ -175,7 +175,7 @@ def plain_bce(states_of, vectors: torch.Tensor, batch) -> torch.Tensor:
             history = batch.rows[row[row != PAD] - 1]
             states = states_of(history)
             for position in range(len(row)):
-                if target < len(batch.places) and batch.places[target] == place + position:
+                if target < len(batch.target_positions) and batch.target_positions[target] == place + position:
                     hit = states[position] @ vectors[batch.rows[batch.positives[target]]]
                     misses = [
                         states[position] @ vectors[batch.rows[negative]] for negative in batch.negatives.rows[target]
@@ -184,8 +184,8 @@ def plain_bce(states_of, vectors: torch.Tensor, batch) -> torch.Tensor:
                     total = total - sum(torch.log(1 - torch.sigmoid(miss)) for miss in misses) / len(misses)
                     target += 1
             place += len(row)
-    assert target == len(batch.places)
-    return total / batch.targets_a_step
+    assert target == len(batch.target_positions)
+    return total / batch.targets_per_step
 
 
 def histories_of(split, user: int, longest: int = 6) -> torch.Tensor:

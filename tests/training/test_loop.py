@@ -44,11 +44,11 @@ def test_the_loss_of_a_batch_is_the_formula_by_hand():
         users=torch.tensor([0]),
         rows=torch.tensor([3, 7, 9]),
         inputs=(torch.tensor([[1, 2, 0]]),),
-        places=torch.tensor([0, 1]),
+        target_positions=torch.tensor([0, 1]),
         positives=torch.tensor([1, 2]),
         negatives=Negatives(negatives, torch.zeros(2, 1), None, 12),
-        targets_a_step=2.0,
-        histories_a_step=1.0,
+        targets_per_step=2.0,
+        histories_per_step=1.0,
     )
     vectors = method.table.weight[[2, 6, 8]]
     x = torch.cat([vectors[:2], torch.zeros(1, 16)])[None]
@@ -65,7 +65,7 @@ def test_llmemb_keeps_its_table_frozen_and_adds_the_weighted_alignment():
     before = method.text.clone()
     vectors = method.items(batch.rows)
     rows = batch.positives.unique()
-    left, right = method.goal[batch.rows[rows]], vectors[rows]
+    left, right = method.teacher[batch.rows[rows]], vectors[rows]
     logits, targets = left @ right.T / 2, (2 * (left @ left.T + right @ right.T) / 2).softmax(1)
     rowwise = -(targets * logits.log_softmax(1)).sum(1)
     columnwise = -(targets.T * logits.T.log_softmax(1)).sum(1)
@@ -175,7 +175,7 @@ def test_blocks_bound_the_scores_that_are_in_memory():
     with torch.profiler.profile(profile_memory=True) as watched:
         backward(method, goal, batch, TrainConfig(scores_mb=16))
     largest = max(event.self_cpu_memory_usage for event in watched.events())
-    assert len(batch.places) * 20_000 * 4 > 450e6
+    assert len(batch.target_positions) * 20_000 * 4 > 450e6
     assert largest <= 16.1 * 2**20
 
 
@@ -322,7 +322,7 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_afresh(damage, tmp_pat
     again, found = run(tmp_path)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{path}: is damaged (")
-    assert line.endswith("; removed, and what it kept is done again")
+    assert line.endswith("; removed, and its work is done again")
     assert again.events == expected.events
     assert all(torch.equal(found[name], weight) for name, weight in weights.items())
 
@@ -370,7 +370,7 @@ def test_negatives_that_are_fetched_are_bounded_too():
     assert len(batch.rows) >= 32 * 4
     with torch.profiler.profile(profile_memory=True) as watched:
         backward(method, goal, batch, TrainConfig(scores_mb=8))
-    assert len(batch.places) * 4 * 512 * 4 > 38e6
+    assert len(batch.target_positions) * 4 * 512 * 4 > 38e6
     assert max(event.cpu_memory_usage for event in watched.events() if event.name == "aten::embedding") < 21 * 2**20
 
 

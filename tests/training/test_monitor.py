@@ -37,17 +37,17 @@ def trained_method(split, seed=0):
         return method_type(method_type.config_type()(), Parts(split.data.n_items, backbone))
 
 
-@pytest.mark.parametrize("stage", ["validation", "test"])
+@pytest.mark.parametrize("fold", ["validation", "test"])
 @pytest.mark.parametrize("history", ["mask", "keep"])
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n_users", [60, 6])  # six leave targets that training never saw
-def test_ranking_by_counts_is_the_ranking_of_a_method_that_scores_them(random_split, n_users, stage, history, seed):
+def test_ranking_by_counts_is_the_ranking_of_a_method_that_scores_them(random_split, n_users, fold, history, seed):
     split = random_split(seed, n_users=n_users, n_items=20)
     settings = Evaluate(history=history)
-    candidates = [draw_candidates(split, count, generator(seed), stage) for count in (5, 4)]
-    full, (among, _) = rank(counting(split), split, stage, settings, candidates)
+    candidates = [draw_candidates(split, count, generator(seed), fold) for count in (5, 4)]
+    full, (among, _) = rank(counting(split), split, fold, settings, candidates)
     for wanted, sampled in ((full, []), (among, candidates)):
-        found = rank_by_counts(split.popularity, split, stage, settings, sampled)
+        found = rank_by_counts(split.popularity, split, fold, settings, sampled)
         assert found.n_greater.tolist() == wanted.n_greater.tolist()
         assert found.n_equal.tolist() == wanted.n_equal.tolist()
         assert found.n_candidates.tolist() == wanted.n_candidates.tolist()

@@ -11,7 +11,7 @@ import torch
 
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.ids import PAD
-from llmemb_bench.contracts import Backbone, Cosine, Negatives, NextItem, Phase, Reading, VectorMethod, Wanted
+from llmemb_bench.contracts import Backbone, Cosine, Extras, Negatives, NextItem, Phase, Reading, VectorMethod
 from llmemb_bench.registry.scaffold import new_plugin
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.testing import run_checks
@@ -156,7 +156,9 @@ def test_weights_of_a_batch_reach_the_gradient_in_every_part(settings):
     gradients = {}
     for weight in (None, 1.0, 2.0):
         method.zero_grad()
-        weighted = batch if weight is None else replace(batch, weights=torch.full((len(batch.places),), weight))
+        weighted = (
+            batch if weight is None else replace(batch, weights=torch.full((len(batch.target_positions),), weight))
+        )
         backward(method, goal, weighted, TrainConfig(**settings))
         gradients[weight] = method.table.weight.grad.clone()
     torch.testing.assert_close(gradients[1.0], gradients[None])
@@ -171,7 +173,7 @@ class EveryOther(NextItem):
 
     def read(self, histories, copies, n_items, rng):
         found = super().read(histories, copies, n_items, rng)
-        return Reading(found.inputs, found.wanted, found.predicted & (np.arange(found.wanted.shape[1]) % 2 == 0))
+        return Reading(found.inputs, found.targets, found.predicted & (np.arange(found.targets.shape[1]) % 2 == 0))
 
 
 def test_a_task_of_ones_own_says_what_is_predicted():
@@ -180,14 +182,14 @@ def test_a_task_of_ones_own_says_what_is_predicted():
     made = TrainingBatches(split, reader, goal, TrainConfig(), task=EveryOther())
     (batch,) = made.epoch(0, 1)
     assert batch.rows[batch.positives].tolist() == [2, 4, 6]
-    assert batch.targets_a_step == 3.0
+    assert batch.targets_per_step == 3.0
 
 
 def test_a_target_knows_its_history_in_a_batch_and_in_its_parts():
     split = make_split([list(range(1, length + 3)) for length in (2, 5, 9, 3, 7, 2, 12)], 14)
     reader, goal = plugin("backbones", "sasrec", dim=8), plugin("objectives", "bce")
     (whole,) = TrainingBatches(split, reader, goal, TrainConfig()).epoch(0, 1)
-    for batch in (whole, *(whole.part(number, 3) for number in range(3))):
+    for batch in (whole, *(whole.micro_batch(number, 3) for number in range(3))):
         counts = split.n_train[batch.users] - 1
         assert batch.owners.tolist() == np.repeat(np.arange(len(batch.users)), counts).tolist()
         assert batch.last_targets.tolist() == (np.cumsum(counts) - 1).tolist()
@@ -197,7 +199,7 @@ def test_histories_that_are_asked_for_come_in_the_order_in_which_they_were_asked
     method, _, batches = world()
     method.eval()
     asked = np.array([[3, 4, 0], [5, 0, 0], [1, 2, 3], [6, 7, 0]])
-    batches.ask = lambda users, step, rng: Wanted(histories={"own": asked})
+    batches.ask = lambda users, step, rng: Extras(histories={"own": asked})
     batch = next(batches.epoch(0, 1))
     with torch.no_grad():
         states = method.last_states(batch.histories["own"], method.items(batch.rows))
@@ -208,10 +210,10 @@ def test_histories_that_are_asked_for_come_in_the_order_in_which_they_were_asked
 @pytest.mark.parametrize("asked", [np.zeros((2, 3), dtype=np.int64), np.ones((1, 99), dtype=np.int64)])
 def test_histories_that_no_model_reads_are_refused(asked):
     _, _, batches = world()
-    batches.ask = lambda users, step, rng: Wanted(histories={"own": asked})
+    batches.ask = lambda users, step, rng: Extras(histories={"own": asked})
     with pytest.raises(ValueError, match="histories 'own' in a batch"):
         next(batches.epoch(0, 1))
-    batches.ask = lambda users, step, rng: Wanted(histories={"own": np.ones((POSITIONS_ASKED + 1, 1), dtype=np.int64)})
+    batches.ask = lambda users, step, rng: Extras(histories={"own": np.ones((POSITIONS_ASKED + 1, 1), dtype=np.int64)})
     with pytest.raises(ValueError, match="1,048,576 together"):
         next(batches.epoch(0, 1))
 

@@ -110,14 +110,14 @@ class TestCurves:
         with torch.no_grad():
             vectors = made.items(batch.rows)
         found = made.curves(batch, vectors)
-        goal, adapted = made.goal[batch.rows].double(), vectors.double()
-        targets = (2.0 * (goal @ goal.T + adapted @ adapted.T) / 2).softmax(1)
+        teacher, adapted = made.teacher[batch.rows].double(), vectors.double()
+        targets = (2.0 * (teacher @ teacher.T + adapted @ adapted.T) / 2).softmax(1)
         entropy = -(targets * targets.log().nan_to_num(neginf=0.0)).sum(1).mean() / math.log(5)
         assert found["target_entropy"] == pytest.approx(entropy.item(), abs=1e-5)
         assert found["target_own"] == pytest.approx(targets.diagonal().mean().item(), abs=1e-5)
         assert found["target_chance"] == 0.2
         assert found["adapted_length"] == pytest.approx(adapted.norm(dim=1).mean().item(), rel=1e-5)
-        assert found["teacher_length"] == pytest.approx(goal.norm(dim=1).mean().item(), rel=1e-5)
+        assert found["teacher_length"] == pytest.approx(teacher.norm(dim=1).mean().item(), rel=1e-5)
 
     def test_a_loss_with_hard_targets_asks_for_the_own_item_alone(self):
         made = method("llmemb", alignment={"loss": {"use": "info_nce"}})
@@ -133,15 +133,15 @@ class TestCurves:
     def test_a_reader_is_told_of_alignment_that_aligns_nothing(self):
         made = method("llmemb")
         idle = {"target_entropy": 0.997, "target_own": 0.001, "auxiliary_share": 0.02}
-        (doubt,) = made.doubts(idle)
+        (doubt,) = made.warnings(idle)
         assert "idle" in doubt
         assert "nearly uniform" in doubt
         fine = {"target_entropy": 0.3, "target_own": 0.7, "auxiliary_share": 0.02}
-        assert made.doubts(fine) == []
-        assert len(made.doubts(fine | {"auxiliary_share": 0.0001})) == 1
-        (doubt,) = made.doubts({"target_entropy": 0.002, "target_own": 0.019, "auxiliary_share": 0.58})  # as measured
+        assert made.warnings(fine) == []
+        assert len(made.warnings(fine | {"auxiliary_share": 0.0001})) == 1
+        (doubt,) = made.warnings({"target_entropy": 0.002, "target_own": 0.019, "auxiliary_share": 0.58})  # as measured
         assert "other items" in doubt
-        assert made.doubts({}) == []
+        assert made.warnings({}) == []
 
 
 def test_every_soft_loss_says_what_it_asks_for():

@@ -1,4 +1,4 @@
-"""Every target weighs alike, whatever the length of its history: counted in the gradient itself."""
+"""Every target has the same weight, whatever the length of its history: counted in the gradient itself."""
 
 from __future__ import annotations
 
@@ -78,18 +78,18 @@ def test_a_batch_of_fewer_targets_weighs_them_like_every_other():
     config = TrainConfig(batch_size=18)
     split, method, objective, batches = world([2] * 18 + [20], config)
     weights = weights_of_an_epoch(method, objective, batches, config)
-    assert [len(batch.places) for batch in batches.epoch(3, 1)] in ([18, 19], [19, 18])
+    assert [len(batch.target_positions) for batch in batches.epoch(3, 1)] in ([18, 19], [19, 18])
     np.testing.assert_allclose(weights[targets_of(split) > 0], 2 / 37, rtol=1e-6)
 
 
 def test_batches_hold_equally_many_targets_as_far_as_whole_histories_allow():
     lengths = np.random.default_rng(0).geometric(0.1, size=4000) + 1
     _, _, _, batches = world(lengths.tolist(), TrainConfig(batch_size=32))
-    found = np.array([len(batch.places) for batch in batches.epoch(3, 1)])
+    found = np.array([len(batch.target_positions) for batch in batches.epoch(3, 1)])
     assert len(found) == len(batches) == 125
     assert found.sum() == np.minimum(lengths - 1, 40).sum()
-    assert np.abs(found - batches.targets_a_step).max() < 2 * 40 + 0.03 * batches.targets_a_step
-    assert np.std(found) < 0.06 * batches.targets_a_step  # of random users: 0.16
+    assert np.abs(found - batches.targets_per_step).max() < 2 * 40 + 0.03 * batches.targets_per_step
+    assert np.std(found) < 0.06 * batches.targets_per_step  # of random users: 0.16
 
 
 @pytest.mark.parametrize(("targets", "n_batches", "edges"), [
@@ -106,7 +106,7 @@ def test_a_pool_is_cut_where_the_targets_are_even_and_nothing_is_left_empty(targ
 
 def test_what_a_method_says_of_each_history_weighs_them_alike_whatever_their_length():
     class SaysOfEach(find("methods", "id_only").load()):
-        def of_histories(self, batch, states, vectors):
+        def history_loss(self, batch, states, vectors):
             owned = states[batch.last_targets].sum() * 0
             return vectors[batch.positives[batch.last_targets]].sum(1).mean() + owned
 
@@ -114,7 +114,7 @@ def test_what_a_method_says_of_each_history_weighs_them_alike_whatever_their_len
     split, _, objective, batches = world(LENGTHS, config)
     method = SaysOfEach(SaysOfEach.config_type()(), Parts(split.data.n_items, batches.backbone))
     for batch in batches.epoch(3, 1):
-        backward(method, objective, replace(batch, targets_a_step=float("inf")), config)
+        backward(method, objective, replace(batch, targets_per_step=float("inf")), config)
     weights = method.table.weight.grad[:, 0].numpy()
     able = split.n_train >= 2
     last = (split.data.offsets[:-1] + split.n_train - 1)[able]
@@ -158,8 +158,8 @@ def test_users_without_a_target_take_a_place_in_a_batch_where_that_is_asked_for(
         _, _, _, batches = world(lengths, config)
         made = list(batches.epoch(0, 1))
         steps[targetless] = len(batches)
-        assert sum(len(batch.places) for batch in made) == 20
-        assert all(len(batch.places) for batch in some(made))
+        assert sum(len(batch.target_positions) for batch in made) == 20
+        assert all(len(batch.target_positions) for batch in some(made))
     assert steps == {"leave_out": 3, "count": 10}
 
 
@@ -172,8 +172,8 @@ def test_hidden_places_show_mask_random_item_or_themselves(shown, expected):
     _, _, _, batches = world([20] * 400, config, "bert4rec", hidden=0.5, shown=shown)
     (batch,) = batches.epoch(0, 1)
     (group,) = batch.inputs
-    read, wanted = group.ravel()[batch.places], batch.positives + 1
-    owners = torch.div(batch.places, group.shape[1], rounding_mode="floor")
+    read, wanted = group.ravel()[batch.target_positions], batch.positives + 1
+    owners = torch.div(batch.target_positions, group.shape[1], rounding_mode="floor")
     chosen = torch.bincount(owners)[owners] > 1  # one place in a history: hidden for being the last
     masked = (read[chosen] == len(batch.rows) + 1).double().mean().item()
     own = (read[chosen] == wanted[chosen]).double().mean().item()

@@ -1,4 +1,4 @@
-"""Vector tables: the padding row, PCA, and controls that need no language model."""
+"""Vector tables: the padding row, and controls that need no language model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from llmemb_bench.base.errors import DataError, SpecError
+from llmemb_bench.base.errors import DataError
 from llmemb_bench.registry.entries import find
 from llmemb_bench.testing.case import small_items
-from llmemb_bench.values.item_vectors import ItemVectors, reduce_dim
+from llmemb_bench.values.item_vectors import ItemVectors
 from tests.helpers.small_models import items_of
 
 
@@ -26,21 +26,6 @@ def test_a_table_without_a_padding_row_is_refused():
         ItemVectors(torch.ones(3, 2))
     with pytest.raises(DataError, match="not finite"):
         ItemVectors(torch.tensor([[0.0], [float("nan")]]))
-
-
-def test_pca_is_centred_keeps_scale_and_has_one_sign():
-    vectors = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32) + 5
-    reduced = reduce_dim(vectors, 8)
-    centred = vectors - vectors.mean(0)
-    np.testing.assert_allclose(reduced @ reduced.T, centred @ centred.T, atol=1e-3)  # a rotation of the centred
-    np.testing.assert_array_equal(reduced, reduce_dim(vectors, 8))
-    order = np.random.default_rng(1).permutation(50)
-    np.testing.assert_allclose(reduce_dim(vectors[order], 3), reduce_dim(vectors, 3)[order], atol=1e-4)
-
-
-def test_pca_refuses_more_dimensions_than_there_are():
-    with pytest.raises(SpecError, match="use at most 4"):
-        reduce_dim(np.ones((9, 4), dtype=np.float32), 5)
 
 
 def test_tfidf_counts_words_and_pairs_of_neighbouring_words():

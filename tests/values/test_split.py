@@ -40,7 +40,7 @@ def data_of(
 
 
 def cut(split: Split, user: int) -> tuple[int, int]:
-    return int(split.parts[0][user]), int(split.parts[1][user])
+    return int(split.fold_starts[0][user]), int(split.fold_starts[1][user])
 
 
 def test_the_last_event_tests_and_the_one_before_validates():
@@ -101,15 +101,15 @@ def test_given_files_decide_and_the_first_event_of_a_part_is_its_target():
 def test_a_time_split_never_trains_on_what_comes_after(times, by_time):
     times = [sorted(row) for row in times]
     split = Split(data_of([[1] * len(row) for row in times], times), BY_TIME if by_time else SplitConfig())
-    before, after = split.parts
+    before, after = split.fold_starts
     assert (before <= after).all()
     assert (after <= split.lengths).all()
-    for stage in ("validation", "test"):
-        assert (split.lengths[split.users(stage)] >= 3).all()
-        assert (split.input_lengths(stage) >= 1).all()
-        if by_time and len(split.users(stage)):
+    for fold in ("validation", "test"):
+        assert (split.lengths[split.users(fold)] >= 3).all()
+        assert (split.input_lengths(fold) >= 1).all()
+        if by_time and len(split.users(fold)):
             trained = [time for row, count in zip(times, split.n_train.tolist(), strict=True) for time in row[:count]]
-            assert max(trained, default=-1) < split.data.times[split.target_places(stage)].min()
+            assert max(trained, default=-1) < split.data.times[split.target_indices(fold)].min()
 
 
 def test_data_that_cannot_be_cut_so_say_what_to_write_instead():

@@ -1,1 +1,1 @@
-"""What every room stands on: errors, ids, seeds, files, progress. Knows nothing of recommenders."""
+"""What every other room builds on: errors, ids, seeds, files, progress. Knows nothing of recommenders."""

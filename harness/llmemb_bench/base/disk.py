@@ -1,4 +1,4 @@
-"""What a disk refuses is one line and exit code 4: no room, a folder that is read-only or another's, a broken disk."""
+"""A refusal by the disk is one line and exit code 4: no space, a read-only or foreign folder, a broken disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llmemb_bench.base.errors import BenchError, MissingError
 
-ROOM = "make room there, or choose another disk with --results DIR; then run the same command again"
+ROOM = "free some space there, or choose another disk with --results DIR; then run the same command again"
 OTHER = "choose another folder with --results DIR"
 _FULL = (ENOSPC, EDQUOT)
 _REASONS = {os.strerror(number): number for number in (*_FULL, EFBIG, EROFS, EIO)}
@@ -20,14 +20,14 @@ _NO_DISK = (BrokenPipeError, ConnectionError, TimeoutError, ChildProcessError)
 
 
 @contextmanager
-def refusals(place: Path) -> Iterator[None]:
-    """Turn what the disk refuses inside the block into a MissingError that names the file, or `place`."""
+def refusals(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses inside the block into a MissingError that names the file, or `path`."""
     try:
         yield
     except BenchError:
         raise
     except Exception as error:
-        found = refusal(error, place)
+        found = refusal(error, path)
         if found is None:
             raise
         raise found from error
@@ -45,13 +45,13 @@ def require_writable(folder: Path) -> None:
             raise
 
 
-def refusal(error: Exception, place: Path | None = None) -> MissingError | None:
+def refusal(error: Exception, path: Path | None = None) -> MissingError | None:
     """The line for an error of the disk; None for any other error."""
     found = _reason(error)
     if found is None:
         return None
     reason, is_full = found
-    where = getattr(error, "filename", None) or place or ""
+    where = getattr(error, "filename", None) or path or ""
     return MissingError(f"cannot be used: {reason}", where=str(where), fix=ROOM if is_full else OTHER)
 
 

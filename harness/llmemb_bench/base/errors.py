@@ -1,7 +1,7 @@
-"""What can go wrong through no fault of the code: one exception, sorted by who must act.
+"""What can go wrong through no fault of the code: exceptions, sorted by who must act.
 
-An error names the place, the finding and the way out. The command line prints it in one line and exits
-with its code; a traceback means a defect of ours.
+An error gives the location, the finding and the fix. The command line prints it in one line and exits
+with its code; a traceback means a bug of ours.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ LONGEST = 2_000
 """Characters of a part of an error."""
 
 
-def told(error: BaseException) -> str:
-    """`ZeroDivisionError: division by zero`: a foreign exception's type and the first line of what it says."""
+def one_line(error: BaseException) -> str:
+    """`ZeroDivisionError: division by zero`: the type of a foreign exception and the first line of its message."""
     try:
         message = str(error).strip().partition("\n")[0]
     except Exception:  # it may fail to say anything
@@ -37,7 +37,7 @@ class Exit(IntEnum):
     ENVIRONMENT = 4
     """Something is missing on this machine: data, weights, an extra, a variable."""
     MISMATCH = 5
-    """A file is not what it was, or not what is known of it."""
+    """A file has changed, or is not the known one."""
     INTERRUPTED = 130
     TERMINATED = 143
     """By SIGTERM: 128 and the signal's number, as a shell counts."""
@@ -45,16 +45,16 @@ class Exit(IntEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: where it is, what it is, what to type next."""
+    """One problem: where it is, what was found, what to type next."""
 
     where: str
     finding: str
     fix: str = ""
 
     def __str__(self) -> str:
-        place = f"{_cut(self.where)}: " if self.where else ""
-        way_out = f" -> {_cut(self.fix)}" if self.fix else ""
-        return f"{place}{_cut(self.finding)}{way_out}"
+        where = f"{_cut(self.where)}: " if self.where else ""
+        fix = f" -> {_cut(self.fix)}" if self.fix else ""
+        return f"{where}{_cut(self.finding)}{fix}"
 
 
 def _cut(words: str) -> str:

@@ -1,4 +1,4 @@
-"""Folders that are whole or absent: filled under a temporary name, then renamed; and hashes of what lies on disk."""
+"""Folders that are complete or absent: filled under a temporary name, then renamed; and hashes of what is on disk."""
 
 from __future__ import annotations
 
@@ -26,61 +26,61 @@ def fingerprint(path: Path) -> str:
 
 
 @contextmanager
-def sealed_folder(place: Path, is_done: Callable[[], bool]) -> Iterator[Path | None]:
-    """`new_folder` for results that are read again: with a seal. A damaged one is said and made again; `is_done` is
-    asked about a whole one. Raises RuntimeError where nothing was written: an empty folder is no result."""
+def sealed_folder(path: Path, is_done: Callable[[], bool]) -> Iterator[Path | None]:
+    """`new_folder` for results that are read again: with a seal. A damaged one is reported and made again; `is_done`
+    is asked about an undamaged one. Raises RuntimeError where nothing was written: an empty folder is not a result."""
 
     def is_whole() -> bool:
-        wrong = fault(place)
-        if wrong and os.path.lexists(place):
-            progress.alert(f"{place}: {wrong}; made again")
+        wrong = fault(path)
+        if wrong and os.path.lexists(path):
+            progress.alert(f"{path}: {wrong}; made again")
         return not wrong and is_done()
 
-    with new_folder(place, is_whole) as folder:
+    with new_folder(path, is_whole) as folder:
         yield folder
         if folder is not None:
             if not any(folder.iterdir()):
-                raise RuntimeError(f"nothing was written for {place}")
+                raise RuntimeError(f"nothing was written for {path}")
             seal(folder)
 
 
 @contextmanager
-def new_folder(place: Path, is_done: Callable[[], bool]) -> Iterator[Path | None]:
+def new_folder(path: Path, is_done: Callable[[], bool]) -> Iterator[Path | None]:
     """An empty folder to fill, which then gets its name and replaces an existing one; None where `is_done`.
 
     One process at a time makes a folder; another waits and finds it done. What a killed one left half-made is
     removed by the next. Raises MissingError for what the disk refuses.
     """
-    with refusals(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = place.parent / f".{place.name}.lock"
+    with refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.parent / f".{path.name}.lock"
         with FileLock(lock):
             if is_done():
                 yield None
             else:
-                for left in place.parent.glob(f".{place.name}.part-*"):
+                for left in path.parent.glob(f".{path.name}.part-*"):
                     remove(left)
-                with _temporary(place) as folder:
+                with _temporary(path) as folder:
                     yield folder
             lock.unlink(missing_ok=True)  # whoever still waits for it will find the folder done
 
 
 @contextmanager
-def _temporary(place: Path) -> Iterator[Path]:
-    temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.part-", dir=place.parent))
+def _temporary(path: Path) -> Iterator[Path]:
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.part-", dir=path.parent))
     old = temporary.with_name(f"{temporary.name}-old")
     try:
         yield temporary
-        if os.path.lexists(place):
-            place.rename(old)
-        temporary.rename(place)
+        if os.path.lexists(path):
+            path.rename(old)
+        temporary.rename(path)
     finally:
         remove(temporary)
         remove(old)
 
 
-def make_way(folder: Path) -> None:
-    """Remove what has the name of a folder and is none, and say so."""
+def clear_path(folder: Path) -> None:
+    """Remove a file that has the name of a folder, and say so."""
     if os.path.lexists(folder) and not folder.is_dir():
         progress.alert(f"{folder}: is a file and should be a folder; removed")
         remove(folder)

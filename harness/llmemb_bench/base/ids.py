@@ -1,4 +1,4 @@
-"""The one owner of item ids: 0 is padding, 1..n_items are items, n_items + 1 is the mask."""
+"""The single owner of item ids: 0 is padding, 1..n_items are items, n_items + 1 is the mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a machine says that its memory does not suffice, and how to see it coming."""
+"""How a machine reports that it is out of memory, and how to foresee it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def memory() -> int:
     return max(min(sizes), sum(on_gpus))
 
 
-def require(size: int | float, what: str, setting: str) -> None:
+def require(size: int | float, what: str, setting: str, fix: str = "") -> None:
     """A DataError for what cannot fit, before it is allocated: `size` bytes of `what`, because of a setting (its dotted
-    key)."""
+    key); `fix` where a smaller one is not the way out."""
     if size > memory():
         needed = amount(size) if size < math.inf else "more than 64 bits can count"
         raise DataError(
             f"{what} would take {needed} of memory; this machine has {amount(memory())}",
             where=setting,
-            fix=f"a smaller {setting.rpartition('.')[2]}",
+            fix=fix or f"a smaller {setting.rpartition('.')[2]}",
         )
 
 

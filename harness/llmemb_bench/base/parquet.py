@@ -1,4 +1,4 @@
-"""Rows on their way into a Parquet file, block by block: a table that does not fit into memory still fits on disk."""
+"""Writes a Parquet file block by block: a table that does not fit into memory still fits on disk."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from llmemb_bench.base import sql
 
 MEMORY = "200MB"
-"""What DuckDB may hold for a file unless it is told more; the rest is on disk beside it."""
+"""Memory that DuckDB may use for a file by default; the rest is on disk beside it."""
 VALUES_PER_GROUP = 1 << 22
 """Numbers in a row group, which has to fit into memory."""
 
 
 class ParquetRows:
-    """Where rows are added; the first block decides on the columns."""
+    """Takes rows; the first block determines the columns."""
 
     def __init__(self, db: duckdb.DuckDBPyConnection) -> None:
         self._db, self._is_new, self.values_per_row = db, True, 1
@@ -33,7 +33,7 @@ class ParquetRows:
             return  # a table of no rows would have columns of no type
         rows, selected, tables = dict(columns), list(columns), vectors or {}
         for name, table in tables.items():
-            parts = {f"{name}_{place}": part for place, part in enumerate(np.ascontiguousarray(table.T))}
+            parts = {f"{name}_{index}": part for index, part in enumerate(np.ascontiguousarray(table.T))}
             rows |= parts
             selected.append(f"[{', '.join(parts)}]::float[] as {name}")
         self.values_per_row = max(1, sum(table.shape[1] for table in tables.values()))

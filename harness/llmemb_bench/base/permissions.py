@@ -1,4 +1,4 @@
-"""What a user allowed on the command line; like progress, a setting of the process."""
+"""What the user allowed on the command line; like progress, a setting of the process."""
 
 from __future__ import annotations
 

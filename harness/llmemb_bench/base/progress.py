@@ -35,7 +35,7 @@ def show(mode: Mode | None) -> None:
 
 
 def say(line: str) -> None:
-    """One line about what happens now."""
+    """One line about what is happening now."""
     if _mode == "rich":
         _console.print(shown(line), highlight=False)
     elif _mode == "plain":
@@ -44,7 +44,7 @@ def say(line: str) -> None:
 
 
 def alert(line: str) -> None:
-    """A line that must be read, whatever the mode."""
+    """A line that must be seen, whatever the mode."""
     if _mode == "rich":
         _console.print(shown(line), highlight=False, style="red", soft_wrap=True)
     else:
@@ -52,7 +52,7 @@ def alert(line: str) -> None:
 
 
 class Work:
-    """A counted piece of work under way."""
+    """Work in progress, counted in units."""
 
     def __init__(self, name: str, total: int, unit: str) -> None:
         self.name, self.total, self.unit = shown(name), total, unit
@@ -60,13 +60,13 @@ class Work:
         self.start = time.monotonic()
 
     def advance(self, by: int = 1, note: str = "") -> None:
-        """Count `by` more units; the note (a loss, a score) stands behind the rate."""
+        """Count `by` more units; the note (a loss, a score) is shown after the rate."""
         self.done += by
         self.note = note or self.note
 
     @property
     def rate(self) -> str:
-        """Units a second so far."""
+        """Units per second so far."""
         per_second = self.done / max(time.monotonic() - self.start, 1e-9)
         return f"{per_second:,.0f} {self.unit}/s" if per_second >= 10 else f"{per_second:.1f} {self.unit}/s"
 
@@ -102,7 +102,7 @@ class _BarWork(Work):
 
 @contextmanager
 def watch(name: str, percent: Callable[[], float]) -> Iterator[None]:
-    """Show how far somebody else's work is, asking every few seconds; `percent` is negative while unknown."""
+    """Show the progress of another library's work, asking every few seconds; `percent` is negative while unknown."""
     if _mode == "none":
         yield
         return

@@ -69,7 +69,7 @@ def _of_file(folder: Path, name: str, size: int, sha256: str) -> str:
         if about.st_size != size:
             return f"{name} is damaged ({about.st_size:,} of {size:,} bytes)"
         if _known_sha256(path, about.st_size, about.st_mtime_ns, about.st_ino) != sha256:
-            return f"{name} is damaged (other bytes than were written)"
+            return f"{name} is damaged (its bytes differ from those written)"
     except FileNotFoundError:
         return f"{name} is missing"
     except OSError as error:

@@ -1,4 +1,4 @@
-"""SIGTERM ends like an interrupt: what is half-written is removed, a word is said, and the exit code tells.
+"""SIGTERM ends like an interrupt: half-written files are removed, a message is printed, and the exit code says so.
 
 Python hands a signal on when the main thread is back from C, and a query of DuckDB may take hours there. So the process
 ends after some seconds in any case; what is half-written then goes with the next run, as after a kill.
@@ -35,13 +35,13 @@ def terminable() -> Iterator[None]:
     ended = threading.Event()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    before, told = signal.signal(signal.SIGTERM, _terminate), signal.set_wakeup_fd(writing)
+    before, wakeup = signal.signal(signal.SIGTERM, _terminate), signal.set_wakeup_fd(writing)
     threading.Thread(target=_end_in_any_case, args=(reading, ended), daemon=True).start()
     try:
         yield
     finally:
         ended.set()
-        signal.set_wakeup_fd(told)
+        signal.set_wakeup_fd(wakeup)
         os.close(writing)
         signal.signal(signal.SIGTERM, before)
 

@@ -1,4 +1,4 @@
-"""Words on a terminal: what could move its cursor, recolour it or turn its lines round is shown escaped.
+"""Text on a terminal: whatever could move the cursor, change colours or reverse lines is shown escaped.
 
 Ids, titles, names and paths come from files that others wrote. Files and JSON keep them as they are.
 """
@@ -10,6 +10,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Container
+from io import StringIO
 from typing import Any
 
 import typer
@@ -54,11 +55,11 @@ def _in_json(match: re.Match[str]) -> str:
     if unicodedata.category(one) not in UNSEEN:
         return one
     code = one.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{code[place : place + 4]}" for place in range(0, len(code), 4))
+    return "".join(f"\\u{code[index : index + 4]}" for index in range(0, len(code), 4))
 
 
 class _Seen(Console):
-    """A console that takes no text for markup and escapes what is unseen, in tables and titles too."""
+    """A console that treats no text as markup and escapes invisible characters, in tables and titles too."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(shown(text, keep="\n"), **options)
@@ -68,17 +69,17 @@ WIDTH = 180
 """Of tables that do not go to a terminal: in a file or a pipe."""
 
 
-def console(width: int | None = None, *, err: bool = False) -> Console:
+def console(width: int | None = None, *, err: bool = False, file: StringIO | None = None) -> Console:
     """Where tables go; `width` where they do not go to a terminal and COLUMNS says none."""
-    made = _Seen(stderr=err, markup=False, emoji=False)
+    made = _Seen(stderr=err, file=file, markup=False, emoji=False)
     if width is not None and not made.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
         made.width = width
     return made
 
 
-def tables() -> Console:
-    """Where tables go: as wide as the terminal or COLUMNS says, else WIDTH."""
-    return console(WIDTH)
+def tables(file: StringIO | None = None) -> Console:
+    """Where tables go, stdout or a file: as wide as the terminal or COLUMNS says, else WIDTH."""
+    return console(WIDTH, file=file)
 
 
 def table(

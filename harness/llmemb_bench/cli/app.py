@@ -14,9 +14,11 @@ from rich.text import Text
 
 from llmemb_bench import __version__
 from llmemb_bench.base import progress
-from llmemb_bench.base.errors import BenchError, Exit, Problem, SpecError
+from llmemb_bench.base.errors import BenchError, Exit, MissingError, Problem, SpecError
 from llmemb_bench.base.terminal import say, shown, table, tables
+from llmemb_bench.cli.audit import audit
 from llmemb_bench.cli.data import data
+from llmemb_bench.cli.encoders import encoders
 from llmemb_bench.cli.options import (
     DEFAULT_RESULTS,
     AccelerateConfig,
@@ -27,6 +29,8 @@ from llmemb_bench.cli.options import (
     Sets,
     begin,
 )
+from llmemb_bench.cli.report import print_report, report
+from llmemb_bench.cli.runs import compare, show_run
 from llmemb_bench.cli.serving import export, recommend
 from llmemb_bench.cli.text import embed, neighbours
 from llmemb_bench.registry.config import typed
@@ -44,6 +48,7 @@ app = typer.Typer(
 KindArgument = Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}.", metavar="KIND")]
 
 app.add_typer(data, name="data")
+app.add_typer(encoders, name="encoders")
 
 
 def _version(wanted: bool | None) -> None:
@@ -73,7 +78,7 @@ def run(
     remote_code: RemoteCode = False,
     accelerate_config: AccelerateConfig = None,
 ) -> None:
-    """Run an experiment and print its table; run it again and only what is missing is done."""
+    """Run an experiment and print its table; running it again does only what is missing."""
     progress.show(progress_)
     from llmemb_bench.spec.cells import load_cells
 
@@ -82,13 +87,13 @@ def run(
         from llmemb_bench.running.run import run_cells
 
         outcome = run_cells(cells, results)
-    if outcome.is_told:
+    if outcome.reports:
         if outcome.done:
-            _print_report(results, [cells[0].spec.name], [])
-        kept = f" ({outcome.kept} were there already)" if outcome.kept else ""
+            print_report(results, cells[0].spec.name)
+        reused = f" ({outcome.reused} were already there)" if outcome.reused else ""
         failed = f", {outcome.failed} failed" if outcome.failed else ""
         see = f"; see: llmemb-bench report --results {results}" if outcome.done else ""
-        say(f"{outcome.done} of {len(cells)} cells done{kept}{failed}{see}")
+        say(f"{outcome.done} of {len(cells)} cells done{reused}{failed}{see}")
     if outcome.error is not None:
         raise typer.Exit(int(Exit.SOME_FAILED if outcome.done else outcome.error.exit_code))
 
@@ -97,6 +102,9 @@ app.command()(embed)
 app.command()(neighbours)
 app.command()(recommend)
 app.command()(export)
+app.command()(audit)
+app.command()(report)
+app.command()(compare)
 
 
 @app.command()
@@ -116,37 +124,6 @@ def validate(
             problems += error.problems
     if problems:
         raise SpecError.of(problems)
-
-
-@app.command()
-def report(
-    experiments: Annotated[
-        list[str] | None, typer.Argument(help="Only these experiments.", metavar="[EXPERIMENT]...")
-    ] = None,
-    results: Results = DEFAULT_RESULTS,
-    seed: Seeds = None,
-    format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="Tables, or one JSON object.")] = "rich",
-    progress_: ProgressMode = None,
-) -> None:
-    """Print the comparison: every metric overall, on head and on tail, mean and spread over seeds."""
-    progress.show(progress_)
-    from llmemb_bench.report.rows import as_json, read_rows
-
-    if format_ == "json":
-        rows = read_rows(results, experiments or [], seed or [])
-        typer.echo(json.dumps(as_json(rows), indent=1, allow_nan=False))
-    else:
-        _print_report(results, experiments or [], seed or [])
-
-
-def _print_report(results: Path, experiments: list[str], seeds: list[int]) -> None:
-    """The tables, never narrower than they can be read."""
-    from llmemb_bench.report.rows import read_rows
-    from llmemb_bench.report.tables import NARROWEST, print_tables
-
-    seen = tables()
-    seen.width = max(seen.width, NARROWEST)
-    print_tables(read_rows(results, experiments, seeds), seen)
 
 
 def _listed(kind: str | None) -> list[Entry]:
@@ -205,13 +182,41 @@ def _named(name: str) -> list[Entry]:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A plugin's name, or KIND/NAME.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A plugin's name, or KIND/NAME; or a run, as `recommend` takes it.", metavar="NAME|RUN"),
+    ],
+    results: Results = DEFAULT_RESULTS,
+    format_: Annotated[
+        Literal["rich", "json"], typer.Option("--format", help="A page, or one JSON object (of a run).")
+    ] = "rich",
 ) -> None:
-    """Show a plugin's settings: type, default, meaning and origin."""
+    """Show a plugin's settings: type, default, meaning and origin; or a run: numbers, time, curves, warnings."""
+    folder = _run_of(name, results)
+    if folder is not None:
+        show_run(folder, format_)
+        return
+    if format_ == "json":
+        raise SpecError("is of runs", where="--format", fix="llmemb-bench schema for the settings of plugins")
     from llmemb_bench.cli.show import print_plugin
 
     for entry in _named(name):
         print_plugin(entry, tables())
+
+
+def _run_of(name: str, results: Path) -> Path | None:
+    """The run folder that is meant; None where a plugin is, or where no run has the name."""
+    from llmemb_bench.runs.find import find_run
+
+    kind, _, bare = name.rpartition("/")
+    if any(entry.name == bare and kind in ("", entry.kind, KINDS[entry.kind].singular) for entry in entries()):
+        return None
+    try:
+        return find_run(name, results)
+    except MissingError:
+        if "/" in kind:  # no plugin's name
+            raise
+        return None
 
 
 @app.command()
@@ -221,7 +226,7 @@ def new(
     into: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the plugin package; absent: the one that the pyproject.toml here names.",
+            help="Folder of the plugin package; by default the one that the pyproject.toml here names.",
             parser=typed,
             metavar="PATH",
         ),
@@ -239,7 +244,7 @@ def new(
         say(f"wrote {short(project)}:")
         typer.echo(indented(project.read_text(encoding="utf-8")))
     if package.resolve() not in {entry.path.parent.parent.resolve() for entry in entries()}:
-        typer.echo(f"first, once, let specs find it: {way_in(package)}")
+        typer.echo(f"first, once, so that specs find it: {way_in(package)}")
     say(f"next: edit it, then: llmemb-bench test {path.parent.name}/{name}")
 
 
@@ -247,7 +252,7 @@ def new(
 def test_(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Plugins, as NAME or KIND/NAME; all when absent.", metavar="[NAME]..."),
+        typer.Argument(help="Plugins, as NAME or KIND/NAME; by default all.", metavar="[NAME]..."),
     ] = None,
 ) -> None:
     """Run the contract checks of plugins, your own included."""

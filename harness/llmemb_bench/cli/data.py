@@ -14,19 +14,21 @@ from llmemb_bench.base.terminal import say, tables
 from llmemb_bench.cli.options import DEFAULT_RESULTS, ProgressMode, Results, Sets
 
 if TYPE_CHECKING:
-    from llmemb_bench.spec.check import DataPart
+    from llmemb_bench.spec.check import DataSpec
 
 data = typer.Typer(help="Fetch, verify, describe and prepare datasets.", no_args_is_help=True)
 
 Name = Annotated[
     str,
-    typer.Argument(help="A dataset plugin (its settings by --set), or a spec whose dataset is meant.", metavar="NAME"),
+    typer.Argument(
+        help="A dataset plugin (with its settings by --set), or a spec, whose dataset is used.", metavar="NAME"
+    ),
 ]
 
 
-def _named(name: str, sets: list[str] | None) -> DataPart:
+def data_part(name: str, sets: list[str] | None) -> DataSpec:
     from llmemb_bench.registry.config import expanded
-    from llmemb_bench.spec.check import DataPart, part_of
+    from llmemb_bench.spec.check import DataSpec, partial_spec
     from llmemb_bench.spec.source import Document, override, read
 
     path = expanded(name)
@@ -39,7 +41,7 @@ def _named(name: str, sets: list[str] | None) -> DataPart:
         for assignment in sets or []:
             is_dotted = assignment.startswith(("split.", "dataset.", "evaluate."))
             override(document, assignment if is_dotted else f"dataset.{assignment}")
-    return part_of(document, DataPart)
+    return partial_spec(document, DataSpec)
 
 
 @data.command()
@@ -54,11 +56,11 @@ def fetch(
     from llmemb_bench.data import fetch as fetching
     from llmemb_bench.registry.config import SpecPath
 
-    choice = _named(name, set_).dataset
+    choice = data_part(name, set_).dataset
     downloads = choice.config.downloads()
     folder = getattr(choice.config, "path", None)
     if not downloads or not isinstance(folder, SpecPath):
-        raise MissingError(f"'{choice.use}' has nothing that may be downloaded for you", fix=choice.plugin.obtain)
+        raise MissingError(f"'{choice.use}' has no files that can be downloaded for you", fix=choice.plugin.obtain)
     target = folder.resolve()
     for line in (*(download.url for download in downloads), f"terms: {choice.plugin.licence}", f"into: {target}"):
         say(line, err=True)
@@ -74,12 +76,12 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
     from llmemb_bench.contracts import Dataset
     from llmemb_bench.data.verify import verify_prepared, verify_raw
     from llmemb_bench.registry.build import build
+    from llmemb_bench.stages.cache import Cache
     from llmemb_bench.stages.dataset import PreparedData
-    from llmemb_bench.stages.shelf import Shelf
 
-    choice = _named(name, set_).dataset
+    choice = data_part(name, set_).dataset
     verdicts = verify_raw(build(Dataset, choice))
-    folder = PreparedData(Shelf(results / ".cache"), choice).folder
+    folder = PreparedData(Cache(results / ".cache"), choice).folder
     verdicts += verify_prepared(folder) if folder.exists() else []
     for verdict in verdicts:
         say(f"{'ok ' if verdict.fine else 'BAD'} {verdict.path}: {verdict.finding}")
@@ -91,12 +93,12 @@ def verify(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None) ->
 
 @data.command()
 def prepare(name: Name, results: Results = DEFAULT_RESULTS, set_: Sets = None, progress_: ProgressMode = None) -> None:
-    """Read, filter, order and number; done once, opened in milliseconds afterwards."""
+    """Read, filter, order and number the events; done once, and opened in milliseconds afterwards."""
     progress.show(progress_)
+    from llmemb_bench.stages.cache import Cache
     from llmemb_bench.stages.dataset import PreparedData
-    from llmemb_bench.stages.shelf import Shelf
 
-    prepared = PreparedData(Shelf(results / ".cache"), _named(name, set_).dataset)
+    prepared = PreparedData(Cache(results / ".cache"), data_part(name, set_).dataset)
     made = prepared.result()
     size = f"{made.n_users:,} users, {made.n_items:,} items, {len(made.items):,} events"
     say(f"{size} in {prepared.folder}")
@@ -110,28 +112,28 @@ def describe(
     format_: Annotated[Literal["rich", "json"], typer.Option("--format", help="A table, or one JSON object.")] = "rich",
     progress_: ProgressMode = None,
 ) -> None:
-    """Print statistics, what preparation dropped or mended, and the leak report, beside the known figures."""
+    """Print statistics, what preparation dropped or repaired, and the leak report, beside the known figures."""
     progress.show(progress_)
     from llmemb_bench.data.statistics import MEANINGS, warnings
     from llmemb_bench.evaluation.buckets import bucket_facts
     from llmemb_bench.report.data import differences, expected_of, print_facts
-    from llmemb_bench.stages.dataset import Cut, DatasetFacts, PreparedData
-    from llmemb_bench.stages.shelf import Shelf
+    from llmemb_bench.stages.cache import Cache
+    from llmemb_bench.stages.dataset import DatasetFacts, PreparedData, SplitData
 
-    part = _named(name, set_)
+    part = data_part(name, set_)
     choice = part.dataset
-    prepared = PreparedData(Shelf(results / ".cache"), choice)
-    made, dataset, cut = prepared.result(), prepared.dataset, Cut(prepared, part.split)
+    prepared = PreparedData(Cache(results / ".cache"), choice)
+    made, dataset, cut = prepared.result(), prepared.dataset, SplitData(prepared, part.split)
     known = dataset.known()
     facts = DatasetFacts(cut).result() | {"buckets": bucket_facts(cut.result(), part.evaluate)}
     if format_ == "json":
-        told = {
+        found = {
             "facts": facts,
             "expected": expected_of(known),
             "meanings": MEANINGS,
             "warnings": warnings(dataset, made),
         }
-        typer.echo(json.dumps(told, indent=1, allow_nan=False))
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
     else:
         title = " ".join(filter(None, [choice.use, choice.config.variant(), part.split.label]))
         print_facts(title, facts, known, tables())

@@ -42,13 +42,11 @@ Sets = Annotated[
 ]
 ProgressMode = Annotated[
     Literal["rich", "plain", "none"] | None,
-    typer.Option(
-        "--progress", help="How progress is shown; a bar on a terminal and plain lines elsewhere when absent."
-    ),
+    typer.Option("--progress", help="How progress is shown; by default a bar on a terminal and plain lines elsewhere."),
 ]
 RemoteCode = Annotated[
     bool,
-    typer.Option("--trust-remote-code", help="Let a checkpoint run its own code where the spec says so too."),
+    typer.Option("--trust-remote-code", help="Let a checkpoint run its own code, if the spec allows it too."),
 ]
 ACCELERATE = "--accelerate-config"
 AccelerateConfig = Annotated[
@@ -88,7 +86,7 @@ def _refuse_unusable(config: Path) -> None:
     except (YAMLError, ValueError) as error:
         raise SpecError(f"cannot be read: {str(error).splitlines()[0]}", where=str(config)) from error
     if not isinstance(given, dict):
-        raise SpecError("is no accelerate file", where=str(config), fix=f"accelerate config --config_file {config}")
+        raise SpecError("is not an accelerate file", where=str(config), fix=f"accelerate config --config_file {config}")
     count = given.get("num_processes", 1)
     if given.get("use_cpu") and count != 1 and "mpirun_config" not in given:
         fix = f"torchrun --nproc-per-node {count} --no-python llmemb-bench ... in place of it, or an mpirun_config"
@@ -111,8 +109,8 @@ def _launch(config: Path) -> int:
     _refuse_unusable(config)
     words = [word for word in sys.argv[1:] if not word.startswith(f"{ACCELERATE}=")]
     if ACCELERATE in words:
-        place = words.index(ACCELERATE)
-        del words[place : place + 2]
+        index = words.index(ACCELERATE)
+        del words[index : index + 2]
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 

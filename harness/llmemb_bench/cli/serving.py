@@ -15,7 +15,7 @@ from llmemb_bench.registry.config import typed
 
 Run = Annotated[
     str,
-    typer.Argument(help="A run folder, or a part of its name that no other run in results has.", metavar="RUN"),
+    typer.Argument(help="A run folder, or a part of its name that no other run in results shares.", metavar="RUN"),
 ]
 SpecFolder = Annotated[
     Path | None,
@@ -29,7 +29,9 @@ SpecFolder = Annotated[
 
 def recommend(
     run: Run,
-    user: Annotated[str | None, typer.Option(help="A user of the dataset; all events are the history.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="A user of the dataset; the history is all of the user's events.")
+    ] = None,
     history: Annotated[
         list[str] | None,
         typer.Option(

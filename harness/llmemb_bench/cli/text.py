@@ -44,16 +44,16 @@ def embed(
 ) -> None:
     """Make item vectors and nothing else: stage 1 of a spec, for use in another system."""
     progress.show(progress_)
-    from llmemb_bench.spec.cells import text_part
+    from llmemb_bench.spec.cells import text_spec
     from llmemb_bench.text.files import refuse_unwritable
 
-    part = text_part(spec, set_ or [])
+    part = text_spec(spec, set_ or [])
     refuse_unwritable(output)
     with begin(remote_code, accelerate_config):
         from llmemb_bench.running.embed import embed as write
-        from llmemb_bench.stages.shelf import Shelf
+        from llmemb_bench.stages.cache import Cache
 
-        shape = write(part, Shelf(results / ".cache"), output, untuned=untuned, adapter=adapter)
+        shape = write(part, Cache(results / ".cache"), output, untuned=untuned, adapter=adapter)
         if shape is not None:
             say(f"{shape[0]:,} items x {shape[1]:,} dimensions in {output}; see: llmemb-bench neighbours {output} ITEM")
 

@@ -1,9 +1,10 @@
-"""What each kind of plugin promises: read the file of your kind here, then write one file.
+"""The contract of each kind of plugin: read the file of your kind here, then write one file.
 
 | file | what |
 |---|---|
 | dataset.py | datasets |
 | text.py | encoders, augmentations, losses |
+| transform.py | transforms |
 | backbone.py, task.py | backbones, and what they are trained to predict |
 | recommender.py, phase.py, similarity.py | methods, how they train, how they score |
 | objective.py | objectives |
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.backbone import Depth as Depth
     from llmemb_bench.contracts.backbone import by_group as by_group
     from llmemb_bench.contracts.batch import Batch as Batch
+    from llmemb_bench.contracts.batch import Extras as Extras
     from llmemb_bench.contracts.batch import Histories as Histories
     from llmemb_bench.contracts.batch import Negatives as Negatives
     from llmemb_bench.contracts.batch import Sampling as Sampling
-    from llmemb_bench.contracts.batch import Wanted as Wanted
     from llmemb_bench.contracts.dataset import UNFILTERED as UNFILTERED
     from llmemb_bench.contracts.dataset import Dataset as Dataset
     from llmemb_bench.contracts.dataset import DatasetConfig as DatasetConfig
@@ -65,6 +66,11 @@ if TYPE_CHECKING:
     from llmemb_bench.contracts.text import TextEncoder as TextEncoder
     from llmemb_bench.contracts.text import Tokens as Tokens
     from llmemb_bench.contracts.text import TorchPlugin as TorchPlugin
+    from llmemb_bench.contracts.transform import FitOn as FitOn
+    from llmemb_bench.contracts.transform import FitRows as FitRows
+    from llmemb_bench.contracts.transform import RowsConfig as RowsConfig
+    from llmemb_bench.contracts.transform import State as State
+    from llmemb_bench.contracts.transform import Transform as Transform
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a backbone promises: vectors of a history in, states out.
+"""The contract of backbones: vectors of a history in, states out.
 
 Axes: `batch` sequences, `len` positions, `positions` the real ones of several groups one after another, `dim` the
 backbone's width.
@@ -24,7 +24,7 @@ WIDEST = 1 << 16
 
 
 Depth = Annotated[int, Field(ge=1, le=256)]
-"""Blocks or layers one behind another; deeper than any recommender that was ever trained."""
+"""Blocks or layers in a row; deeper than any recommender that was ever trained."""
 
 
 class BackboneConfig(Config):
@@ -46,8 +46,8 @@ class Backbone(TorchPlugin):
 
     config: BackboneConfig
     structured: ClassVar[frozenset[str]] = frozenset()
-    """Last names of weights whose start means something, so that no other initialisation may overwrite them."""
-    positions_a_group: ClassVar[int] = 512
+    """Last parts of the names of weights whose initial values have a meaning and must not be overwritten."""
+    positions_per_group: ClassVar[int] = 512
     """Of a training batch: a further group of histories costs about as much as so many positions of padding (measured
     on a CPU)."""
     is_compiled: bool = False
@@ -71,7 +71,7 @@ class Backbone(TorchPlugin):
     def forward_groups(
         self, x: Float[Tensor, "positions dim"], groups: Sequence[Bool[Tensor, "_ _"]]
     ) -> Float[Tensor, "positions dim"]:
-        """The same for all groups of a training batch: `x` are their real positions, one behind another, without the
+        """The same for all groups of a training batch: `x` are their real positions, one after another, without the
         padding between. A backbone may do better than pad them, as here."""
         return by_group(x, groups, self)
 

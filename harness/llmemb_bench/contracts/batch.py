@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-ROWS_A_NEGATIVE = 32
+ROWS_PER_NEGATIVE = 32
 """A product with one vector costs about as much as fetching, and scattering back, a 32nd of one (measured on a CPU)."""
 
 
@@ -24,7 +24,7 @@ class Sampling:
     """How negatives are drawn: never an item that the user has in training, never padding."""
 
     count: int = 0
-    """Negatives a target."""
+    """Negatives per target."""
     shared: bool = False
     """One draw for all targets of a batch; a target leaves out those that its user has in training."""
     popularity: float = 0.0
@@ -33,7 +33,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Negatives:
-    """Sampled items: a row a target, or one row (`sets` is 1) for all targets."""
+    """Sampled items: one row per target, or one row (`sets` is 1) for all targets."""
 
     rows: Int[Tensor, "sets negatives"]
     """As indices into the batch's `rows`."""
@@ -46,12 +46,12 @@ class Negatives:
 
     @property
     def count(self) -> int:
-        """Draws a target."""
+        """Draws per target."""
         return self.rows.shape[1]
 
     @property
     def is_shared(self) -> bool:
-        """Whether all targets have the same."""
+        """Whether all targets share the same negatives."""
         return len(self.rows) == 1
 
     def width(self, n_rows: int, dim: int) -> int:
@@ -68,7 +68,7 @@ class Negatives:
 
     def _is_product(self, n_rows: int) -> bool:
         """Whether one product with all items of the batch is cheaper than fetching each negative's vector."""
-        return not self.is_shared and n_rows < ROWS_A_NEGATIVE * self.count
+        return not self.is_shared and n_rows < ROWS_PER_NEGATIVE * self.count
 
     def scores(
         self, states: Float[Tensor, "targets dim"], vectors: Float[Tensor, "rows dim"]
@@ -95,14 +95,14 @@ class Negatives:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a method asks to have in a training batch, beside the histories that are trained on."""
+class Extras:
+    """What a method asks for in a training batch besides the histories that are trained on."""
 
     histories: Mapping[str, Int64[np.ndarray, "_ _"]] = field(default_factory=dict)
-    """By name, further histories [histories, len] as item ids of the catalogue, PAD behind them, none of them empty:
+    """By name, further histories [histories, len] as item ids of the catalogue, PAD after them, none of them empty:
     those of similar users, contexts of an item."""
     of_users: Mapping[str, Shaped[np.ndarray, "batch *_"]] = field(default_factory=dict)
-    """By name, whatever has a row for each user of the batch: numbers of similar users, a target."""
+    """By name, anything with one row per user of the batch: numbers of similar users, a target."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Histories:
     inputs: tuple[Int[Tensor, "_ _"], ...]
     """0 padding, r + 1 for `rows[r]` of the batch; not yet what a task makes of them."""
     order: Int[Tensor, "histories"]
-    """For each history in the order in which it was asked for, its place in the groups one behind the other."""
+    """For each history, in the order in which it was asked for, its index in the groups one after the other."""
 
     def to(self, device: torch.device) -> Histories:
         """The same on another device."""
@@ -121,7 +121,7 @@ class Histories:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch; every catalogue item in it stands once in `rows`."""
+    """One training batch; every catalogue item in it occurs once in `rows`."""
 
     users: Int[Tensor, "batch"]
     """Rows of the users in the data."""
@@ -130,28 +130,28 @@ class Batch:
     inputs: tuple[Int[Tensor, "_ _"], ...]
     """The histories in groups [group, len] of similar length, so that little is padding: 0 padding, r + 1 for
     `rows[r]`, `len(rows) + 1` for the mask."""
-    places: Int[Tensor, "targets"]
-    """Where in the flattened groups, one behind the other, a prediction is made; ascending."""
+    target_positions: Int[Tensor, "targets"]
+    """Positions in the flattened groups, one after the other, where a prediction is made; ascending."""
     positives: Int[Tensor, "targets"]
     """The item to predict there, as an index into `rows`."""
     negatives: Negatives
     """Sampled items."""
-    targets_a_step: float
-    """Targets of a mean batch: each target counts 1 / targets_a_step in the gradient, however many are here."""
-    histories_a_step: float
-    """Histories of a mean batch: what a method says of each history counts 1 / histories_a_step, likewise."""
+    targets_per_step: float
+    """Targets of a mean batch: each target counts 1 / targets_per_step in the gradient, however many this batch has."""
+    histories_per_step: float
+    """Histories of a mean batch: each history's loss counts 1 / histories_per_step, likewise."""
     weights: Float[Tensor, "targets"] | None = None
-    """What each target counts besides; None: 1."""
+    """A further weight of each target; None: 1."""
     histories: Mapping[str, Histories] = field(default_factory=dict)
-    """Those that the method asked for; every part of the batch has all of them."""
+    """Those that the method asked for; every micro-batch has all of them."""
     of_users: Mapping[str, Shaped[Tensor, "batch *_"]] = field(default_factory=dict)
-    """What the method asked for, or made of those, a row for each user."""
+    """What the method asked for, or computed from it; one row per user."""
 
     @property
     def owners(self) -> Int[Tensor, "targets"]:
         """The history of each target, as an index into `users`."""
-        lengths = torch.cat([self.places.new_full((len(group),), group.shape[1]) for group in self.inputs])
-        return torch.searchsorted(lengths.cumsum(0), self.places, right=True)
+        lengths = torch.cat([self.target_positions.new_full((len(group),), group.shape[1]) for group in self.inputs])
+        return torch.searchsorted(lengths.cumsum(0), self.target_positions, right=True)
 
     @property
     def last_targets(self) -> Int[Tensor, "batch"]:
@@ -164,32 +164,35 @@ class Batch:
         """The same on another device."""
         return replace(
             self,
-            **{name: getattr(self, name).to(device) for name in ("users", "rows", "places", "positives", "negatives")},
+            **{
+                name: getattr(self, name).to(device)
+                for name in ("users", "rows", "target_positions", "positives", "negatives")
+            },
             inputs=tuple(group.to(device) for group in self.inputs),
             weights=None if self.weights is None else self.weights.to(device),
             histories={name: asked.to(device) for name, asked in self.histories.items()},
             of_users={name: values.to(device) for name, values in self.of_users.items()},
         )
 
-    def part(self, number: int, count: int) -> Batch:
-        """One of `count` parts of the histories, a share of each group, with all of `rows`."""
-        chosen, inputs, places, targets = [], [], [], []
+    def micro_batch(self, number: int, count: int) -> Batch:
+        """One of `count` micro-batches: a share of the histories of each group, with all of `rows`."""
+        chosen, inputs, positions, targets = [], [], [], []
         user, start, moved = 0, 0, 0
         for group in self.inputs:
             first, last = (len(group) * edge // count for edge in (number, number + 1))
             edges = torch.tensor([start + first * group.shape[1], start + last * group.shape[1]])
-            low, high = torch.searchsorted(self.places, edges.to(self.places.device)).tolist()
+            low, high = torch.searchsorted(self.target_positions, edges.to(self.target_positions.device)).tolist()
             chosen.append(torch.arange(user + first, user + last, device=self.users.device))
             inputs.append(group[first:last])
-            places.append(self.places[low:high] - edges[0] + moved)
-            targets.append(torch.arange(low, high, device=self.places.device))
+            positions.append(self.target_positions[low:high] - edges[0] + moved)
+            targets.append(torch.arange(low, high, device=self.target_positions.device))
             user, start, moved = user + len(group), start + group.numel(), moved + inputs[-1].numel()
         users, taken = torch.cat(chosen), torch.cat(targets)
         return replace(
             self,
             users=self.users[users],
             inputs=tuple(group for group in inputs if len(group)),
-            places=torch.cat(places),
+            target_positions=torch.cat(positions),
             positives=self.positives[taken],
             negatives=self.negatives.of(taken),
             weights=None if self.weights is None else self.weights[taken],

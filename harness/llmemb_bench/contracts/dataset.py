@@ -1,4 +1,4 @@
-"""What a dataset promises: raw files in, two relations out. Nothing here needs torch."""
+"""The contract of datasets: raw files in, two relations out. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DatasetConfig(Config):
     separator: str = ";"
     """What stands between attributes (paper's); inside a value it becomes a full stop."""
     attributes: Annotated[list[str], AfterValidator(distinct)] | None = None
-    """Attributes that go into the text, in this order; when absent all but those that tell an item's popularity."""
+    """Attributes that go into the text, in this order; absent: all but those that reveal an item's popularity."""
     attribute_chars: Count | None = 4096
     """Longest attribute value in characters; longer ones are cut and counted (LLM-ESR's cap of a prompt)."""
     min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -60,7 +60,7 @@ class DatasetConfig(Config):
     """What happens to a later event of the same user with the same item: nothing, dropped if its time is the same
     too, or dropped."""
     broken_rows: Literal["refuse", "drop"] = "refuse"
-    """An event without user, item or usable time: an error, or dropped and counted."""
+    """An event without a user, an item or a usable time: an error, or dropped and counted."""
     missing: list[str] = []
     """Further words that stand for a missing value in the items' attributes, beside NaN, null, N/A, -, {} and
     their like, written as in the data."""
@@ -70,7 +70,7 @@ class DatasetConfig(Config):
     """What DuckDB may hold in memory while preparing; the rest spills to disk, beside the cache."""
 
     def variant(self) -> str:
-        """What tells two uses of a dataset apart in a report, for example the category."""
+        """What distinguishes two uses of a dataset in a report, for example the category."""
         return ""
 
     def downloads(self) -> Sequence[Download]:
@@ -137,7 +137,7 @@ class Described:
     """Items whose attributes have names that SQL cannot hold: `item` itself, or `Title` beside `title`."""
 
     relation: DuckDBPyRelation
-    """Column `item`, and one an attribute."""
+    """Column `item`, and one per attribute."""
     columns: Mapping[str, str]
     """Column of each attribute, by the attribute's name, in the order of the text."""
 
@@ -174,7 +174,7 @@ class Dataset(Plugin):
     @abstractmethod
     def events(self, db: DuckDBPyConnection) -> DuckDBPyRelation | Sequence[DuckDBPyRelation]:
         """Columns `user, item`, in file order; equal times keep that order. Several relations with the same columns,
-        one a file, are read side by side and stand one after the other.
+        one per file, are read in parallel and follow one another.
 
         Where there are any: `time` (a number in `time_unit()`, a TIMESTAMP, or text that holds one of them), `rating`,
         and `fold` (train, validation or test).
@@ -182,14 +182,14 @@ class Dataset(Plugin):
 
     @abstractmethod
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation | Described | None:
-        """Columns `item` and one a text attribute, of any type: nested values become words; None: no texts."""
+        """Columns `item` and one per text attribute, of any type: nested values become words; None: no texts."""
 
     def time_unit(self) -> TimeUnit | None:
         """Unit of a `time` that is a number; None: it is recognised by its size."""
         return "s"
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
-        """Where an event stands, counted from 0 (`file:line`, as an editor counts), and what is there for `user`,
+    def locate(self, event: int, role: str) -> tuple[str, str]:
+        """The location of an event, counted from 0 (`file:line`, as an editor counts), and what is there for `user`,
         `item`, `time`, `rating` or `fold`, in words; for errors. Unless a dataset knows better: its first file."""
         return str(next(iter(self.files()), "dataset")), ""
 
@@ -206,8 +206,8 @@ class Dataset(Plugin):
         below = sorted(folder.iterdir()) if folder.is_dir() else []
         for name in names:
             inside = name.removeprefix("*/")
-            places = [part / inside for part in below] if name.startswith("*/") else [folder / inside]
-            for place in places:
-                if _is_file(place):
-                    return place
+            paths = [part / inside for part in below] if name.startswith("*/") else [folder / inside]
+            for path in paths:
+                if _is_file(path):
+                    return path
         raise MissingError(f"no {' or '.join(names)} in {folder}", where="dataset", fix=self.obtain)

@@ -1,4 +1,4 @@
-"""What a metric promises."""
+"""The contract of metrics."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from llmemb_bench.registry.config import Config
 
 
 class Metric(Plugin):
-    """The worth of a rank; the harness takes the expectation over the tied."""
+    """The gain of a rank; the harness takes the expectation over ties."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     @abstractmethod
     def gain(self, ranks: Int[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-        """Worth of a target at these ranks (1 is best); ranks beyond the cut-off are worth nothing."""
+        """Gain of a target at these ranks (1 is best); ranks beyond the cut-off gain nothing."""

@@ -1,4 +1,4 @@
-"""What an objective promises: states and vectors in, a scalar out.
+"""The contract of objectives: states and vectors in, a scalar out.
 
 Axes: `targets` predictions of a training batch, `rows` its distinct items, `width` what a similarity makes of states
 and vectors.

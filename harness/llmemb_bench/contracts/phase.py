@@ -14,10 +14,10 @@ from llmemb_bench.contracts.task import Task
 @runtime_checkable
 class Batches(Protocol):
     """Where a phase's batches come from; each depends on seed, epoch and its number alone, so that a killed training
-    can go on from any of them."""
+    can resume from any of them."""
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
 
     def epoch(self, seed: int, number: int, skip: int = 0) -> Iterator[object]:
         """The batches of an epoch (from 1) without the first `skip` ones."""
@@ -25,11 +25,11 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of training with a loss, weights and a schedule of its own; begins with the weights that the one before
-    it ended with, and with a new optimiser.
+    """A part of training with a loss, weights and a schedule of its own; it starts from the weights that the previous
+    one ended with, with a new optimiser.
 
     What is None is as the spec has it. Whatever a hook changes must be weights or persistent buffers: those are in
-    every checkpoint, and a hook is not called again when a killed training goes on. Hooks run in eval mode, without
+    every checkpoint, and a hook is not called again when a killed training resumes. Hooks run in eval mode, without
     gradients, with a seed of their own.
     """
 
@@ -43,15 +43,15 @@ class Phase:
     task: Task | None = None
     """What is predicted of the training histories. None: the method's own task."""
     weights: tuple[str, ...] = ("",)
-    """Weights that it trains, by how their names begin: `("adapter.", "table")`; the others stand still. All of those
-    that the method does not freeze, unless it says otherwise."""
+    """Weights that it trains, by how their names begin: `("adapter.", "table")`; the others are frozen. By default all
+    that the method does not freeze."""
     epochs: int | None = None
     """Epochs at most."""
     steps: int | None = None
     """Steps at most; None: as many as the epochs have, where `epochs` is given."""
     learning_rate: float | None = None
     batch_size: int | None = None
-    """Histories a step."""
+    """Histories per step."""
     early_stopping: bool = True
     """Whether validation ends it early and chooses its weights; without, it is validated once, at its end."""
     patience: int | None = None

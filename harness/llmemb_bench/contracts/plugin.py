@@ -59,5 +59,5 @@ def _annotated_config(owner: type) -> type[Config]:
 
     found = get_type_hints(owner)["config"]
     if not (isinstance(found, type) and issubclass(found, Config)):
-        raise TypeError(f"{owner.__name__} annotates `config` with {found}, which is no subclass of Config")
+        raise TypeError(f"{owner.__name__} annotates `config` with {found}, which is not a subclass of Config")
     return found

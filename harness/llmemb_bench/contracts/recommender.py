@@ -1,4 +1,4 @@
-"""What methods promise: how item vectors become a recommender.
+"""The contract of methods: how item vectors become a recommender.
 
 Axes: `batch` histories, `len` positions, `positions` the real ones of several groups one after another, `dim` the
 backbone's width, `width` that of item vectors and states, `text_dim` the encoder's, `items` the catalogue, `rows` the
@@ -22,7 +22,7 @@ from torch.nn import functional
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.ids import PAD, mask_id
 from llmemb_bench.contracts.backbone import Backbone, padded
-from llmemb_bench.contracts.batch import Batch, Histories, Wanted
+from llmemb_bench.contracts.batch import Batch, Extras, Histories
 from llmemb_bench.contracts.phase import Phase
 from llmemb_bench.contracts.similarity import Dot, Similarity
 from llmemb_bench.contracts.task import Task
@@ -31,15 +31,15 @@ from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import BackboneChoice, MethodChoice
 from llmemb_bench.values.split import Split
 
-ITEMS_A_TILE, ITEMS_A_BLOCK = 2048, 1 << 16
+ITEMS_PER_TILE, ITEMS_PER_BLOCK = 2048, 1 << 16
 
 Need = Literal["backbone", "text", "training"]
-"""What a method cannot do without."""
+"""What a method requires."""
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """A recommender that another one builds on; it is fitted first."""
+    """A recommender that another builds on; it is fitted first."""
 
     method: MethodChoice
     backbone: BackboneChoice | None = None
@@ -50,8 +50,8 @@ class Upstream:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A fitted recommender, whole, for one that builds on it. Its weights stand still: who goes on training them takes
-    a `copy.deepcopy` and sets `requires_grad_()`."""
+    """A complete fitted recommender, for one that builds on it. Its weights are frozen: to train them further, take a
+    `copy.deepcopy` and set `requires_grad_()`."""
 
     method: Method
 
@@ -69,7 +69,7 @@ class Fitted:
 
     @torch.no_grad()
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        """Its states of histories of item ids, PAD behind them; of long ones it looks at the latest events."""
+        """Its states of histories of item ids, PAD after them; of long ones it looks at the latest events."""
         self.method.eval()
         self._begun  # noqa: B018  # once
         return self.method.states(latest(histories, self.method.max_len).to(self.method.device))
@@ -81,7 +81,7 @@ class Fitted:
 
 
 def latest(histories: Int[Tensor, "batch len"], longest: int | None) -> Int[Tensor, "batch _"]:
-    """The latest events of each history, PAD behind them; None: all."""
+    """The latest events of each history, PAD after them; None: all."""
     if longest is None or histories.shape[1] <= longest:
         return histories
     gone = ((histories != PAD).sum(1, keepdim=True) - longest).clamp(min=0)
@@ -90,7 +90,7 @@ def latest(histories: Int[Tensor, "batch len"], longest: int | None) -> Int[Tens
 
 @dataclass(frozen=True)
 class Parts:
-    """What the harness knows when it builds a method; what the method does not ask for is absent."""
+    """What a method is built from; what the method does not ask for is absent."""
 
     n_items: int
     backbone: Backbone | None = None
@@ -137,15 +137,15 @@ class Method(TorchPlugin):
 
     @abstractmethod
     def fit_counts(self, split: Split) -> None:
-        """See the training histories once, before any training step."""
+        """See the training histories once, before weights get where `train.start` has them and before any step."""
 
     def begin_ranking(self) -> None:
-        """Called once before a ranking, without gradients: compute the item table here."""
+        """Called once before ranking, without gradients: compute the item table here."""
         return
 
     @abstractmethod
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        """One float32 state a history, where the weights are; real items first, then PAD."""
+        """One float32 state per history, where the weights are; real items first, then PAD."""
 
     @abstractmethod
     def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
@@ -153,22 +153,22 @@ class Method(TorchPlugin):
 
 
 class Trained(Method):
-    """A method with weights that training moves, in phases."""
+    """A method with weights that are trained, in phases."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"training"})
     loaded: ClassVar[frozenset[str]] = frozenset()
-    """Names of weights that come from data, so that no initialisation may overwrite them."""
+    """Names of weights that come from data, which no initialisation may overwrite."""
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
         """What training does, one phase after another; at least one, each with a name of its own."""
 
     def tables(self) -> list[nn.Embedding]:
-        """Trained tables with a row an item, of which a step touches those of its batch only."""
+        """Trained tables with one row per item, of which a step touches only the rows of its batch."""
         return []
 
-    def doubts(self, curves: Mapping[str, float]) -> list[str]:
-        """What a reader of the results must be told, from the curves where training ended."""
+    def warnings(self, curves: Mapping[str, float]) -> list[str]:
+        """What a reader of the results must know, from the curves at the end of training."""
         return []
 
     def fit_counts(self, split: Split) -> None:
@@ -215,43 +215,43 @@ class VectorMethod(Trained):
     ) -> Sequence[Float[Tensor, "positions dim"]]:
         """What the backbone reads, once for each view; a state is its states side by side, as wide as an item's vector.
 
-        `x` are the vectors of the real positions of some groups of histories, one behind another, and `groups` which
+        `x` are the vectors of the real positions of some groups of histories, one after another, and `groups` which
         positions are real; `by_group` takes them a group at a time.
         """
         return (x,)
 
-    def ranked(
+    def ranking_states(
         self, states: Float[Tensor, "batch width"], lengths: Int[Tensor, "batch"]
     ) -> Float[Tensor, "batch width"]:
-        """What ranking makes of states of histories of so many events, where that is not what training makes."""
+        """The states that ranking uses, where they differ from those of training; `lengths` are in events."""
         return states
 
     def phases(self) -> Sequence[Phase]:
         return [Phase(name="train")]
 
-    def wanted(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Wanted:
-        """What a batch of these users (rows of the data) holds beside their histories, at a step counted from 0 in its
-        phase; whatever is drawn is drawn from `rng`."""
-        return Wanted()
+    def extras(self, users: Int64[np.ndarray, "batch"], step: int, rng: np.random.Generator) -> Extras:
+        """What a batch of these users (rows of the data) holds besides their histories. `step` counts from 0 in its
+        phase; every draw uses `rng`."""
+        return Extras()
 
     def prepared(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Batch:
-        """The batch with weights of its targets, or with what is computed once for all its parts."""
+        """The batch with weights of its targets, or with what is computed once for all its micro-batches."""
         return batch
 
     def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, ""]:
         """Added to the objective; `vectors` are `items(batch.rows)`. Of the whole batch, at once."""
         return vectors.new_zeros(())
 
-    def of_histories(
+    def history_loss(
         self, batch: Batch, states: Float[Tensor, "targets width"], vectors: Float[Tensor, "rows width"]
     ) -> Float[Tensor, ""] | None:
-        """Added to the objective too: a mean over the histories of a part of the batch, by their `states_of`.
-        A history counts alike in an epoch, however many are in its batch."""
+        """Added to the objective too: a mean over the histories of a micro-batch, from their `states_of`.
+        Every history has the same weight in an epoch, however many are in its batch."""
         return None
 
     def curves(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> dict[str, float]:
-        """What the log tells about `auxiliary` at this batch, by name. `doubts` is told of it too, and of
-        `auxiliary_share`, its share of the gradient by item vectors."""
+        """What the log reports about `auxiliary` at this batch, by name. `warnings` gets these values too, and
+        `auxiliary_share`, its share of the gradient with respect to item vectors."""
         return {}
 
     # --- what follows from it ---
@@ -259,23 +259,25 @@ class VectorMethod(Trained):
     def read(
         self, inputs: Sequence[Int[Tensor, "_ _"]], vectors: Float[Tensor, "rows width"]
     ) -> tuple[Float[Tensor, "positions width"], list[Bool[Tensor, "_ _"]]]:
-        """States at the real positions of groups of histories, one behind another, and which positions are real; ids
+        """States at the real positions of groups of histories, one after another, and which positions are real; ids
         are 0 for padding, r + 1 for row r of the vectors, and one more for the mask."""
         reals = [group != PAD for group in inputs]
         ids = torch.cat([group[real] for group, real in zip(inputs, reals, strict=True)])
         x = functional.embedding(ids - 1, torch.cat([vectors, self.mask[None]]))
-        return _side_by_side([self.backbone.forward_groups(view, reals) for view in self.views(x, reals)]), reals
+        views = self.views(x, reals)  # in one pass: small histories cost less together
+        states = self.backbone.forward_groups(views[0] if len(views) == 1 else torch.cat([*views]), reals * len(views))
+        return _side_by_side(states.chunk(len(views))), reals
 
     def states_of(self, batch: Batch, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "targets width"]:
         """States where the batch predicts; `vectors` are `items(batch.rows)`."""
         states, reals = self.read(batch.inputs, vectors)
         row = torch.cat([real.flatten() for real in reals]).cumsum(0) - 1  # of each place, among the real ones
-        return functional.embedding(row[batch.places], states)
+        return functional.embedding(row[batch.target_positions], states)
 
     def last_states(self, asked: Histories, vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "histories width"]:
-        """States at the end of the histories that `wanted` asked for, in its order; with their gradient, unless under
+        """States at the end of the histories that `extras` asked for, in its order; with their gradient, unless under
         `torch.no_grad()`."""
-        made = [self.task.asked(group, mask_id(len(vectors))) for group in asked.inputs]
+        made = [self.task.ranking_inputs(group, mask_id(len(vectors))) for group in asked.inputs]
         states, reals = self.read([inputs for inputs, _ in made], vectors)
         lengths = torch.cat([real.sum(1) for real in reals])
         ends = lengths.cumsum(0) - lengths + torch.cat([last for _, last in made])
@@ -284,7 +286,7 @@ class VectorMethod(Trained):
     def catalogue(self) -> Float[Tensor, "items width"]:
         """Vectors of the whole catalogue, item 1 first."""
         ids = torch.arange(1, self.n_items + 1, device=self.mask.device)
-        return torch.cat([self.items(block) for block in torch.split(ids, ITEMS_A_BLOCK)])
+        return torch.cat([self.items(block) for block in torch.split(ids, ITEMS_PER_BLOCK)])
 
     def candidates(self) -> Float[Tensor, "items width"]:
         """What is multiplied with a state for the score of each item, item 1 first."""
@@ -297,9 +299,9 @@ class VectorMethod(Trained):
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
         if self._inputs is None:
             raise RuntimeError("begin_ranking() comes first")
-        inputs, last = self.task.asked(histories, mask_id(self.n_items))
+        inputs, last = self.task.ranking_inputs(histories, mask_id(self.n_items))
         states = self._encoded(inputs, self._inputs)[torch.arange(len(inputs), device=inputs.device), last]
-        return self.similarity.of_states(self.ranked(states, (histories != PAD).sum(1)))
+        return self.similarity.of_states(self.ranking_states(states, (histories != PAD).sum(1)))
 
     def _encoded(
         self, inputs: Int[Tensor, "batch len"], vectors: Float[Tensor, "rows width"]
@@ -316,7 +318,9 @@ class VectorMethod(Trained):
             raise RuntimeError("begin_ranking() comes first")
         table, wide = self._table[items.start - 1 : items.stop - 1], states.double()
         scores = states.new_empty(len(states), len(table))
-        for part, columns in zip(torch.split(table, ITEMS_A_TILE), torch.split(scores, ITEMS_A_TILE, 1), strict=True):
+        for part, columns in zip(
+            torch.split(table, ITEMS_PER_TILE), torch.split(scores, ITEMS_PER_TILE, 1), strict=True
+        ):
             columns.copy_(wide @ part.T)  # rounded while it is in the cache
         return scores
 

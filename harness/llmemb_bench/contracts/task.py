@@ -23,8 +23,8 @@ class Reading:
     """A group of training histories, as item ids of the catalogue."""
 
     inputs: Int64[np.ndarray, "group len"]
-    """What is read: items, PAD behind them, `mask_id(n_items)` for the mask."""
-    wanted: Int64[np.ndarray, "group len"]
+    """What is read: items, PAD after them, `mask_id(n_items)` for the mask."""
+    targets: Int64[np.ndarray, "group len"]
     """The item to predict at each position."""
     predicted: Bool[np.ndarray, "group len"]
     """At which positions it is predicted; somewhere in every history."""
@@ -61,7 +61,7 @@ class Task(ABC):
         """Training histories, each of them copy 0, 1, ... of itself; whatever is drawn is drawn from `rng`."""
 
     @abstractmethod
-    def asked(
+    def ranking_inputs(
         self, histories: Int[Tensor, "batch len"], mask: int
     ) -> tuple[Int[Tensor, "batch _"], Int[Tensor, "batch"]]:
         """Histories (items first, then PAD) as they are read to be asked for the next item, and at which position that
@@ -91,12 +91,12 @@ class NextItem(Task):
         n_items: int,
         rng: np.random.Generator,
     ) -> Reading:
-        wanted = histories[:, 1:]
-        follows = wanted != PAD
+        targets = histories[:, 1:]
+        follows = targets != PAD
         predicted = _last(histories)[:, 1:] if self.only_last else follows
-        return Reading(histories[:, :-1] * follows, wanted, predicted)
+        return Reading(histories[:, :-1] * follows, targets, predicted)
 
-    def asked(
+    def ranking_inputs(
         self, histories: Int[Tensor, "batch len"], mask: int
     ) -> tuple[Int[Tensor, "batch _"], Int[Tensor, "batch"]]:
         return histories, (histories != PAD).sum(1) - 1
@@ -104,12 +104,12 @@ class NextItem(Task):
 
 @dataclass(frozen=True)
 class Cloze(Task):
-    """Hidden items are predicted from both sides: once at random places, once the last one of each history."""
+    """Hidden items are predicted from both sides: once at random positions, once the last one of each history."""
 
     hidden: float
     """Share of a history that is hidden at random; the last one where that would hide none."""
     random: float = 0.0
-    """Share of the places hidden at random that show a random item instead of the mask."""
+    """Share of the positions hidden at random that show a random item instead of the mask."""
     own: float = 0.0
     """Share of them that show the hidden item itself."""
     is_causal = False
@@ -144,7 +144,7 @@ class Cloze(Task):
         n_items: int,
         rng: np.random.Generator,
     ) -> Int64[np.ndarray, "group len"]:
-        """What stands at hidden places: the mask, and in the histories hidden `at_random` sometimes an item."""
+        """What is read at hidden positions: the mask, and in the histories hidden `at_random` sometimes an item."""
         masked = np.where(hidden, mask_id(n_items), histories)
         if self.random + self.own == 0:
             return masked
@@ -153,15 +153,15 @@ class Cloze(Task):
         shows_own = (draw >= self.random) & (draw < self.random + self.own)
         return np.where(shows_own, histories, masked)
 
-    def asked(
+    def ranking_inputs(
         self, histories: Int[Tensor, "batch len"], mask: int
     ) -> tuple[Int[Tensor, "batch _"], Int[Tensor, "batch"]]:
         inputs, last = functional.pad(histories, (0, 1), value=PAD), (histories != PAD).sum(1)
-        inputs[torch.arange(len(inputs), device=inputs.device), last] = mask  # behind the last item
+        inputs[torch.arange(len(inputs), device=inputs.device), last] = mask  # after the last item
         return inputs, last
 
 
 def _last(histories: Int64[np.ndarray, "group len"]) -> Bool[np.ndarray, "group len"]:
-    """Where the last event of each history stands."""
+    """Position of the last event of each history."""
     last: Bool[np.ndarray, "group len"] = np.arange(histories.shape[1]) == (histories != PAD).sum(1)[:, None] - 1
     return last

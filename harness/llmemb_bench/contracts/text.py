@@ -1,4 +1,4 @@
-"""What the parts of stage 1 promise: encoders, augmentations, contrastive losses.
+"""The contracts of stage 1: encoders, augmentations, contrastive losses.
 
 Axes: `batch` texts, `len` tokens, `items` the catalogue, `text_dim` the encoder's width, `dim` any width.
 """
@@ -30,7 +30,7 @@ class TorchPlugin(Plugin, nn.Module):
 
 
 class Encoder(Plugin):
-    """Items in, one vector an item out: an ItemEncoder at once, a TextEncoder text by text."""
+    """Items in, one vector per item out: an ItemEncoder encodes all at once, a TextEncoder text by text."""
 
     needs_text: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
@@ -80,6 +80,12 @@ class TextEncoder(Encoder, TorchPlugin):
     max_tokens: int
     """Longest text that `forward` takes, in tokens."""
 
+    instruction: str = ""
+    """What every text begins with (`Prompt.instruction`); the harness says it as it makes the texts."""
+
+    drops: bool = True
+    """Whether a seed changes what tuning sees of a text (dropout)."""
+
     recomputes: bool = False
     """Whether a backward pass computes states again (gradient checkpointing): no other batch may come in between."""
 
@@ -106,11 +112,11 @@ class TextEncoder(Encoder, TorchPlugin):
         """
 
     @abstractmethod
-    def save_adapter(self, folder: Path) -> None:
+    def save_tuned(self, folder: Path) -> None:
         """Write the trained weights as safetensors, and what they belong to as JSON."""
 
     @abstractmethod
-    def load_adapter(self, folder: Path) -> None:
+    def load_tuned(self, folder: Path) -> None:
         """Read them back; another base's or an empty adapter is a DataError."""
 
     def facts(self) -> Mapping[str, object]:
@@ -121,24 +127,34 @@ class TextEncoder(Encoder, TorchPlugin):
 class Augmentation(Plugin):
     """An item's attributes in, a view of them out: never empty, never a word that was not there."""
 
+    draws: ClassVar[bool] = True
+    """Whether views are drawn; False: an item has the same ones every time, whatever the generator."""
+
     def __init__(self, config: Config) -> None:
         self.config = config
 
     @abstractmethod
     def view(self, attributes: Attributes, rng: np.random.Generator) -> Attributes: ...
 
+    def second(self, attributes: Attributes, rng: np.random.Generator) -> Attributes:
+        """An item's other view, where it shows something else than the first (title against the rest)."""
+        return self.view(attributes, rng)
+
 
 class Loss(TorchPlugin):
     """Pulls row i of `left` towards row i of `right` and away from the others; used by SCFT and by RAT."""
+
+    has_negatives: ClassVar[bool] = True
+    """Whether rows are pushed apart; False: it compares features over a batch, and `alike` says nothing to it."""
 
     @abstractmethod
     def forward(
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        """`alike[i, j]`: rows i and j are of one meaning (the same text), so neither is a negative of the other;
+        """`duplicates[i, j]`: rows i and j mean the same (have the same text), so neither is a negative of the other;
         symmetric, False where i = j. None: every other row is a negative."""
 
     def targets(

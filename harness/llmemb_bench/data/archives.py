@@ -1,4 +1,4 @@
-"""Archives from the network, unpacked as if their author meant harm."""
+"""Archives from the network, unpacked as if they were malicious."""
 
 from __future__ import annotations
 

@@ -74,9 +74,9 @@ def _read(db: DuckDBPyConnection, relations: Sequence[DuckDBPyRelation], unit: T
     """View `raw(line, name_u, name_i, time, naive, rating, fold)`; returns how the times were read."""
     queries: list[str] = []
     read, recognised = clocks(relations, unit)
-    for place, (relation, clock) in enumerate(zip(relations, read, strict=True)):
-        relation.create_view(f"given_event_{place}")
-        queries.append(f"select {_columns(relation, clock)} from given_event_{place}")
+    for index, (relation, clock) in enumerate(zip(relations, read, strict=True)):
+        relation.create_view(f"given_event_{index}")
+        queries.append(f"select {_columns(relation, clock)} from given_event_{index}")
     if len({(clock.unit, clock.source) for clock in read}) > 1:
         raise DataError("time is of one kind in a file and of another in the next", where="the dataset's events")
     _read_side_by_side(db, queries)
@@ -90,8 +90,8 @@ def _read_side_by_side(db: DuckDBPyConnection, queries: Sequence[str]) -> None:
     row = db.execute("select current_setting('threads')").fetchone()
     with ThreadPoolExecutor(row[0] if row else 1) as pool:
         made = [
-            pool.submit(db.cursor().execute, f"create table raw_{place} as {query}")
-            for place, query in enumerate(queries)
+            pool.submit(db.cursor().execute, f"create table raw_{index} as {query}")
+            for index, query in enumerate(queries)
         ]
         for future in made:
             future.result()
@@ -100,9 +100,9 @@ def _read_side_by_side(db: DuckDBPyConnection, queries: Sequence[str]) -> None:
 def _number_lines(db: DuckDBPyConnection, parts: int) -> None:
     """View `raw(line, ...)` over the parts, numbered from 0 in the order of the files."""
     first, selected = 0, []
-    for place in range(parts):
-        selected.append(f"select rowid + {first} as line, * from raw_{place}")
-        first += _count(db, f"raw_{place}")
+    for index in range(parts):
+        selected.append(f"select rowid + {first} as line, * from raw_{index}")
+        first += _count(db, f"raw_{index}")
     db.execute(f"create view raw as {' union all '.join(selected)}")
 
 
@@ -148,7 +148,7 @@ def _refuse_broken(db: DuckDBPyConnection, dataset: Dataset, clock: Clock, tally
     found = db.execute(f"select {counts} from raw").fetchone() or ()
     for name, count, first in zip(faults, found[::2], found[1::2], strict=True):
         if count and config.broken_rows == "refuse":
-            where, held = dataset.place(first, name)
+            where, held = dataset.locate(first, name)
             raise DataError(
                 f"{count:,} of {tally['events_read']:,} events have no usable {name}, the first is event {first + 1:,}"
                 + (f" ({held})" if held else ""),
@@ -189,7 +189,7 @@ def _way_out(name: str, clock: Clock) -> str:
             return _way_out_of_time(clock)
         case "fold":
             return "write train, validation or test, or set dataset.broken_rows: drop"
-    return "is the column missing or misnamed? mend the rows, or set dataset.broken_rows: drop (they are counted)"
+    return "is the column missing or misnamed? fix the rows, or set dataset.broken_rows: drop (they are counted)"
 
 
 def _way_out_of_time(clock: Clock) -> str:
@@ -211,8 +211,8 @@ def _code(db: DuckDBPyConnection, parts: int) -> None:
     )
     db.execute("drop view usable")
     db.execute("drop view raw")
-    for place in range(parts):
-        db.execute(f"drop table raw_{place}")
+    for index in range(parts):
+        db.execute(f"drop table raw_{index}")
 
 
 def _drop_repeats(db: DuckDBPyConnection, config: DatasetConfig, tally: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""What DuckDB says of a broken file, as file, line, finding and way out."""
+"""DuckDB's errors about broken files, as file, line, finding and fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmemb_bench.base.errors import BenchError, DataError, MissingError
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.raw import UNREADABLE, UTF8, RowError, opened, packing, rows, undecodable
 
-_PLACE = re.compile(
+_POSITION = re.compile(
     r'(?P<kind>Malformed JSON|JSON transform error) in file "(?P<file>[^"]+)".*?in line (?P<line>\d+): (?P<finding>.*)',
     re.DOTALL,
 )
@@ -30,9 +30,9 @@ _LARGE = re.compile(r'"maximum_object_size" of (?P<limit>\d+) bytes exceeded whi
 _GZIP = re.compile(
     r"(?P<finding>Unexpected end of GZIP stream|Failed to decode gzip stream|not a GZIP stream)(: (?P<file>.+))?"
 )
-MEND = "mend the line, or set dataset.delimiter or dataset.quote to what the file has"
+FIX_LINE = "fix the line, or set dataset.delimiter or dataset.quote to what the file has"
 MIXED = "some lines end in CRLF and some in LF"
-AGAIN = "download it again, or mend the line; 'llmemb-bench data verify' checks a file as a whole"
+AGAIN = "download it again, or fix the line; 'llmemb-bench data verify' checks a file as a whole"
 
 
 def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
@@ -46,7 +46,7 @@ def explained(error: duckdb.Error, dataset: Dataset) -> BenchError:
         return refused
     if isinstance(error, duckdb.HTTPException) or "httpfs" in text.lower():
         return MissingError(_first_line(text), where=files, fix="is the network reachable? or download the file")
-    if found := _PLACE.search(text):
+    if found := _POSITION.search(text):
         path = Path(found["file"])
         where = f"{_raw_name(path, dataset)}:{_line(path, found)}"
         return DataError(_finding(found["finding"]), where=where, fix=AGAIN)
@@ -69,7 +69,7 @@ def _first_line(text: str) -> str:
 
 
 def _finding(text: str) -> str:
-    return f"is no JSON object of the expected form: {_first_line(text)[:120].strip()}"
+    return f"is not a JSON object of the expected form: {_first_line(text)[:120].strip()}"
 
 
 def _raw_name(file: Path, dataset: Dataset) -> Path:
@@ -86,7 +86,7 @@ def _csv_error(reported: str | None, text: str, files: str, dataset: Dataset) ->
     if "This file is not utf-8 encoded" in text:
         return undecodable(path, UTF8, line)
     found = _CSV_FINDING.search(text)
-    finding, fix = found[0] if found else "is no row of a table", MEND
+    finding, fix = found[0] if found else "is not a row of a table", FIX_LINE
     if found and found["width"]:
         line = next((at for at, row in _rows(path, said) if row and len(row) != int(found["width"])), line)
     elif broken := next((at for at, row in _rows(path, said) if row is None), None):

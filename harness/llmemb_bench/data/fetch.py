@@ -1,4 +1,4 @@
-"""Official files over HTTP: resumed where they broke off, checked, recorded in `SHA256SUMS` beside them."""
+"""Official files over HTTP: downloads are resumed, checked, and recorded in `SHA256SUMS` beside them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BLOCK = 1 << 18
 SECONDS = 60.0
 """How long a server may be silent, and over which its pace is taken."""
 SLOWEST = 1024
-"""Bytes a second that a server must send at least."""
+"""Bytes per second that a server must send at least."""
 MOST_UNSAID = 1 << 30
 """Bytes that a server may send without saying how many there are: a body may have no end."""
 DIGITS = 15
@@ -50,7 +50,7 @@ def _fetch(download: Download, folder: Path) -> Path:
     name = _name_in(download.url)
     target, recorded = folder / name, read_sums(folder)
     if target.exists() and recorded.get(name) == hash_of(target):
-        progress.say(f"{name}: there already")
+        progress.say(f"{name}: already there")
         return target
     part = folder / f"{name}.part"
     _download(download.url, part)
@@ -89,7 +89,7 @@ def _download(url: str, part: Path) -> None:
         raise MissingError(
             f"cannot be downloaded: {reason} ({kept})",
             where=url,
-            fix="run the command again; it goes on from there",
+            fix="run the command again; it resumes from there",
         ) from error
     _tag_of(part).unlink(missing_ok=True)
 
@@ -108,7 +108,7 @@ def _is_continued(url: str, part: Path, have: int) -> bool:
 
 
 class _OtherPartError(http.client.HTTPException):
-    """An answer that cannot be put behind what is there."""
+    """An answer that cannot be appended to what is there."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -124,9 +124,9 @@ def _refuse_scheme(url: str, before: str | None = None) -> None:
     scheme = urlsplit(url).scheme
     said = f"leads to {url}, which " if before else ""
     if scheme not in ("http", "https"):
-        raise DataError(f"{said}is no http(s) address", where=before or url)
+        raise DataError(f"{said}is not an http(s) address", where=before or url)
     if before and scheme == "http" and urlsplit(before).scheme == "https":
-        raise DataError(f"{said}is no https address as this is", where=before)
+        raise DataError(f"{said}is not an https address as this is", where=before)
 
 
 def _receive(url: str, part: Path, have: int) -> None:

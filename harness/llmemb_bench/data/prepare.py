@@ -28,8 +28,8 @@ from llmemb_bench.data.zstandard import is_whole
 from llmemb_bench.values.recdata import AttributeTable, Items, Prompt, RecData
 from llmemb_bench.values.strings import ArrayWriter, Strings, StringsWriter
 
-ROWS_A_BLOCK = 1_000_000
-NAMES_A_BLOCK = 100_000
+ROWS_PER_BLOCK = 1_000_000
+NAMES_PER_BLOCK = 100_000
 META = "meta.json"
 
 
@@ -63,7 +63,7 @@ def prepare(dataset: Dataset, folder: Path) -> RecData:
 
 @contextmanager
 def reader(**settings: Any) -> Iterator[DuckDBPyConnection]:
-    """A connection that reads raw files: alike on every machine, and nothing is installed unasked."""
+    """A connection that reads raw files: the same on every machine, and nothing is installed unasked."""
     with duckdb.connect(config={"autoinstall_known_extensions": False} | settings) as db:
         db.execute("set global TimeZone = 'UTC'")  # else a time without an offset is that of the machine's clock
         yield db
@@ -88,10 +88,10 @@ def _write_histories(db: DuckDBPyConnection, ordered: Ordered, folder: Path) -> 
     }
     if ordered.has_folds:
         writers["fold"] = ArrayWriter(folder / "folds.npy", np.int8)
-    for start in range(0, n_events, ROWS_A_BLOCK):
+    for start in range(0, n_events, ROWS_PER_BLOCK):
         block = db.execute(
             'select "user", item, "time", fold from final where rowid >= ? and rowid < ? order by rowid',
-            [start, start + ROWS_A_BLOCK],
+            [start, start + ROWS_PER_BLOCK],
         ).fetchnumpy()
         block["items"] = number_of[block["item"]]
         lengths += np.bincount(block["user"], minlength=n_users)
@@ -109,9 +109,10 @@ def _write_histories(db: DuckDBPyConnection, ordered: Ordered, folder: Path) -> 
 def _write_names(db: DuckDBPyConnection, table: str, name: str, first: int, count: int, folder: Path) -> None:
     writer = StringsWriter(folder, name)
     db.execute(f"create table sorted_name as select name from {table} order by number")
-    for start in range(0, count, NAMES_A_BLOCK):
+    for start in range(0, count, NAMES_PER_BLOCK):
         block = db.execute(
-            "select name from sorted_name where rowid >= ? and rowid < ? order by rowid", [start, start + NAMES_A_BLOCK]
+            "select name from sorted_name where rowid >= ? and rowid < ? order by rowid",
+            [start, start + NAMES_PER_BLOCK],
         ).fetchnumpy()
         writer.append(block["name"].tolist())
     writer.close()

@@ -46,5 +46,5 @@ def _install(db: DuckDBPyConnection, name: str) -> None:
             with gzip.open(packed) as file:
                 plain.write_bytes(file.read(MOST_BYTES))
         except UNREADABLE as error:
-            raise DataError(f"is no gzip file: {error}", where=url, fix="run the command again") from error
+            raise DataError(f"is not a gzip file: {error}", where=url, fix="run the command again") from error
         db.execute(f"install {sql.literal(plain)}")

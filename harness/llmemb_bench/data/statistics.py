@@ -1,4 +1,4 @@
-"""What tells one version of a dataset from another, and what a split lets through from the future."""
+"""Statistics that identify a version of a dataset, and what a split leaks from the future."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Facts = dict[str, int | float | str | None]
 """Name to value; None where the data cannot say (no times, nobody evaluated)."""
 
 MEANINGS = {
-    "events_of_top_20_percent_items": "share of all events that are of the most popular fifth of the items",
+    "events_of_top_20_percent_items": "share of all events on the most popular fifth of the items",
     "users_below_three_events": "never evaluated: a target, a validation event and a history take three",
-    "users_with_one_training_event": "nothing of theirs is learnt: one event predicts none",
-    "repeated_events": "of a user with an item that the user had before",
+    "users_with_one_training_event": "nothing is learnt from them: a single event predicts nothing",
+    "repeated_events": "events of a user with an item that the user had before",
     "duplicate_events": "same user, item and time",
     "events_at_equal_times": "whose order within a user is only that of the file",
     "twin_users": "users whose whole history another user has too",
-    "cold_targets": "test targets that no training event names: vectors of ids alone cannot know them",
+    "cold_targets": "test targets that are in no training event: vectors learnt from ids alone cannot know them",
     "targets_in_history": "test targets that the user had before: a ranking without seen items keeps them",
     "targets_before_others_training": "test targets older than a training event of another user",
-    "training_events_after_a_target": "share of the training events that are later than a test target, mean over "
-    "targets: what the model knows of each target's future; 0 with split: {by: time}",
-    "events_after_the_target": "events of test users behind their target, which nothing uses",
+    "training_events_after_a_target": "share of the training events that are later than a test target, averaged over "
+    "targets: how much the model has seen of each target's future; 0 with split: {by: time}",
+    "events_after_the_target": "events of test users after their target, which are never used",
 }
-"""What a statistic counts, where its name does not say it."""
+"""What a statistic counts, where its name does not say so."""
 
 HEAD_SHARE = 0.2
 TAIL_EVENTS = 5
@@ -140,8 +140,8 @@ def twin_users(data: RecData) -> int:
     """Users of three events or more whose whole history another user has too (compared by a 64-bit hash)."""
     if len(data.items) == 0:
         return 0
-    places = np.arange(len(data.items)) - np.repeat(data.offsets[:-1], data.lengths)
-    mixed = _mixed(data.items.astype(np.uint64) + (_mixed(places.astype(np.uint64)) << np.uint64(1)))
+    positions = np.arange(len(data.items)) - np.repeat(data.offsets[:-1], data.lengths)
+    mixed = _mixed(data.items.astype(np.uint64) + (_mixed(positions.astype(np.uint64)) << np.uint64(1)))
     hashes = np.add.reduceat(mixed, data.offsets[:-1])[data.lengths >= SHORTEST]
     _, counts = np.unique(hashes, return_counts=True)
     return int(counts[counts > 1].sum())
@@ -170,7 +170,7 @@ def _precedence(split: Split) -> Facts:
     data, users = split.data, split.users("test")
     if data.time_unit == "order" or len(users) == 0:
         return {"targets_before_others_training": None, "training_events_after_a_target": None}
-    moments = data.times[split.target_places("test")]
+    moments = data.times[split.target_indices("test")]
     trained = np.flatnonzero(split.n_train)
     last = np.full(data.n_users, -1, dtype=np.int64)
     last[trained] = data.times[data.offsets[trained] + split.n_train[trained] - 1]

@@ -19,7 +19,7 @@ from llmemb_bench.values.strings import StringsWriter
 
 SIMPLE_LIST = re.compile(r"[A-Z ]+(\(\d+,\d+\))?\[\]")
 NESTED = re.compile(r".*\]|(STRUCT|MAP|UNION)\(.*", re.DOTALL)
-ITEMS_A_BLOCK = 20_000
+ITEMS_PER_BLOCK = 20_000
 RAW_CHARACTERS = 5
 """Raw characters that are looked at for each one that is kept: markup and blanks shrink when cleaned."""
 LONGEST = 100_000
@@ -33,7 +33,7 @@ class Written:
     names: list[str]
     """Of the attributes."""
     tally: dict[str, int]
-    """What was mended, in rows and values."""
+    """What was repaired, in rows and values."""
     warnings: list[str]
 
 
@@ -50,8 +50,8 @@ def write_texts(db: DuckDBPyConnection, dataset: Dataset, n_items: int, folder: 
         longest = dataset.config.attribute_chars or LONGEST
         missing = MISSING.union(dataset.config.missing)
         warnings = _describe(db, dataset, described, names, longest, tally)
-        for start in range(1, n_items + 1, ITEMS_A_BLOCK):
-            items = range(start, min(start + ITEMS_A_BLOCK, n_items + 1))
+        for start in range(1, n_items + 1, ITEMS_PER_BLOCK):
+            items = range(start, min(start + ITEMS_PER_BLOCK, n_items + 1))
             writer.append(_block(db, len(names), items, longest, missing, tally))
     writer.close()
     return Written(names, tally, warnings)
@@ -79,14 +79,14 @@ def _describe(
 ) -> list[str]:
     """Table `described(number, a0, a1, ...)` of the items that have events; of doubled rows the first counts.
 
-    Returns what a reader must be told of them.
+    Returns what a reader must know of them.
     """
     relation, columns = described.relation, described.columns
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
     # More raw characters than these are no text of an item, and ten megabytes of title should not be moved about.
     most = RAW_CHARACTERS * longest
     chosen = [(columns[name], types[columns[name]]) for name in names]
-    texts = ", ".join(_raw(column, kind, most, f"a{place}") for place, (column, kind) in enumerate(chosen))
+    texts = ", ".join(_raw(column, kind, most, f"a{index}") for index, (column, kind) in enumerate(chosen))
     # Numbered before the join, which does not keep the order of the file.
     relation.select(f"row_number() over () as place, item::varchar as item, {texts}").create_view("given_item")
     db.execute(
@@ -113,10 +113,10 @@ def _strangers(db: DuckDBPyConnection, dataset: Dataset) -> list[str]:
     if not theirs:
         return []
     zeros = [any(name.endswith(".0") for name in names) for names in (theirs, ours)]
-    way_out = "one of them writes 10.0 for 10: " if zeros[0] != zeros[1] else ""
+    fix = "one of them writes 10.0 for 10: " if zeros[0] != zeros[1] else ""
     return [
         f"no id of the items is an item of the events: {dataset.files()[-1]} has {_shown(theirs)}, the events have "
-        f"{_shown(ours)} -> {way_out}write the ids alike in both files"
+        f"{_shown(ours)} -> {fix}write the ids the same way in both files"
     ]
 
 
@@ -142,16 +142,16 @@ def _block(
     db: DuckDBPyConnection, width: int, items: range, longest: int, missing: frozenset[str], tally: dict[str, int]
 ) -> list[str]:
     """Cleaned values of these items, item by item; an item without a row has empty ones."""
-    columns = ", ".join(f"a{place}" for place in range(width))
+    columns = ", ".join(f"a{index}" for index in range(width))
     rows = db.execute(
         f"select number, {columns} from described where number >= ? and number < ?", [items.start, items.stop]
     ).fetchall()
     values = [""] * (len(items) * width)
     for number, *raw in rows:
-        place = (number - items.start) * width
+        first = (number - items.start) * width
         for offset, value in enumerate(raw):
             if value:
                 text = words(value, missing)
                 tally["values_cut"] += len(text) > longest
-                values[place + offset] = text[:longest].strip()
+                values[first + offset] = text[:longest].strip()
     return values

@@ -24,7 +24,7 @@ TELLING = 100_000_000
 UNITS: tuple[TimeUnit, ...] = ("s", "ms", "us", "ns")
 
 _OFFSET = r":\d\d([.,]\d+)?\s*([+−-]\d|[A-Za-z])"
-"""Regular expression of an offset behind a time of day; the `-05` of a date is none."""
+"""Regular expression of an offset after a time of day; the `-05` of a date is none."""
 _PLAIN_END = r"(?i)([^a-z\s]|\dz|\b(utc|gmt)|/[a-z_-]+)\s*$"
 """Regular expression of a time whose zone is no abbreviation: ICU takes BST for Dhaka's, and CST is any of three."""
 

@@ -1,4 +1,4 @@
-"""Whether raw and prepared files still are what they were."""
+"""Whether raw and prepared files are unchanged."""
 
 from __future__ import annotations
 

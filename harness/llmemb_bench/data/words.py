@@ -76,7 +76,7 @@ def _character(match: re.Match[str]) -> str:
 def _parsed(text: str) -> object:
     """JSON or a Python literal; numbers stay as they are written. Raises ValueError where it is neither."""
     if text.rstrip()[-1] != _NESTED[text[0]]:
-        raise ValueError("is no nested value")
+        raise ValueError("is not a nested value")
     try:
         return _DECODER.decode(text)
     except ValueError:

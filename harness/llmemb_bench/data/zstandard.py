@@ -26,7 +26,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _frame(file: BinaryIO) -> bool:
-    """Go behind the next frame; False where there is none."""
+    """Skip the next frame; False where there is none."""
     magic = _number(file, 4)
     if magic & SKIPPABLE_MASK == SKIPPABLE:
         file.seek(_number(file, 4), 1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.data.statistics import Facts
-from llmemb_bench.evaluation.cut import Cut
+from llmemb_bench.evaluation.cut import HeadCut
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.values.split import Split
 
@@ -57,14 +57,14 @@ def _least_of_head(counts: NDArray[np.int64], share: float) -> int:
     return int(values[off.argmin()])
 
 
-def cut_of(split: Split, evaluate: Evaluate) -> Cut:
+def cut_of(split: Split, evaluate: Evaluate) -> HeadCut:
     """The cut that `head_items` makes."""
     counts = item_counts(split, evaluate)
     head, counts = head_items(counts, evaluate)[1:], counts[1:]
     if not head.any():
-        return Cut(len(counts), 0, None, 0)
+        return HeadCut(len(counts), 0, None, 0)
     least = int(counts[head].min())
-    return Cut(len(counts), int(head.sum()), least, int((counts[~head] == least).sum()))
+    return HeadCut(len(counts), int(head.sum()), least, int((counts[~head] == least).sum()))
 
 
 def buckets_of(split: Split, evaluate: Evaluate) -> dict[str, NDArray[np.bool_]]:

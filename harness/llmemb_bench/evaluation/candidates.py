@@ -8,24 +8,24 @@ from numpy.typing import NDArray
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.memory import require
 from llmemb_bench.values.padding import SeenItems
-from llmemb_bench.values.split import Split, Stage
+from llmemb_bench.values.split import Fold, Split
 
 
-def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: Stage = "test") -> NDArray[np.int32]:
+def draw_candidates(split: Split, count: int, rng: np.random.Generator, fold: Fold = "test") -> NDArray[np.int32]:
     """[evaluated users, count] distinct items, uniform among those outside the user's events up to the target's part:
     for the test all of them, for validation without those that come later, of which training may know nothing.
 
     Without replacement and without the target, as in LLMEmb's evaluation; unlike there they are drawn once
     (docs/departures.md 10).
     """
-    data, users = split.data, split.users(stage)
-    seen = _seen(split, stage)
-    refuse_scarce(split, count, stage, _scarcest(split, seen, stage))
-    require(32 * len(users) * count, f"sampled-{count} for {len(users):,} users", _setting(stage))
+    data, users = split.data, split.users(fold)
+    seen = _seen(split, fold)
+    refuse_scarce(split, count, fold, _scarcest(split, seen, fold))
+    require(32 * len(users) * count, f"sampled-{count} for {len(users):,} users", _setting(fold))
     drawn = np.zeros((len(users), count), dtype=np.int32)
     open_rows = np.arange(len(users))
     while len(open_rows):
-        # Keep what is good, draw the rest again: each place stays uniform over what is still allowed.
+        # Keep what is good, draw the rest again: each entry stays uniform over what is still allowed.
         fresh = rng.integers(1, data.n_items + 1, size=(len(open_rows), count), dtype=np.int32)
         block = np.where(drawn[open_rows] == 0, fresh, drawn[open_rows])
         bad = seen.holds(users[open_rows, None], block) | _later_doubles(block)
@@ -34,39 +34,39 @@ def draw_candidates(split: Split, count: int, rng: np.random.Generator, stage: S
     return drawn
 
 
-def _seen(split: Split, stage: Stage) -> SeenItems:
+def _seen(split: Split, fold: Fold) -> SeenItems:
     """The items that are no candidates of a user."""
-    known = split.positions < np.repeat(split.lengths if stage == "test" else split.parts[1], split.lengths)
+    known = split.positions < np.repeat(split.lengths if fold == "test" else split.fold_starts[1], split.lengths)
     owners = np.repeat(np.arange(split.data.n_users), split.lengths)
     return SeenItems(owners[known], split.data.items[known], split.data.n_items)
 
 
-def scarcest(split: Split, stage: Stage) -> tuple[int, int]:
+def scarcest(split: Split, fold: Fold) -> tuple[int, int]:
     """The evaluated user with the fewest items left to draw from, and how many these are."""
-    return _scarcest(split, _seen(split, stage), stage)
+    return _scarcest(split, _seen(split, fold), fold)
 
 
-def _scarcest(split: Split, seen: SeenItems, stage: Stage) -> tuple[int, int]:
-    users = split.users(stage)
+def _scarcest(split: Split, seen: SeenItems, fold: Fold) -> tuple[int, int]:
+    users = split.users(fold)
     left = split.data.n_items - seen.per_user(split.data.n_users)[users]
     row = int(left.argmin()) if len(left) else -1
     return (int(users[row]), int(left[row])) if row >= 0 else (0, split.data.n_items)
 
 
-def refuse_scarce(split: Split, count: int, stage: Stage, scarce: tuple[int, int]) -> None:
+def refuse_scarce(split: Split, count: int, fold: Fold, scarce: tuple[int, int]) -> None:
     """A SpecError where the user of `scarcest` leaves fewer items than are to be drawn."""
     user, left = scarce
     if left < count:
         raise SpecError(
             f"sampled-{count} needs {count} items outside a user's events; user '{split.data.user_ids[user]}' leaves "
             f"{left} of {split.data.n_items}",
-            where=_setting(stage),
-            fix="protocols: [full]" if stage == "test" else "monitor_protocol: full",
+            where=_setting(fold),
+            fix="protocols: [full]" if fold == "test" else "monitor_protocol: full",
         )
 
 
-def _setting(stage: Stage) -> str:
-    return "evaluate.protocols" if stage == "test" else "recommender.train.monitor_protocol"
+def _setting(fold: Fold) -> str:
+    return "evaluate.protocols" if fold == "test" else "recommender.train.monitor_protocol"
 
 
 def _later_doubles(block: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Cut:
+class HeadCut:
     """Where the catalogue is cut into head and tail."""
 
     n_items: int

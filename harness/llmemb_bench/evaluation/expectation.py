@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb_bench.base.errors import BenchError, told
+from llmemb_bench.base.errors import BenchError, one_line
 from llmemb_bench.contracts import Metric
-from llmemb_bench.evaluation.ranking import Ranks
+
+if TYPE_CHECKING:  # a report computes per-user values without torch
+    from llmemb_bench.evaluation.ranking import Ranks
 
 
 def gains(metric: Metric, cutoff: int) -> NDArray[np.float64]:
@@ -18,7 +21,7 @@ def gains(metric: Metric, cutoff: int) -> NDArray[np.float64]:
     try:
         found = np.asarray(metric.gain(np.arange(1, cutoff + 1)))
     except Exception as error:  # a plugin is foreign code: whatever it raises is one line
-        raise _broken(metric, f"raises {told(error)}") from error
+        raise _broken(metric, f"raises {one_line(error)}") from error
     if found.shape != (cutoff,):
         raise _broken(metric, f"gives an array of shape {found.shape} for {cutoff} ranks")
     if found.dtype.kind not in "buif":
@@ -35,25 +38,32 @@ def _broken(metric: Metric, finding: str) -> BenchError:
     return BenchError(
         f"the metric '{name}' {finding}",
         where=inspect.getfile(type(metric)),
-        fix=f"mend it, then: llmemb-bench test metrics/{name}; or take it out of the spec",
+        fix=f"fix it, then: llmemb-bench test metrics/{name}; or take it out of the spec",
     )
 
 
 def expected(metric: Metric, cutoff: int, ranks: Ranks) -> NDArray[np.float64]:
-    """One value a user: the mean gain over the ranks n_greater + 1 .. n_greater + n_equal + 1.
+    """One value per user: the mean gain over the ranks n_greater + 1 .. n_greater + n_equal + 1.
 
     So a constant model has HR@k of exactly k / n_candidates.
     """
+    return mean_gain(metric, cutoff, ranks.n_greater, ranks.n_equal)
+
+
+def mean_gain(
+    metric: Metric, cutoff: int, n_greater: NDArray[np.integer], n_equal: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """The same from the counts of items that score higher than the target, and as high."""
     summed = np.concatenate([[0.0], np.cumsum(gains(metric, cutoff))])
-    first = np.minimum(ranks.n_greater, cutoff)
-    last = np.minimum(ranks.n_greater + ranks.n_equal + 1, cutoff)
-    mean: NDArray[np.float64] = (summed[last] - summed[first]) / (ranks.n_equal + 1)
+    first = np.minimum(n_greater, cutoff)
+    last = np.minimum(n_greater + n_equal + 1, cutoff)
+    mean: NDArray[np.float64] = (summed[last] - summed[first]) / (n_equal + 1)
     return mean
 
 
 def tie_gap(metric: Metric, cutoff: int, ranks: Ranks) -> float:
     """Mean over users of best minus worst case: what the tie rule could move."""
     none = np.zeros_like(ranks.n_equal)
-    best = expected(metric, cutoff, Ranks(ranks.n_greater, none, ranks.n_candidates))
-    worst = expected(metric, cutoff, Ranks(ranks.n_greater + ranks.n_equal, none, ranks.n_candidates))
+    best = mean_gain(metric, cutoff, ranks.n_greater, none)
+    worst = mean_gain(metric, cutoff, ranks.n_greater + ranks.n_equal, none)
     return float((best - worst).mean()) if len(best) else 0.0

@@ -1,1 +1,1 @@
-"""One process or several: who shares the work, what is kept of it, how a large model is spread."""
+"""One process or several: how work is shared, how training states are saved, how a large model is sharded."""

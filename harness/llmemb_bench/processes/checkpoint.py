@@ -1,4 +1,4 @@
-"""The state of a training in one file, replaced as a whole: a killed run that goes on ends with the same bytes."""
+"""The state of a training in one file, replaced as a whole: a killed run that resumes ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def save(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
         return
     part = path.with_name(f"{path.name}.part")
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    told = json.dumps(state)
+    encoded = json.dumps(state)
     try:
-        save_file(whole, part, metadata={"state": told, "sha256": _checksum(told, whole)})
+        save_file(whole, part, metadata={"state": encoded, "sha256": _checksum(encoded, whole)})
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -52,14 +52,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata()
+            encoded = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        if told["sha256"] == _checksum(told["state"], tensors):
-            return json.loads(told["state"]), tensors
-        reason = "other bytes than were written"
+        if encoded["sha256"] == _checksum(encoded["state"], tensors):
+            return json.loads(encoded["state"]), tensors
+        reason = "its bytes differ from those written"
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0]
-    progress.alert(f"{path}: is damaged ({reason}); removed, and what it kept is done again")
+    progress.alert(f"{path}: is damaged ({reason}); removed, and its work is done again")
     remove(path)
     return None
 
@@ -74,7 +74,7 @@ def _checksum(state: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 class Resumable:
-    """What a long training needs to go on after a kill: its state, its tensors, and the best weights so far."""
+    """What a long training needs to resume after a kill: its state, its tensors, and the best weights so far."""
 
     def __init__(self, file: Path | None, seconds: float) -> None:
         """Kept in `file`, if any, at most every so many seconds."""
@@ -83,11 +83,11 @@ class Resumable:
         self._saved = time.monotonic()
 
     def remember(self, weights: Mapping[str, Tensor]) -> None:
-        """These are the best weights so far."""
+        """Record the current weights as the best so far."""
         self.best = {name: weight.detach().clone() for name, weight in weights.items()}
 
     def is_due(self) -> bool:
-        """Whether it is time to keep the state: by the first process's clock, so that all agree."""
+        """Whether it is time to save the state: by the first process's clock, so that all agree."""
         return self.file is not None and world().agreed(time.monotonic() - self._saved >= self.seconds)
 
     def keep(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -108,7 +108,7 @@ class Resumable:
 
 
 def trained(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Parameter]]:
-    """Names and weights that training moves."""
+    """Names and weights that are trained."""
     return ((f"{prefix}.{name}", weight) for name, weight in module.named_parameters() if weight.requires_grad)
 
 

@@ -1,4 +1,4 @@
-"""The processes that share the work: this one alone, or as many as `accelerate launch` started.
+"""The processes that share the work: this one alone, or those that `accelerate launch` started.
 
 Each process holds the same data and draws the same batches; what is computed in parts is added up, so that every
 process ends with the same numbers. Files are written by the first process only.
@@ -51,7 +51,7 @@ class World:
         return bool(self.total(torch.tensor(float(answer and self.is_first))) > 0)
 
     def first(self, do: Callable[[], T]) -> T:
-        """Done by the first process, then by the others, which find what it kept on the shelf."""
+        """Done by the first process, then by the others, which find its result in the cache."""
         if not self.is_first:
             self.agreed(False)
             return do()

@@ -1,4 +1,4 @@
-"""A checked choice to its plugin."""
+"""From a checked choice to its plugin."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ P = TypeVar("P")
 
 
 def plugin_of(contract: type[P], choice: Choice[Any, Any]) -> type[P]:
-    """The class that a checked choice names; one that is no subclass of the contract is a TypeError."""
+    """The class that a checked choice names; a TypeError if it is not a subclass of the contract."""
     plugin = choice.plugin
     if not issubclass(plugin, contract):
-        raise TypeError(f"{plugin.__name__} is no {contract.__name__}")
+        raise TypeError(f"{plugin.__name__} is not a {contract.__name__}")
     return plugin
 
 
 def build(contract: type[P], choice: Choice[Any, Any]) -> P:
-    """A plugin that needs nothing but its settings; of another contract it is a TypeError."""
+    """A plugin that needs nothing but its settings; a TypeError if it is of another contract."""
     made: P = plugin_of(contract, choice)(choice.config)  # type: ignore[call-arg]  # its own __init__ takes them alone
     return made

@@ -1,6 +1,6 @@
 """What a user may write: the base of every settings class, a choice of plugin, a path.
 
-Strict on purpose: an unknown key, a quoted number or `true` for 1 is an error where it stands, because a
+Strict on purpose: an unknown key, a quoted number or `true` for 1 is an error at its line, because a
 setting that is silently ignored or converted gives a number nobody asked for.
 """
 
@@ -37,10 +37,12 @@ WORDS = "x-words"
 
 
 def distinct(values: list[T]) -> list[T]:
-    """For a list that means nothing more where a value stands twice (`AfterValidator(distinct)`)."""
-    twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+    """For a list that means nothing more where a value appears twice (`AfterValidator(distinct)`)."""
+    twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
     if twice is not None:
-        raise ValueError(f"should name each one once, {twice.use if isinstance(twice, Choice) else twice} stands twice")
+        raise ValueError(
+            f"should name each one once, {twice.use if isinstance(twice, Choice) else twice} appears twice"
+        )
     return values
 
 
@@ -48,7 +50,7 @@ SHELL_VARIABLE = re.compile(r"\$(?:env:)?([A-Za-z_]\w*)|\$\{([A-Za-z_]\w*)\}|%([
 """`$HOME`, `${HOME}`, PowerShell's `$env:HOME` and `%HOME%`"""
 OWN_VARIABLE = re.compile(r"\$\{env:(\w+)\}")
 SHELL = re.compile(r"\$[({]|`")
-"""What else only a shell reads, where no variable of a spec stands."""
+"""What else only a shell reads, where a spec has no variable."""
 OF_WINDOWS = re.compile(r"([A-Za-z]):[\\/]|\\\\")
 
 
@@ -68,7 +70,7 @@ def typed(path: str | Path) -> Path:
     filled = expanded(path)
     if UNFILLED.search(str(path)) and not os.path.lexists(filled):
         fix = f'"{path}" in double quotes, or the path itself'
-        raise SpecError(f"'{path}' is no path of this machine: the shell did not expand it", fix=fix)
+        raise SpecError(f"'{path}' is not a path on this machine: the shell did not expand it", fix=fix)
     return filled
 
 
@@ -124,13 +126,13 @@ class SpecPath:
 
     def _refuse_foreign(self) -> None:
         """A file may well have a dollar in its name; where there is none, a variable of the shell is meant."""
-        finding, slashed = f"'{self.text}' is no path of this machine", self.text.replace("\\", "/")
+        finding, slashed = f"'{self.text}' is not a path on this machine", self.text.replace("\\", "/")
         if named := SHELL_VARIABLE.search(self.text):
             meant = SHELL_VARIABLE.sub(r"${env:\1\2\3}", slashed)
             raise SpecError(f"{finding}, and {named[0]} is not how a spec names a variable", fix=f'"{meant}"')
         if SHELL.search(OWN_VARIABLE.sub("", self.text)):
             fix = '"${env:NAME}/..." for a variable of the environment, or the path itself'
-            raise SpecError(f"{finding}, and a spec is read by no shell", fix=fix)
+            raise SpecError(f"{finding}, and no shell reads a spec", fix=fix)
         if (drive := OF_WINDOWS.match(self.text)) and os.name != "nt":
             where = f"/mnt/{drive[1].lower()}{slashed[2:]}, if it is mounted there (WSL)" if drive[1] else "mount it"
             raise SpecError(f"{finding} but of Windows", fix=where)
@@ -189,7 +191,7 @@ class Checkpoint(SpecPath):
         made = super()._of(value)
         if address := ADDRESS.match(made.text):
             fix = f"{address[1]} and a revision" if address[1] else "download it, and name that folder: ./FOLDER"
-            raise ValueError(f"should be no address but {'a hub id: ' if address[1] else 'a path: '}{fix}")
+            raise ValueError(f"should not be a URL but {'a hub id: ' if address[1] else 'a path: '}{fix}")
         if cls(made.text).is_hub_id and not HUB_ID.fullmatch(made.text):
             raise ValueError("should be a hub id (AUTHOR/NAME), package:NAME, or a path that starts with ./, / or ~")
         return made

@@ -1,4 +1,4 @@
-"""What nobody expected, a plugin's exception above all: one line for the user, the traceback in a log.
+"""Unexpected exceptions, above all from plugins: one line for the user, the traceback in a log.
 
 `LLMEMB_BENCH_DEBUG=1` lets exceptions through, for a debugger or a look at the traceback on the spot.
 """
@@ -17,9 +17,10 @@ from types import TracebackType
 
 from llmemb_bench import __version__
 from llmemb_bench.base.disk import refusal
-from llmemb_bench.base.errors import BenchError, DataError, told
+from llmemb_bench.base.errors import BenchError, DataError, one_line
 from llmemb_bench.base.memory import is_out_of_memory
 from llmemb_bench.registry.entries import Entry, entries
+from llmemb_bench.registry.kinds import KINDS
 
 DEBUG = "LLMEMB_BENCH_DEBUG"
 LOGS = "logs"
@@ -47,11 +48,11 @@ def as_failure(error: BaseException) -> BenchError:
     log = _logged(error)
     if is_out_of_memory(error):
         fix = "smaller settings, or a machine with more memory"
-        return DataError(f"out of memory: {told(error)}", where=where, fix=f"{fix}; the traceback is in {log}")
-    whose = f"the {plugin.kind} plugin '{plugin.name}'" if plugin else "llmemb-bench"
+        return DataError(f"out of memory: {one_line(error)}", where=where, fix=f"{fix}; the traceback is in {log}")
+    whose = f"the {KINDS[plugin.kind].singular} '{plugin.name}'" if plugin else "llmemb-bench"
     is_ours = plugin is None or plugin.origin == "llmemb-bench"
-    fix = f"a defect: please report it with {log}" if is_ours else f"mend the plugin; the traceback is in {log}"
-    return BenchError(f"{whose} raised {told(error)}", where=where, fix=fix)
+    fix = f"a defect: please report it with {log}" if is_ours else f"fix the plugin; the traceback is in {log}"
+    return BenchError(f"{whose} raised {one_line(error)}", where=where, fix=fix)
 
 
 def _raised(trace: TracebackType | None) -> tuple[str, Entry | None]:

@@ -1,7 +1,7 @@
 """The folder is the registry: `<package>/<kind>/<name>.py` holds exactly one plugin.
 
 One entry-point group names the packages, built-in ones included. Listing reads file names and first
-docstring lines and imports nothing; a plugin's module is imported when somebody names it, so a broken one
+docstring lines and imports nothing; a plugin's module is imported when it is named, so a broken one
 never stops the others.
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from llmemb_bench.base import progress
-from llmemb_bench.base.errors import BenchError, MissingError, Problem, SpecError, told
+from llmemb_bench.base.errors import BenchError, MissingError, Problem, SpecError, one_line
 from llmemb_bench.base.signals import Terminated
 from llmemb_bench.registry.kinds import KINDS
 from llmemb_bench.registry.projects import GROUP, short, way_in
@@ -57,7 +57,7 @@ class Entry:
         try:
             documentation = ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8")))
         except (SyntaxError, ValueError, RecursionError, MemoryError, OSError) as error:
-            return f"(cannot be read: {told(error)})"
+            return f"(cannot be read: {one_line(error)})"
         return (documentation or "(no docstring)").splitlines()[0]
 
     @cached_property
@@ -87,7 +87,7 @@ class Entry:
             raise BenchError(
                 f"holds {len(found)} subclasses of {contract.__name__}, should hold exactly one",
                 where=str(self.path),
-                fix="keep one plugin a file; the file's name is the plugin's",
+                fix="keep one plugin per file; the file's name is the plugin's",
             )
         plugin: type[Plugin] = found[0]
         try:
@@ -98,9 +98,9 @@ class Entry:
 
     def _broken(self, finding: str, error: BaseException) -> BenchError:
         return BenchError(
-            f"{self.kind} plugin '{self.name}' {finding}: {told(error)}",
+            f"the {KINDS[self.kind].singular} '{self.name}' {finding}: {one_line(error)}",
             where=str(self.path),
-            fix=f"mend the file, then: llmemb-bench list {self.kind} --check",
+            fix=f"fix the file, then: llmemb-bench list {self.kind} --check",
         )
 
 
@@ -110,19 +110,20 @@ def _missing(error: ModuleNotFoundError, entry: Entry) -> BenchError:
     missing = name.partition(".")[0]
     if name != missing and roots_of(missing):
         return BenchError(
-            f"{entry.kind} plugin '{entry.name}' imports '{name}', which the package '{missing}' does not have",
+            f"the {KINDS[entry.kind].singular} '{entry.name}' imports '{name}', "
+            f"which the package '{missing}' does not have",
             where=str(entry.path),
-            fix=_place_of(name) or f"mend the file, then: llmemb-bench list {entry.kind} --check",
+            fix=_import_elsewhere(name) or f"fix the file, then: llmemb-bench list {entry.kind} --check",
         )
     extra = extra_of(missing)
     install = f"pip install 'llmemb-bench[{extra}]'" if extra else f"pip install {missing}"
     return MissingError(
-        f"{entry.kind} plugin '{entry.name}' needs the package '{missing}', which is not installed",
+        f"the {KINDS[entry.kind].singular} '{entry.name}' needs the package '{missing}', which is not installed",
         fix=install,
     )
 
 
-def _place_of(module: str) -> str:
+def _import_elsewhere(module: str) -> str:
     """Where a module of this name lies in its package now, or one that is written nearly so; empty for neither."""
     package, leaf = module.partition(".")[0], module.rpartition(".")[2]
     known = [
@@ -159,8 +160,8 @@ def roots_of(package: str) -> list[Path]:
         return []
     if spec is None:
         return []
-    places = spec.submodule_search_locations
-    return [Path(place) for place in places] if places is not None else [Path(spec.origin or package)]
+    locations = spec.submodule_search_locations
+    return [Path(location) for location in locations] if locations is not None else [Path(spec.origin or package)]
 
 
 def _scan(package: str, origin: str) -> Iterator[Entry]:
@@ -219,7 +220,7 @@ def _homes(known: tuple[Entry, ...]) -> dict[str, list[Path]]:
 
 def kind_of(word: str) -> str:
     """The kind that a word means, in singular or plural; raises SpecError with a suggestion."""
-    meant = {kind: kind for kind in KINDS} | {kind.singular.lower(): kind.name for kind in KINDS.values()}
+    meant = {kind: kind for kind in KINDS} | {kind.singular: kind.name for kind in KINDS.values()}
     if word.lower() not in meant:
         raise SpecError(f"no kind of plugin is called '{word}'", fix=suggestion(word.lower(), list(KINDS)))
     return meant[word.lower()]
@@ -231,7 +232,7 @@ def names(kind: str) -> list[str]:
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """A way out for a word that is not known."""
+    """A fix for an unknown word."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
 
@@ -243,13 +244,13 @@ def find(kind: str, name: str) -> Entry:
         raise unknown(name, kind)
     if len(matches) > 1:
         origins = " and ".join(f"{entry.origin} ({entry.path})" for entry in matches)
-        raise SpecError(f"two {kind} plugins are called '{name}': {origins}", fix="uninstall or rename one of them")
+        raise SpecError(f"two {kind} are called '{name}': {origins}", fix="uninstall or rename one of them")
     return matches[0]
 
 
 def unknown(name: str, kind: str | None = None) -> SpecError:
-    """What to say where no plugin has a name: one that lies here uninstalled, one of another kind, or a similar one."""
-    finding = f"no {kind} plugin is called '{name}'" if kind else f"no plugin is called '{name}'"
+    """The error for an unknown name; suggests an uninstalled plugin here, one of another kind, or a similar name."""
+    finding = f"no {KINDS[kind].singular if kind else 'plugin'} is called '{name}'"
     if (path := _uninstalled(name, kind)) is not None:
         return SpecError(f"{finding}: {short(path)} is in no installed package", fix=way_in(path.parent.parent))
     others = [entry.kind for entry in entries() if entry.name == name]
@@ -263,5 +264,5 @@ def _uninstalled(name: str, kind: str | None) -> Path | None:
     """A plugin's file of this name below the working folder."""
     if not name.isidentifier():
         return None
-    places = (f"{above}{part}/{name}.py" for part in ([kind] if kind else KINDS) for above in ("", "*/", "*/*/"))
-    return next((path for place in places for path in sorted(Path.cwd().glob(place))), None)
+    locations = (f"{above}{part}/{name}.py" for part in ([kind] if kind else KINDS) for above in ("", "*/", "*/*/"))
+    return next((path for location in locations for path in sorted(Path.cwd().glob(location))), None)

@@ -1,4 +1,4 @@
-"""The kinds of plugins: one entry a kind, in one table. Nothing here imports a contract, a check or a plugin.
+"""The kinds of plugins: one entry per kind, in one table. Nothing here imports a contract, a check or a plugin.
 
 A new kind is its choice and its entry here, and the files that the entry names: the contract, its checks, a skeleton.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Metric,
         Objective,
         Plugin,
+        Transform,
     )
 
 
@@ -39,6 +40,12 @@ class EncoderChoice(Choice["Encoder", Config]):
     """An encoder and its settings."""
 
     kind = "encoders"
+
+
+class TransformChoice(Choice["Transform", Config]):
+    """A transform and its settings."""
+
+    kind = "transforms"
 
 
 class AugmentationChoice(Choice["Augmentation", Config]):
@@ -79,7 +86,7 @@ class MetricChoice(Choice["Metric", Config]):
 
 @dataclass(frozen=True)
 class Kind:
-    """What the harness knows of a kind; parts are named as `module:name` and imported when they are asked for."""
+    """A kind of plugins. Contract, checks and skeleton are references (`module:name`), imported on demand."""
 
     choice: type[Choice[Any, Any]]
     """How a spec chooses one; it has the kind's name, which is the folder's in every plugin package."""
@@ -98,9 +105,14 @@ class Kind:
         return self.choice.kind
 
     @property
-    def singular(self) -> str:
-        """The contract's name: `Dataset`."""
+    def contract_name(self) -> str:
+        """`Dataset`"""
         return self.contract.partition(":")[2]
+
+    @property
+    def singular(self) -> str:
+        """What one of its plugins is called in a sentence: `dataset`."""
+        return self.contract_name.lower()
 
     def load_contract(self) -> type[Plugin]:
         """The class that its plugins derive from."""
@@ -144,6 +156,13 @@ KINDS = {
             f"{SKELETONS}.encoders",
         ),
         Kind(
+            TransformChoice,
+            "item vectors in, item vectors out",
+            f"{CONTRACTS}.transform:Transform",
+            f"{TESTING}.transform:TRANSFORMS",
+            f"{SKELETONS}.transforms",
+        ),
+        Kind(
             AugmentationChoice,
             "an item's attributes in, a view of them out",
             f"{CONTRACTS}.text:Augmentation",
@@ -180,7 +199,7 @@ KINDS = {
         ),
         Kind(
             MetricChoice,
-            "ranks in, one value a user out",
+            "ranks in, one value per user out",
             f"{CONTRACTS}.metric:Metric",
             f"{TESTING}.objective:METRICS",
             f"{SKELETONS}.metrics",

@@ -48,7 +48,7 @@ def packages_around(folder: Path) -> Iterator[Path]:
     """Folders of the plugin packages that the project around a folder enters."""
     for project in (folder, *folder.parents):
         for name in packages_of(project):
-            yield from (place for place in (project / name, *sorted(project.glob(f"*/{name}"))) if place.is_dir())
+            yield from (folder for folder in (project / name, *sorted(project.glob(f"*/{name}"))) if folder.is_dir())
 
 
 def way_in(package: Path) -> str:

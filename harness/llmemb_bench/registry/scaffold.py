@@ -25,7 +25,7 @@ def new_plugin(kind: str, name: str, package: Path | None) -> Path:
     package = package or _package_here(kind, name)
     path = package / kind / f"{name}.py"
     if path.exists():
-        raise SpecError("exists already", where=str(path), fix="choose another name, or delete it first")
+        raise SpecError("already exists", where=str(path), fix="choose another name, or delete it first")
     _refuse_package(package)
     _refuse_taken(kind, name, package)
     try:
@@ -50,7 +50,7 @@ def _package_here(kind: str, name: str) -> Path:
 
 def _skeleton(kind: str, name: str) -> str:
     """The skeleton under its new name; a class is never called like one that it uses."""
-    text, contract = KINDS[kind].skeleton_text(), KINDS[kind].singular
+    text, contract = KINDS[kind].skeleton_text(), KINDS[kind].contract_name
     title = "".join(part.capitalize() for part in name.split("_"))
     if re.search(rf"\b{title}\b", text):
         title += contract if title != contract else "Plugin"
@@ -73,7 +73,7 @@ def _refuse_taken(kind: str, name: str, package: Path) -> None:
     for entry in entries():
         if (entry.kind, entry.name) == (kind, name) and entry.package != package.resolve().name:
             fix = f"choose another name: my_{name}"
-            raise SpecError(f"a {kind} plugin is called '{name}' already, in {entry.origin}", fix=fix)
+            raise SpecError(f"the {KINDS[kind].singular} '{name}' already exists, in {entry.origin}", fix=fix)
 
 
 def _refuse_package(package: Path) -> None:

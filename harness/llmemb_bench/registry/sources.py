@@ -35,8 +35,8 @@ def code_hash(module: str, path: Path, homes: Homes) -> str:
         source = _read(file)
         found[name] = source.code
         for wanted in {*_parents(name), *_imported(name, file, source)} - found.keys():
-            if (place := _place(wanted, homes)) is not None:
-                waiting[wanted] = place
+            if (location := _file_of(wanted, homes)) is not None:
+                waiting[wanted] = location
     return digest(found)
 
 
@@ -55,7 +55,7 @@ def _imported(module: str, path: Path, source: Source) -> Iterator[str]:
         yield from filter(None, (whole, f"{whole}.{name}" if name else ""))
 
 
-def _place(module: str, homes: Homes) -> Path | None:
+def _file_of(module: str, homes: Homes) -> Path | None:
     """The file of a module of these packages; nothing for what is none."""
     top, *rest = module.split(".")
     for root in homes.get(top, ()):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from llmemb_bench.evaluation.measure import MAIN
-from llmemb_bench.report.tables import score
+from llmemb_bench.report.grid import score
 
 
 def main_numbers(run: Path, cutoff: int) -> str:
@@ -17,5 +17,5 @@ def main_numbers(run: Path, cutoff: int) -> str:
     values = {(row["metric"], row["bucket"]): row["value"] for row in rows if row["protocol"] == protocol}
     names = [name for name in dict.fromkeys(metric for metric, _ in values) if name.endswith(f"@{cutoff}")]
     main = [name for name in names if name.rpartition("@")[0] in MAIN] or names
-    told = [f"{name.upper()} {score(values[name, 'overall'])}, tail {score(values[name, 'tail'])}" for name in main]
-    return f"{' · '.join(told)} ({protocol})"
+    figures = [f"{name.upper()} {score(values[name, 'overall'])}, tail {score(values[name, 'tail'])}" for name in main]
+    return f"{' · '.join(figures)} ({protocol})"

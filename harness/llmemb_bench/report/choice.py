@@ -11,7 +11,7 @@ from llmemb_bench.report.row import Labels, Row
 def with_choice(rows: Sequence[Row]) -> list[Row]:
     """The rows, each with the number of settings that it is one of and whether it was chosen among them."""
     searches = searches_of(rows)
-    chosen = {place: _chosen(settings) for place, settings in searches.items()}
+    chosen = {label: _chosen(settings) for label, settings in searches.items()}
     return [
         replace(
             row,
@@ -27,7 +27,7 @@ def searches_of(rows: Sequence[Row]) -> dict[tuple[Labels, Labels], list[Row]]:
     found: dict[tuple[Labels, Labels], dict[Labels, Row]] = {}
     for row in rows:
         found.setdefault((row.table, row.plugins), {}).setdefault(row.labels, row)
-    return {place: list(settings.values()) for place, settings in found.items()}
+    return {label: list(settings.values()) for label, settings in found.items()}
 
 
 def undecided(settings: Sequence[Row]) -> str:

@@ -34,22 +34,38 @@ class Layout:
         return names + ["validation"] * (widest.validation and not self.validation)
 
 
-def layouts(rows: Sequence[Row]) -> Iterator[Layout]:
+def layouts(rows: Sequence[Row], buckets: Sequence[str] = SHOWN_BUCKETS) -> Iterator[Layout]:
     """From the widest to the narrowest: all in one table; one a metric; one a metric and cut-off; without names that
     tell no lines apart; without head; names over several lines."""
     searched = any(row.n_settings > 1 for row in rows)
-    every = NAMES if len({row.experiment for row in rows}) > 1 else NAMES[1:]
+    varied, shown = varying(rows), tuple(buckets)
+    parts = metric_groups(rows)
+    needed = _needed(rows, varied)
+    for names, validation in ((varied, searched), (needed, False)):
+        for part in parts:
+            yield Layout(names, validation, part, shown)
+    for fewer in (("overall", "tail"), ("overall",)) if shown == SHOWN_BUCKETS else (shown, shown[:1]):
+        yield Layout(needed, False, parts[-1], fewer)
+        yield Layout(needed, False, parts[-1], fewer, folded=True)
+
+
+def metric_groups(rows: Sequence[Row]) -> list[tuple[tuple[str, ...], ...]]:
+    """Metrics by table, from few tables to many: all in one; one a metric; one a metric and cut-off."""
     metrics = sorted({row.metric for row in rows}, key=_order)
     families = tuple(tuple(group) for _, group in groupby(metrics, key=lambda metric: metric.rpartition("@")[0]))
-    single = tuple((metric,) for metric in metrics)
-    parts = dict.fromkeys([(tuple(metrics),), families, single])
-    needed = _needed(rows, every)
-    for names, validation in ((every, searched), (needed, False)):
-        for part in parts:
-            yield Layout(names, validation, part, SHOWN_BUCKETS)
-    for buckets in (("overall", "tail"), ("overall",)):
-        yield Layout(needed, False, single, buckets)
-        yield Layout(needed, False, single, buckets, folded=True)
+    return list(dict.fromkeys([(tuple(metrics),), families, tuple((metric,) for metric in metrics)]))
+
+
+def varying(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Names of a line that are not the same in all lines, and the method."""
+    return tuple(name for name in NAMES if name == "method" or len({getattr(row, name) for row in rows}) > 1)
+
+
+def constants(rows: Sequence[Row]) -> dict[str, str]:
+    """The other names with their one value, but for parts that no line has."""
+    varied = varying(rows)
+    values = {name: str(getattr(rows[0], name)) for name in NAMES if name not in varied}
+    return {name: value for name, value in values.items() if value != "none"}
 
 
 def _order(metric: str) -> tuple[int, str, int]:

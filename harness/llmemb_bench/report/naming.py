@@ -26,9 +26,9 @@ def with_own_labels(rows: Sequence[Row]) -> list[Row]:
 
 
 def _tables_apart(rows: Sequence[Row]) -> list[Row]:
-    alike = _by(rows, lambda row: (row.dataset, row.protocol, row.split))
+    groups = _by(rows, lambda row: (row.dataset, row.protocol, row.split))
     found = {}
-    for group in alike.values():
+    for group in groups.values():
         tables = {row.table: row for row in reversed(group)}
         for table, details in _told_apart(tables, OF_TABLES, _hashes).items():
             found[table] = with_detail(tables[table].dataset, in_words(details))
@@ -36,12 +36,12 @@ def _tables_apart(rows: Sequence[Row]) -> list[Row]:
 
 
 def _lines_apart(rows: Sequence[Row]) -> list[Row]:
-    alike = _by(rows, lambda row: (row.dataset, row.data, row.protocol_hash, row.labels))
+    groups = _by(rows, lambda row: (row.dataset, row.data, row.protocol_hash, row.labels))
     found = {}
-    for place, group in alike.items():
+    for label, group in groups.items():
         lines = {row.series: row for row in reversed(group)}
         for series, details in _told_apart(lines, OF_LINES, lambda row: {("inputs",): row.series[:8]}).items():
-            found[*place, series] = _labels(lines[series], details)
+            found[*label, series] = _labels(lines[series], details)
     return [
         replace(row, **found[row.dataset, row.data, row.protocol_hash, row.labels, row.series])  # type: ignore[arg-type]
         for row in rows
@@ -52,10 +52,10 @@ def _told_apart(
     members: Mapping[H, Row], sections: Sequence[str], by_hash: Callable[[Row], dict[Loc, str]]
 ) -> dict[H, dict[Loc, str]]:
     """What is special about each; where no setting tells two apart, files or code do, and a hash stands for them."""
-    told = differences([_settings(row, sections) for row in members.values()])
-    if len({tuple(own.values()) for own in told}) < len(members):
-        told = [own | by_hash(row) for own, row in zip(told, members.values(), strict=True)]
-    return dict(zip(members, told, strict=True))
+    details = differences([_settings(row, sections) for row in members.values()])
+    if len({tuple(own.values()) for own in details}) < len(members):
+        details = [own | by_hash(row) for own, row in zip(details, members.values(), strict=True)]
+    return dict(zip(members, details, strict=True))
 
 
 def _hashes(row: Row) -> dict[Loc, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 Labels = tuple[str, ...]
-HIDDEN = ("data", "protocol_hash", "series", "settings")
+HIDDEN = ("data", "protocol_hash", "series", "settings", "folders")
 """Fields that are in no report."""
 
 
@@ -26,7 +26,7 @@ class Row:
     """How training, validation and test were cut, if not by each user's last two events."""
     protocol_hash: str
     warnings: list[str]
-    """What must be known before the number is believed."""
+    """What a reader must know before believing the number."""
     protocol: str
     bucket: str
     metric: str
@@ -54,6 +54,8 @@ class Row:
     """Hash of everything that the number comes from but the seed: only numbers of one series are averaged."""
     settings: Mapping[str, Any] = field(repr=False)
     """The resolved spec of one of them; empty where the run folder has none."""
+    folders: Sequence[str] = field(default=(), repr=False)
+    """The run of each seed, below the results folder."""
     n_settings: int = 1
     """Rows of this table and experiment that differ from this one in settings of the same plugins, with this one."""
     chosen: bool = True

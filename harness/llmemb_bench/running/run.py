@@ -18,11 +18,11 @@ from llmemb_bench.registry.defects import as_failure
 from llmemb_bench.report.cell import main_numbers
 from llmemb_bench.runs.database import compare, enter
 from llmemb_bench.spec.cells import Cell
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import CellStages, Graph
 from llmemb_bench.stages.recommender import FittedRecommender
 from llmemb_bench.stages.refusals import refuse
 from llmemb_bench.stages.run_folder import RunFolder
-from llmemb_bench.stages.shelf import Shelf
 
 
 @dataclass
@@ -30,14 +30,14 @@ class Outcome:
     """How the cells of a spec ended."""
 
     done: int = 0
-    kept: int = 0
-    """Cells whose results were there already."""
+    reused: int = 0
+    """Cells whose results were already there."""
     failed: int = 0
     error: BenchError | None = None
     """The first failure."""
-    is_told: bool = True
+    reports: bool = True
     """Whether this process tells the user."""
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
     """Lines of failures that the user has read."""
 
     @contextmanager
@@ -58,10 +58,10 @@ class Outcome:
     def _count(self, error: BenchError) -> None:
         self.failed += 1
         self.error = self.error or error
-        fresh = [line for line in map(str, error.problems) if line not in self.told]
+        fresh = [line for line in map(str, error.problems) if line not in self.reported]
         for line in fresh or ["as before, for the same reason"]:  # cells share stages, and so their failures
             progress.alert(f"error: {line}")
-        self.told.update(fresh)
+        self.reported.update(fresh)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
     All cells are looked at before the first one is tuned or trained: what is there already is recognised without any
     work, and what the data forbid is said at once.
     """
-    outcome, graph = Outcome(is_told=world().is_first), Graph(Shelf(results / ".cache"))
+    outcome, graph = Outcome(reports=world().is_first), Graph(Cache(results / ".cache"))
     if world().is_first:
         require_writable(results)  # before hours are spent on what could not be kept
         compare(results)
@@ -99,21 +99,21 @@ def run_cells(cells: Sequence[Cell], results: Path) -> Outcome:
                 stages.ranks.result()
                 _keep(planned, results)
             outcome.done += 1
-            outcome.kept += not planned.is_fresh
-            took = f"in {time.monotonic() - start:.1f} s" if planned.is_fresh else "(was there already)"
-            if outcome.is_told:
+            outcome.reused += not planned.is_fresh
+            took = f"in {time.monotonic() - start:.1f} s" if planned.is_fresh else "(was already there)"
+            if outcome.reports:
                 cutoff = planned.cell.spec.evaluate.cutoffs[0]
-                progress.say(f"    {main_numbers(planned.run.place, cutoff)} {took}")
+                progress.say(f"    {main_numbers(planned.run.path, cutoff)} {took}")
     return outcome
 
 
 def _plan(cells: Sequence[Cell], results: Path, graph: Graph, outcome: Outcome) -> list[_Planned]:
     """The cells that can be run or were, in order; the others are counted as failed."""
     found = []
-    for place, cell in enumerate(cells, start=1):
+    for number, cell in enumerate(cells, start=1):
         labels = cell.labels
         title = (
-            f"[{place}/{len(cells)}] {cell.spec.name}: {labels.method} x {labels.backbone} x {labels.encoder}"
+            f"[{number}/{len(cells)}] {cell.spec.name}: {labels.method} x {labels.backbone} x {labels.encoder}"
             f" on {labels.dataset}, seed {cell.seed}"
         )
         with outcome.watching(cell, title):
@@ -133,5 +133,5 @@ def _keep(planned: _Planned, results: Path) -> None:
     """Write the run folder, and enter it into the store."""
     if world().is_first:
         planned.run.fill()
-        enter(results, planned.run.place)
-    planned.stages.ranks.let_go()
+        enter(results, planned.run.path)
+    planned.stages.ranks.release()

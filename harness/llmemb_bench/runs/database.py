@@ -139,10 +139,10 @@ def _write(results: Path, run: Path | None = None) -> dict[str, list[str]]:
             progress.alert(f"{path}: is damaged ({reason}); made again from the run folders")
         remove(path)
         remove(path.with_name(f"{DATABASE}.wal"))
-        return _update(results, None, is_told=False)
+        return _update(results, None, is_reported=False)
 
 
-def _update(results: Path, run: Path | None, *, is_told: bool = True) -> dict[str, list[str]]:
+def _update(results: Path, run: Path | None, *, is_reported: bool = True) -> dict[str, list[str]]:
     path, folders = results / DATABASE, _folders(results)
     with _connect(path, read_only=False) as db:
         _refuse_newer(db, path)
@@ -150,10 +150,10 @@ def _update(results: Path, run: Path | None, *, is_told: bool = True) -> dict[st
         own = {} if run is None else {run.relative_to(results).as_posix(): run}
         done = _fill(db, results, own if own and not is_new else folders | own)
     entered = done.entered - own.keys()
-    if is_told and entered:
-        progress.alert(f"{path}: lacked {len(entered)} of {len(folders)} runs; entered from their folders")
+    if is_reported and entered:
+        progress.alert(f"{path}: was missing {len(entered)} of {len(folders)} runs; added from their folders")
     if done.gone:
-        progress.alert(f"{path}: {len(done.gone)} of its runs have no folder any more; taken out")
+        progress.alert(f"{path}: {len(done.gone)} of its runs no longer have a folder; removed")
     return done.left_out
 
 
@@ -234,8 +234,8 @@ def _known(db: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 def _content(row: dict[str, Any], of_metrics: str) -> str:
     """Hash of a row of `runs`, but for this hash, and of its rows of `metrics`."""
-    told = json.dumps([row[name] for name in _RUNS if name != "content"])
-    return hashlib.sha256((told + of_metrics).encode()).hexdigest()
+    content = json.dumps([row[name] for name in _RUNS if name != "content"])
+    return hashlib.sha256((content + of_metrics).encode()).hexdigest()
 
 
 @dataclass
@@ -305,7 +305,7 @@ def _replace(db: duckdb.DuckDBPyConnection, name: str, run: Path, stamp: str) ->
     settings = read_yaml(run / SPEC)
     about = {"series": manifest["configuration"]} | manifest
     about |= {"folder": name, "finished": manifest["started"] + manifest["seconds"], "stamp": stamp}
-    about |= {"settings": json.dumps(settings), "warnings": _warnings(manifest, measured["training"], settings)}
+    about |= {"settings": json.dumps(settings), "warnings": warnings_of(manifest, measured["training"], settings)}
     about |= _cut(measured["head"]) | _training(measured["training"])
     _delete(db, name)
     lists = ", ".join(f"unnest(?::{kind}[])" for kind in list(_METRICS.values())[1:])
@@ -319,7 +319,7 @@ def _replace(db: duckdb.DuckDBPyConnection, name: str, run: Path, stamp: str) ->
     db.execute("update runs set content = ? where folder = ?", [content, name])
 
 
-def _warnings(manifest: dict[str, Any], record: dict[str, Any] | None, settings: dict[str, Any]) -> list[str]:
+def warnings_of(manifest: dict[str, Any], record: dict[str, Any] | None, settings: dict[str, Any]) -> list[str]:
     """Those of the run, and how its training ended: said here, so that runs of any age have it said."""
     if record is None:
         return list(manifest["warnings"])

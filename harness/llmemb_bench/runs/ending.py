@@ -1,4 +1,4 @@
-"""How a training ended, where a reader should know: still rising, or cut off by a limit."""
+"""How a training ended, if a reader should know: still improving, or cut off by a limit."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -39,8 +40,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path.name} is not what a run writes") from error
 
 
-def write_per_user(path: Path, split: Split, ranks: dict[str, Ranks]) -> None:
-    """One row a user and protocol, so that new metrics, buckets and tests need no retraining."""
+def write_per_user(path: Path, split: Split, ranks: dict[str, Ranks], head: NDArray[np.bool_]) -> None:
+    """One row per user and protocol, so that new metrics, buckets and tests need no retraining; `head` says of each
+    evaluated user whether the target is a head item."""
     data, targets = split.data, split.targets("test")
     users = np.array(data.user_ids[:], dtype=object)[split.users("test")]
     items = np.array(data.catalogue.ids[:], dtype=object)[targets - 1]
@@ -55,6 +57,7 @@ def write_per_user(path: Path, split: Split, ranks: dict[str, Ranks]) -> None:
                 "n_candidates": counted.n_candidates,
                 "train_popularity": split.popularity[targets],
                 "history_length": split.input_lengths("test"),
+                "is_head": head,
             }
             first = protocol == next(iter(ranks))
             db.execute(f"{'create table per_user as' if first else 'insert into per_user'} select * from rows")

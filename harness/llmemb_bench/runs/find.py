@@ -1,4 +1,4 @@
-"""Which run folder a user means."""
+"""Which run folder the user means."""
 
 from __future__ import annotations
 

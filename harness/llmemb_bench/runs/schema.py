@@ -1,4 +1,4 @@
-"""Whether a run folder can be believed: its schema and its seal."""
+"""Whether a run folder can be trusted: its schema and its seal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from llmemb_bench.base.errors import MissingError
 from llmemb_bench.base.seal import SEAL, fault
 
 MANIFEST, METRICS, SPEC = "manifest.json", "metrics.json", "spec.resolved.yaml"
+PER_USER = "per_user.parquet"
 RUN = 5
 """Schema version of a run folder."""
 SEALED = 5

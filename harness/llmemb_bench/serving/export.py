@@ -35,12 +35,12 @@ from llmemb_bench.text.manifest import versions
 EXPORT = 1
 """Schema version of an export."""
 KIND = "llmemb-bench export"
-ITEMS_A_BLOCK = 20_000
+ITEMS_PER_BLOCK = 20_000
 
 FILES = {
-    "items.parquet": "one row an item: item, text, training_events, bucket (head or tail)",
+    "items.parquet": "one row per item: item, text, training_events, bucket (head or tail)",
     "items.safetensors": "float32 matrix `vectors`, row r is row r of items.parquet",
-    "users.parquet": "one row a user: user, events, and vector, the state after all events of the user",
+    "users.parquet": "one row per user: user, events, and vector, the state after all events of the user",
     "users.safetensors": "float32 matrix `vectors`, row r is row r of users.parquet",
     "top_k.parquet": "the best items of every user: user, rank (from 1), item, score; equal scores: the item that "
     "comes first in items.parquet",
@@ -67,7 +67,7 @@ def refuse_occupied(output: Path) -> None:
         raise SpecError(f"'{output}' is a file", where="--output", fix=fix)
     inside = {path.name for path in output.iterdir()} if output.is_dir() else set()
     if inside and (inside - {*FILES, MANIFEST} or not _is_export(output / MANIFEST)):
-        raise SpecError(f"'{output}' holds files that are no export", where="--output", fix=fix)
+        raise SpecError(f"'{output}' holds files that are not an export", where="--output", fix=fix)
 
 
 def _is_export(manifest: Path) -> bool:
@@ -138,8 +138,8 @@ def _write_items(run: LoadedRun, folder: Path, vectors: NDArray[np.float32] | No
         head_items(item_counts(run.split, run.spec.evaluate), run.spec.evaluate)[1:], "head", "tail"
     ).astype(object)
     with parquet(folder / "items.parquet", _about(run)) as rows:
-        for start in range(0, len(catalogue), ITEMS_A_BLOCK):
-            block = slice(start, start + ITEMS_A_BLOCK)
+        for start in range(0, len(catalogue), ITEMS_PER_BLOCK):
+            block = slice(start, start + ITEMS_PER_BLOCK)
             texts = [catalogue.text(attributes) for attributes in catalogue.attributes[block]]
             columns = {
                 "item": np.array(catalogue.ids[block], dtype=object),
@@ -209,6 +209,6 @@ def _manifest(run: LoadedRun, written: Exported, count: int) -> dict[str, Any]:
         "history": "left out of top_k" if run.masks_history else "may be in top_k",
         "max_len": run.method.max_len,
         "files": files,
-        "use": USE if has_vectors else "top_k only: a score of this method is no product of two vectors",
+        "use": USE if has_vectors else "top_k only: a score of this method is not a product of two vectors",
         "versions": versions(("llmemb-bench", "torch", "duckdb")),
     }

@@ -22,16 +22,16 @@ from llmemb_bench.data.fetch import MismatchError
 from llmemb_bench.processes.world import world
 from llmemb_bench.registry.config import SpecText
 from llmemb_bench.registry.resolve import folders_in
-from llmemb_bench.runs.schema import MANIFEST, SPEC, fault_of_run, refuse_newer
+from llmemb_bench.runs.schema import MANIFEST, PER_USER, SPEC, fault_of_run, refuse_newer
 from llmemb_bench.serving.scoring import Histories, score, scores_at_once, states_of, without_history
 from llmemb_bench.spec.check import check
-from llmemb_bench.spec.frame import Spec
+from llmemb_bench.spec.frame import Spec, as_transforms
 from llmemb_bench.spec.source import read
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.cell import CellStages, Graph
-from llmemb_bench.stages.shelf import Shelf
+from llmemb_bench.values.recdata import Items
 from llmemb_bench.values.split import Split
 
-PER_USER = "per_user.parquet"
 FOLDERS = "folders"
 """Key of the manifest: where each relative path of the spec starts from."""
 USERS_CHECKED = 64
@@ -71,11 +71,11 @@ def load_run(folder: Path, results: Path, spec_folder: Path | None = None) -> Lo
     if wrong := fault_of_run(folder):
         raise MismatchError(wrong, where=str(folder), fix="run the spec again, which makes it again")
     spec = _spec_of(folder, manifest, spec_folder)
-    stages = _stages(folder, spec, Shelf(_cache_of(folder, results)), spec_folder)
+    stages = _stages(folder, spec, Cache(_cache_of(folder, results)), spec_folder)
     split = stages.split.result()
     if split.key != manifest["data"]:
         raise MismatchError(
-            "the data are not those that the run saw",
+            "the data are not those of the run",
             where=str(folder),
             fix="bring back the files as they were, or run the spec again",
         )
@@ -123,16 +123,19 @@ def _spec_of(folder: Path, manifest: Mapping[str, Any], spec_folder: Path | None
         return value
 
     document.value = placed(document.value)
+    embeddings = document.value.get("embeddings") or {}
+    if "reduce" in embeddings:  # an earlier version made the run
+        embeddings["transforms"] = as_transforms(embeddings.pop("reduce"))
     spec, problems = check(document)
     if spec is None:
         raise SpecError.of(problems)
     return spec
 
 
-def _stages(folder: Path, spec: Spec, shelf: Shelf, spec_folder: Path | None) -> CellStages:
+def _stages(folder: Path, spec: Spec, cache: Cache, spec_folder: Path | None) -> CellStages:
     """The stages of a finished run, its data prepared."""
     try:
-        stages = Graph(shelf, run=folder).cell(spec, spec.seeds[0])
+        stages = Graph(cache, run=folder).cell(spec, spec.seeds[0])
         stages.data.result()
     except MissingError as error:
         if spec_folder is not None or not folders_in(spec.dataset):
@@ -155,13 +158,13 @@ def _refuse_other_ranks(run: LoadedRun) -> None:
     with torch.no_grad():
         run.method.begin_ranking()
         scores = score(run.method, states_of(run.method, histories), split.data.n_items).cpu()
-    goal = scores.gather(1, targets)
+    target_scores = scores.gather(1, targets)
     if run.masks_history:
         without_history(scores, histories)
-    moved = np.abs((scores > goal).sum(1).numpy() - recorded)
-    if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(goal).all():
+    moved = np.abs((scores > target_scores).sum(1).numpy() - recorded)
+    if (moved > max(1, MOVED * split.data.n_items)).mean() > 0.1 or not torch.isfinite(target_scores).all():
         raise MismatchError(
-            f"ranks {count} users otherwise than the run did, by {int(np.median(moved))} places in the median",
+            f"ranks {count} users differently from the run, by a median of {int(np.median(moved))} ranks",
             where=str(run.folder),
             fix="were texts, vectors or a plugin changed after the run? then run the spec again",
         )
@@ -176,3 +179,9 @@ def _recorded(path: Path) -> np.ndarray:
         except duckdb.Error as error:
             raise DataError(f"cannot be read: {str(error).splitlines()[0]}", where=str(path)) from error
     return np.asarray(found, dtype=np.int64)
+
+
+def catalogue_of(folder: Path, results: Path) -> Items:
+    """The items of a run's dataset, from the cache or prepared anew; a BenchError where their files are gone."""
+    spec = _spec_of(folder, read_manifest(folder), None)
+    return _stages(folder, spec, Cache(_cache_of(folder, results)), None).data.result().catalogue

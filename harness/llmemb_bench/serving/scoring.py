@@ -38,7 +38,7 @@ def scores_at_once(n_items: int) -> int:
 
 
 def states_of(method: Method, histories: Histories) -> Float[Tensor, "users width"]:
-    """One state a history. `begin_ranking` comes first."""
+    """One state per history. `begin_ranking` comes first."""
     return method.states(histories.padded(method.max_len).to(method.device))
 
 

@@ -11,7 +11,7 @@ from llmemb_bench.registry.kinds import MetricChoice
 
 
 class Evaluate(Config):
-    """What is measured; the whole of it is the protocol that results are stored under."""
+    """What is measured; all of it together is the evaluation protocol, under whose hash results are stored."""
 
     cutoffs: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(distinct)] = [10]
     """Ranks at which a metric stops counting (paper: 10)."""

@@ -42,7 +42,7 @@ class ScftConfig(Config):
     steps: Annotated[int, Field(ge=1)]
     """Optimiser steps (paper: 4000)."""
     batch_size: Annotated[int, Field(ge=2)] = 64
-    """Items a step over all processes, each with two views (paper: 64 a device on 4 devices)."""
+    """Items per step over all processes, each with two views (paper: 64 per device on 4 devices)."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """AdamW's highest step size (paper: 2e-4)."""
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -50,7 +50,7 @@ class ScftConfig(Config):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's decay (code: llm/ds.config leaves it to the trainer, whose default is 0)."""
     clip: Annotated[float, Field(gt=0)] = 1.0
-    """Longest gradient (paper: 1.0)."""
+    """Largest norm of the gradient (paper: 1.0)."""
     seed: Seed = 42
     """Seed of stage 1: one tuned encoder serves every seed of stage 2, as in the paper."""
     held_out: HeldOutConfig = HeldOutConfig()
@@ -61,7 +61,7 @@ class ScftConfig(Config):
     """Chunks whose graphs are in memory together; what a batch has more is encoded twice. This and the size of a chunk
     are halved by themselves where memory does not suffice."""
     checkpoint_seconds: Annotated[float, Field(ge=0), MACHINE] = 60.0
-    """How often the state is kept for a run that gets killed; 0: after every step."""
+    """Seconds between saved states, from which a killed run resumes; 0: after every step."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ScftConfig:

@@ -33,13 +33,13 @@ Share = Annotated[float, Field(gt=0, lt=0.5)]
 
 
 class SplitConfig(Config):
-    """Which events train, validate and test. A user has one target a stage: the first event of that part."""
+    """Which events train, validate and test. A user's target in validation, and in test, is the first event there."""
 
     by: Literal["last_two", "time", "file"] = "last_two"
     """`last_two`: each user's last event is the test target, the one before validates (paper's). `time`: one
     moment for all users ends training, another ends validation. `file`: as the dataset's files say."""
     validation_share: Share = 0.1
-    """`time`: share of all events, just before the test part, that is validation (ours)."""
+    """`time`: share of all events, just before the test events, that is validation (ours)."""
     test_share: Share = 0.1
     """`time`: share of all events, the latest, that is test (ours)."""
     validation_from: Day | None = None

@@ -17,13 +17,13 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainConfig(Config):
-    """Adam, early stopping on validation with the best epoch's weights kept."""
+    """Adam, with early stopping on validation; the weights of the best epoch are restored."""
 
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """Mean histories a step, over all processes (paper: 128): an epoch has as many steps as with so many in each, all
-    of about as many targets."""
+    """Mean number of histories per step, over all processes (paper: 128). An epoch has as many steps as if each held
+    this many; all steps have about equally many targets."""
     targetless: Literal["leave_out", "count"] = "leave_out"
-    """Users with one training event, who predict nothing: left out of batches, or counted as if they took places in
+    """Users with one training event, who predict nothing: left out of batches, or counted as if they were in
     them, as in LLMEmb's code, so that an epoch has more steps of fewer targets (docs/departures.md 37)."""
     betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] = [0.9, 0.999]
     """Adam's decay of the running means of the gradient and of its square (LLMEmb: 0.9 and 0.999; the original SASRec:
@@ -32,16 +32,16 @@ class TrainConfig(Config):
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     """What Adam adds to the root of the second (paper: 1e-8)."""
     start: Start = "ours"
-    """Where weights start: `ours`, as each part says; `published` is Xavier's normal distribution for every matrix
-    (LLMEmb's code, docs/departures.md 34)."""
+    """How weights are initialised: `ours`, as each module does it; `published`, all matrices from Xavier's normal
+    distribution (LLMEmb's code, docs/departures.md 34)."""
     accumulate: Annotated[int, Field(ge=1)] = 1
-    """Parts that a step's histories are taken in, one after the other, to save memory; the gradient is the same."""
+    """Micro-batches that a step is divided into (gradient accumulation), to save memory; the gradient is the same."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's step size (paper: 1e-3)."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled decay, as in AdamW (paper: none)."""
     clip: Annotated[float, Field(gt=0)] | None = None
-    """Longest gradient, over all weights; absent: any (paper: any)."""
+    """Largest norm of the gradient over all weights; absent: no limit (paper: none)."""
     rows: Literal["all", "touched"] = "all"
     """Which rows of an id table a step moves: Adam moves all, by momentum; `touched` only those of the batch (lazy
     Adam), so that a step costs the same however large the catalogue is."""
@@ -70,4 +70,4 @@ class TrainConfig(Config):
     log_every: Annotated[int, Field(ge=1)] = 100
     """Steps between two lines of events.jsonl."""
     checkpoint_seconds: Annotated[float, Field(ge=0), MACHINE] = 60.0
-    """Seconds of work that a kill can lose."""
+    """At most this many seconds of work are lost when a run is killed."""

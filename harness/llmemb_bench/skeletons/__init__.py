@@ -1,1 +1,1 @@
-"""One working plugin a kind; `llmemb-bench new` copies them."""
+"""One working plugin per kind; `llmemb-bench new` copies them."""

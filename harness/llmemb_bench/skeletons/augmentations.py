@@ -19,4 +19,4 @@ class Skeleton(Augmentation):
     config: SkeletonConfig
 
     def view(self, attributes: Attributes, rng: np.random.Generator) -> Attributes:
-        return tuple(attributes[place] for place in rng.permutation(len(attributes)))
+        return tuple(attributes[index] for index in rng.permutation(len(attributes)))

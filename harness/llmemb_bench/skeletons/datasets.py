@@ -36,7 +36,7 @@ class Skeleton(Dataset):
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
-        lines = [f"u{user},i{(user + place) % 9},{place}\n" for user in range(8) for place in range(4)]
+        lines = [f"u{user},i{(user + index) % 9},{index}\n" for user in range(8) for index in range(4)]
         (folder / "events.csv").write_text("user,item,time\n" + "".join(lines))
         (folder / "items.csv").write_text("item,title\n" + "".join(f"i{item},Thing {item}\n" for item in range(9)))
         return {"path": str(folder)}

@@ -30,9 +30,9 @@ class Skeleton(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
         logits = functional.normalize(left) @ functional.normalize(right).T / self.config.temperature  # [batch, batch]
-        if alike is not None:  # rows of one meaning are no negatives of each other
-            logits = logits.masked_fill(alike, -torch.inf)
+        if duplicates is not None:  # rows of one meaning are no negatives of each other
+            logits = logits.masked_fill(duplicates, -torch.inf)
         return functional.cross_entropy(logits, torch.arange(len(left), device=left.device))

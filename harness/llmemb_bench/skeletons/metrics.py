@@ -14,7 +14,7 @@ class SkeletonConfig(Config):
 
 
 class Skeleton(Metric):
-    """Half as much for each place further down."""
+    """Half as much for each rank further down."""
 
     config: SkeletonConfig
 

@@ -17,10 +17,12 @@ from llmemb_bench.base.hashing import digest
 from llmemb_bench.registry.entries import suggestion
 from llmemb_bench.registry.resolve import resolve
 from llmemb_bench.settings.train import TrainConfig
-from llmemb_bench.spec.check import TextPart, check, part_of
+from llmemb_bench.spec.check import ComparedSpec, TextSpec, check, partial_spec
 from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.spec.source import Document, assign, override, read, relocate
 
+MADE_OF = ("dataset", "embeddings")
+"""Sections that vectors are made of."""
 MOST_CELLS = 2_000
 """Cells of one spec: each is a run with a folder of its own."""
 NONE = "none"
@@ -33,6 +35,8 @@ PARTS = {
     "recommender.backbone": "backbone",
 }
 """Dotted keys whose plugin is a column of reports."""
+COLUMNS = PARTS | {"embeddings.transforms": "encoder"}
+"""The column in which a value of the matrix is told; that of any other key is the method's."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,7 @@ class Cell:
 
     def located(self, error: BenchError) -> BenchError:
         """The same failure; where it names a setting, with the line that the setting stands on."""
-        error.problems = tuple(self._located(problem) for problem in error.problems)
-        return error
-
-    def _located(self, problem: Problem) -> Problem:
-        keys = tuple(problem.where.split("."))
-        line = self.document.place(keys) if keys[0] in Spec.model_fields else ""
-        return replace(problem, where=f"{line}: {problem.where}") if line else problem
+        return located(error, self.document)
 
     @property
     def configuration(self) -> str:
@@ -77,6 +75,33 @@ class Cell:
         parts = (self.labels.method, self.labels.backbone, self.labels.encoder)
         readable = "-".join(part.partition(" ")[0] for part in parts if part != NONE)[:60]
         return f"{readable}-{self.configuration[:8]}-s{self.seed}"
+
+
+def located(error: BenchError, document: Document) -> BenchError:
+    """The same failure; where it names a setting, with the line of the document that the setting stands on."""
+    error.problems = tuple(_located(problem, document) for problem in error.problems)
+    return error
+
+
+def _located(problem: Problem, document: Document) -> Problem:
+    keys = tuple(int(key) if key.isdigit() else key for key in problem.where.split("."))
+    line = document.where(keys) if keys[0] in Spec.model_fields else ""
+    return replace(problem, where=f"{line}: {problem.where}") if line else problem
+
+
+@dataclass(frozen=True)
+class TextCell:
+    """One way to make the item vectors of a catalogue."""
+
+    label: str
+    """The encoder, and what the matrix chose."""
+    part: ComparedSpec
+    document: Document
+    """What it was read from."""
+
+    def located(self, error: BenchError) -> BenchError:
+        """The same failure; where it names a setting, with the line that the setting stands on."""
+        return located(error, self.document)
 
 
 def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
@@ -107,23 +132,55 @@ def load_cells(path: Path, sets: Sequence[str] = (), seeds: Sequence[int] = ()) 
     return list(cells.values())
 
 
-def text_part(path: Path, sets: Sequence[str] = ()) -> TextPart:
+def text_spec(path: Path, sets: Sequence[str] = ()) -> TextSpec:
     """The dataset and embeddings of a spec; raises SpecError where the matrix leaves open which ones."""
     document = read(path)
     for assignment in sets:
         override(document, assignment)
-    varied = document.value.get("matrix")
-    for key in varied if isinstance(varied, Mapping) else ():
-        if str(key).partition(".")[0] in TextPart.model_fields:
-            raise SpecError(
-                f"the matrix varies '{key}': which of them is meant?",
-                where=document.place(("matrix", key)),
-                fix=f"--set {key}=..., and take it out of the matrix",
-            )
-    part = part_of(document, TextPart)
+    _refuse_varied(document, ("dataset", "embeddings"))
+    part = partial_spec(document, TextSpec)
+    if any(choice.plugin.fitted_on(choice.config) == "training" for choice in part.embeddings.transforms):
+        _refuse_varied(document, ("split",))
     if problems := _untrainable(part.embeddings, document):
         raise SpecError.of(problems)
     return part
+
+
+def _refuse_varied(document: Document, sections: Sequence[str]) -> None:
+    varied = document.value.get("matrix")
+    for key in varied if isinstance(varied, Mapping) else ():
+        if str(key).partition(".")[0] in sections:
+            raise SpecError(
+                f"the matrix varies '{key}': which value should be used?",
+                where=document.where(("matrix", key)),
+                fix=f"--set {key}=..., and take it out of the matrix",
+            )
+
+
+def text_cells(path: Path, sets: Sequence[str] = ()) -> list[TextCell]:
+    """Every way in which the matrix of a spec makes item vectors; raises SpecError with all that is wrong with them."""
+    document = read(path)
+    for assignment in sets:
+        override(document, assignment)
+    matrix = document.value.get("matrix")
+    if isinstance(matrix, Mapping):
+        varied = {key: of for key, of in matrix.items() if str(key).partition(".")[0] in MADE_OF}
+        document.value["matrix"] = varied
+    cells: list[TextCell] = []
+    problems: list[Problem] = []
+    for chosen, raw in _expand(document):
+        try:
+            part = partial_spec(raw, ComparedSpec)
+        except SpecError as error:
+            problems += error.problems
+            continue
+        problems += _untrainable(part.embeddings, raw)
+        details = [_detail(key, value, document) for key, value in chosen.items()]
+        told = ", ".join(filter(None, details))
+        cells.append(TextCell(part.embeddings.encoder.use + (f" ({told})" if told else ""), part, raw))
+    if problems:
+        raise SpecError.of(list(dict.fromkeys(problems)))
+    return cells
 
 
 def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
@@ -136,14 +193,14 @@ def _expand(document: Document) -> Iterator[tuple[dict[str, Any], Document]]:
     _refuse_huge(matrix, document)
     for combination in itertools.product(*(enumerate(values) for values in matrix.values())):
         chosen = dict(zip(matrix, combination, strict=True))
-        raw = Document(copy.deepcopy(document.value), dict(document.places))
-        for path, (place, value) in chosen.items():
+        raw = Document(copy.deepcopy(document.value), dict(document.locations))
+        for path, (index, value) in chosen.items():
             keys = path.split(".")
-            assign(raw.value, keys, copy.deepcopy(value), document.place(("matrix", path)))
-            source = ("matrix", path, place)
-            for loc, where in document.places.items():
+            assign(raw.value, keys, copy.deepcopy(value), document.where(("matrix", path)))
+            source = ("matrix", path, index)
+            for loc, where in document.locations.items():
                 if loc[:3] == source:
-                    raw.places[(*keys, *loc[3:])] = where
+                    raw.locations[(*keys, *loc[3:])] = where
         yield {path: value for path, (_, value) in chosen.items()}, raw
 
 
@@ -156,7 +213,7 @@ def _refuse_huge(matrix: Mapping[str, Sequence[Any]], document: Document) -> Non
         sizes = " x ".join(str(len(values)) for values in matrix.values()) or "1"
         raise SpecError(
             f"{sizes} values and {n_seeds} seeds make {count:,} cells; a spec may have {MOST_CELLS:,}",
-            where=document.place(("matrix",) if matrix else ("seeds",)),
+            where=document.where(("matrix",) if matrix else ("seeds",)),
             fix="take fewer values, or several specs",
         )
 
@@ -164,7 +221,7 @@ def _refuse_huge(matrix: Mapping[str, Sequence[Any]], document: Document) -> Non
 def _check_matrix_keys(matrix: dict[str, Any], document: Document) -> None:
     sections = sorted(set(Spec.model_fields) - {"version", "name", "matrix", "seeds"})
     problems = [
-        Problem(document.place(("matrix", path)), f"the matrix cannot vary '{path}'", suggestion(path, sections))
+        Problem(document.where(("matrix", path)), f"the matrix cannot vary '{path}'", suggestion(path, sections))
         for path in matrix
         if path.partition(".")[0] not in sections
     ]
@@ -175,7 +232,7 @@ def _check_matrix_keys(matrix: dict[str, Any], document: Document) -> None:
 def _lacks(spec: Spec, document: Document) -> list[Problem]:
     """What the method needs and the spec does not give."""
     method = spec.recommender.method.plugin
-    where = document.place(("recommender", "method"))
+    where = document.where(("recommender", "method"))
     use = spec.recommender.method.use
     wanted = {
         "text": ("embeddings", spec.embeddings),
@@ -195,7 +252,7 @@ def _lacks(spec: Spec, document: Document) -> list[Problem]:
 def _untrainable(embeddings: Embeddings, document: Document) -> list[Problem]:
     if embeddings.scft is None or embeddings.encoder.plugin.trainable:
         return []
-    where = document.place(("embeddings", "scft"))
+    where = document.where(("embeddings", "scft"))
     return [Problem(where, f"the encoder '{embeddings.encoder.use}' has no weights to tune", "remove 'scft:'")]
 
 
@@ -224,7 +281,7 @@ def _labels(spec: Spec, chosen: Mapping[str, Any], document: Document) -> Labels
     names = {part: choice.use if choice else NONE for part, choice in choices.items()}
     names["dataset"] = "-".join(filter(None, [spec.dataset.use, spec.dataset.config.variant()]))
     for path, value in chosen.items():
-        part = next((label for key, label in PARTS.items() if f"{path}.".startswith(f"{key}.")), "method")
+        part = next((label for key, label in COLUMNS.items() if f"{path}.".startswith(f"{key}.")), "method")
         if names[part] == NONE or not _present(spec, path):
             continue
         detail = _detail(path, value, document)
@@ -255,7 +312,9 @@ def _use(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """A setting in a few characters: `bce negatives=5`."""
+    """A setting in a few characters: `bce negatives=5`, `[pca dim=64, whiten]`."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]" if value else NONE
     if not isinstance(value, Mapping):
         return str(value)
     settings = [f"{key}={_short(inner)}" for key, inner in value.items() if key != "use"]

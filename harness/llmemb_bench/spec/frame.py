@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -13,6 +14,7 @@ from llmemb_bench.registry.kinds import (
     EncoderChoice,
     MethodChoice,
     ObjectiveChoice,
+    TransformChoice,
 )
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.scft import ScftConfig
@@ -28,11 +30,7 @@ Name = Annotated[
 ]
 
 
-class Reduce(Config):
-    """PCA of the item vectors, centred and not whitened (LLMEmb's extraction step)."""
-
-    dim: Annotated[int, Field(ge=1)]
-    """Dimensions kept; at most the smaller of the catalogue and the encoder's width (paper: 1536)."""
+Matrix = dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(distinct)]]
 
 
 class Embeddings(Config):
@@ -42,8 +40,16 @@ class Embeddings(Config):
     """Which encoder makes the vectors."""
     scft: ScftConfig | None = None
     """Supervised contrastive fine-tuning of the encoder; absent: the encoder as it is."""
-    reduce: Reduce | None = None
-    """Reduction of the vectors; absent: all dimensions."""
+    transforms: list[TransformChoice] = []
+    """What becomes of the vectors, one after the other (paper: `[{use: pca, dim: 1536}]`); empty: they stay as they
+    are."""
+
+
+def as_transforms(reduce: object) -> list[dict[str, Any]]:
+    """What a spec with the former key `embeddings.reduce` meant: `{dim: 64}` is `[{use: pca, dim: 64}]`."""
+    if reduce is None:
+        return []
+    return [{"use": "pca", "dim": reduce.get("dim") if isinstance(reduce, Mapping) else reduce}]
 
 
 class Recommender(Config):
@@ -78,5 +84,5 @@ class Spec(Config):
     """Stage 2."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
-    matrix: dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(distinct)]] = {}
+    matrix: Matrix = {}
     """Dotted key to a list of values: one cell for each combination."""

@@ -1,10 +1,10 @@
-"""The JSON Schema of a spec: the frame, and for each kind one alternative a plugin."""
+"""The JSON Schema of a spec: the frame, and for each kind one alternative per plugin."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from llmemb_bench.base.errors import BenchError, told
+from llmemb_bench.base.errors import BenchError, one_line
 from llmemb_bench.base.terminal import say
 from llmemb_bench.registry.entries import Entry, entries
 from llmemb_bench.registry.kinds import KINDS
@@ -43,7 +43,7 @@ def _plugin(entry: Entry, definitions: dict[str, Any]) -> dict[str, Any] | None:
     try:
         schema = entry.load().config_type().model_json_schema()
     except Exception as error:  # a plugin is foreign code
-        say(f"left out: {error if isinstance(error, BenchError) else f'{entry.path}: {told(error)}'}", err=True)
+        say(f"left out: {error if isinstance(error, BenchError) else f'{entry.path}: {one_line(error)}'}", err=True)
         return None
     definitions.update(schema.pop("$defs", {}))
     return {

@@ -35,21 +35,21 @@ PLAIN = frozenset(
 
 
 VARIABLE = re.compile(r"[^\s,\[\]{}\"']*\$\{[^}]*\}[^\s,\[\]{}\"']*")
-"""A path with a variable, on a line that is no YAML because of it."""
+"""A path with a variable, on a line that is not YAML because of it."""
 
 
 @dataclass
 class Document:
-    """The values of a spec and where each of them stands."""
+    """The values of a spec and the location of each."""
 
     value: dict[str, Any]
-    places: dict[Loc, str] = field(default_factory=dict)
+    locations: dict[Loc, str] = field(default_factory=dict)
 
-    def place(self, loc: Loc) -> str:
+    def where(self, loc: Loc) -> str:
         """`file:line` of a value, or of the nearest value around it."""
-        while loc and loc not in self.places:
+        while loc and loc not in self.locations:
             loc = loc[:-1]
-        return self.places.get(loc, "")
+        return self.locations.get(loc, "")
 
 
 def read(path: Path) -> Document:
@@ -68,16 +68,16 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Document:
         return document
     base_name = document.value.pop("extends")
     if not isinstance(base_name, str):
-        raise SpecError("should name one file", where=document.place(("extends",)), fix="extends: base.yaml")
+        raise SpecError("should name one file", where=document.where(("extends",)), fix="extends: base.yaml")
     try:
         base_path = SpecPath(base_name, path.parent).filled()
     except BenchError as error:
         (problem,) = error.problems
-        raise type(error)(problem.finding, where=document.place(("extends",)), fix=problem.fix) from error
+        raise type(error)(problem.finding, where=document.where(("extends",)), fix=problem.fix) from error
     base = _read(base_path, (*seen, here))
     base.value.pop("name", None)
     value = _merge(base.value, document.value)
-    return Document(value, base.places | document.places)
+    return Document(value, base.locations | document.locations)
 
 
 def _text_of(path: Path) -> str:
@@ -120,7 +120,7 @@ def parse(text: str, name: str, folder: Path) -> Document:
         raise SpecError.of(reader.problems)
     if not isinstance(value, dict):
         raise SpecError("should be a mapping of keys to values", where=name, fix="start with 'version: 1'")
-    return Document(value, reader.places)
+    return Document(value, reader.locations)
 
 
 def _not_yaml(error: MarkedYAMLError, text: str, name: str) -> SpecError:
@@ -145,13 +145,13 @@ class _Reader:
 
     def __init__(self, yaml: YAML, name: str, folder: Path) -> None:
         self.yaml, self.name, self.folder = yaml, name, folder
-        self.places: dict[Loc, str] = {}
+        self.locations: dict[Loc, str] = {}
         self.problems: list[Problem] = []
         self.length = 0
 
     def build(self, node: Node, loc: Loc) -> Any:
         where = self._where(node)
-        if len(self.places) > MOST_VALUES or self.length > LONGEST_UNFOLDED:
+        if len(self.locations) > MOST_VALUES or self.length > LONGEST_UNFOLDED:
             size = f"{MOST_VALUES:,} values or {LONGEST_UNFOLDED:,} characters"
             raise SpecError(f"holds more than {size}", where=where, fix="use fewer aliases")
         if len(loc) > DEEPEST:
@@ -162,11 +162,11 @@ class _Reader:
             )
         if str(node.tag) not in PLAIN:
             raise SpecError(f"the tag '{node.tag}' builds an object", where=where, fix="write plain values")
-        self.places.setdefault(loc, where)
+        self.locations.setdefault(loc, where)
         if isinstance(node, MappingNode):
             return self._mapping(node, loc)
         if isinstance(node, SequenceNode):
-            return [self.build(child, (*loc, place)) for place, child in enumerate(node.value)]
+            return [self.build(child, (*loc, index)) for index, child in enumerate(node.value)]
         return self._scalar(node)
 
     def _where(self, node: Node) -> str:
@@ -181,7 +181,7 @@ class _Reader:
             raise
         except Exception:  # the library's own way to say that a text is no number or no date
             value = None
-            self._refuse(node, f"'{_short(text)}' is no {str(node.tag).rpartition(':')[2]}", "quote it")
+            self._refuse(node, f"'{_short(text)}' is not a valid {str(node.tag).rpartition(':')[2]}", "quote it")
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             self._refuse(node, f"the number {_short(text)} is too large", f"at most {LARGEST_NUMBER}")
             return 0
@@ -197,11 +197,11 @@ class _Reader:
                 continue
             key = str(key_node.value)
             if key in built:
-                first = self.places[(*loc, key)]
-                self._refuse(key_node, f"the key '{_short(key)}' stands twice (first at {first})", "keep one")
+                first = self.locations[(*loc, key)]
+                self._refuse(key_node, f"the key '{_short(key)}' appears twice (first at {first})", "keep one")
                 continue
             self.length += len(key)
-            self.places[(*loc, key)] = self._where(key_node)
+            self.locations[(*loc, key)] = self._where(key_node)
             built[key] = self.build(child, (*loc, key))
         return built
 
@@ -243,9 +243,9 @@ def override(document: Document, assignment: str) -> None:
 
 def relocate(document: Document, loc: Loc, where: str) -> None:
     """Say that a value, and all in it, stands elsewhere."""
-    for inner in [known for known in document.places if known[: len(loc)] == loc]:
-        del document.places[inner]
-    document.places[loc] = where
+    for inner in [known for known in document.locations if known[: len(loc)] == loc]:
+        del document.locations[inner]
+    document.locations[loc] = where
 
 
 def assign(top: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
@@ -257,7 +257,7 @@ def assign(top: dict[str, Any], keys: list[str], value: Any, where: str) -> None
         if isinstance(inner, str):
             inner = {"use": inner}
         if not isinstance(inner, dict | None):
-            raise SpecError(f"'{key}' is no mapping, so nothing can be set in it", where=where)
+            raise SpecError(f"'{key}' is not a mapping, so nothing can be set in it", where=where)
         holder[key] = dict(inner or {})
         holder = holder[key]
     holder[keys[-1]] = value

@@ -1,6 +1,6 @@
 """What a setting may be, in words, from the JSON Schema of its settings class: for `show` and for errors.
 
-So a setting is described once, by its type, and every plugin's settings are told alike.
+So a setting is described once, by its type, and every plugin's settings are described in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COUNTABLE = ("whole number", "number", "list", "mapping", "path", "name", "day",
 
 
 class Described:
-    """A place in the settings of a class."""
+    """A point in the settings of a class."""
 
     def __init__(self, schema: Schema, definitions: Schema) -> None:
         self.schema, self.definitions = schema, definitions
@@ -41,7 +41,7 @@ class Described:
             yield schema
 
     def at(self, loc: Sequence[str | int]) -> Described:
-        """A place further in; where the class does not say what is there, anything may be."""
+        """A point further in; where the class does not say what is there, anything may be."""
         if not loc:
             return self
         inner = next((found for option in self.options() if (found := _inside(option, loc[0])) is not None), {})
@@ -53,12 +53,12 @@ class Described:
 
     def words(self) -> str:
         """What may stand here: `whole number, 1 or more`."""
-        told = list(dict.fromkeys(words for option in self.options() for words in self._told(option)))
-        if len(told) > 1 and any(" or " in words for words in told):
-            return ", or ".join(told)
-        return " or ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+        descriptions = list(dict.fromkeys(words for option in self.options() for words in self._described(option)))
+        if len(descriptions) > 1 and any(" or " in words for words in descriptions):
+            return ", or ".join(descriptions)
+        return " or ".join([", ".join(descriptions[:-1]), descriptions[-1]] if len(descriptions) > 1 else descriptions)
 
-    def _told(self, schema: Schema) -> list[str]:
+    def _described(self, schema: Schema) -> list[str]:
         """The values where they can be counted, else one description of all."""
         if "enum" in schema or "const" in schema:
             return [_yaml(value) for value in schema.get("enum", [schema.get("const")])]
@@ -99,7 +99,7 @@ def _schema(model: type[BaseModel]) -> tuple[Schema, Schema]:
 
 
 def _inside(schema: Schema, key: str | int) -> Schema | None:
-    """What stands at a key of a mapping or a place of a list."""
+    """What is at a key of a mapping or an index of a list."""
     if isinstance(key, int):
         found = schema.get("items")
     else:
@@ -130,8 +130,8 @@ def _range(schema: Schema) -> str:
         (schema.get("exclusiveMinimum"), "above {}"),
         (schema.get("exclusiveMaximum"), "below {}"),
     ]
-    told = [words.format(_plain(bound)) for bound, words in parts if bound is not None]
-    return f", {' and '.join(told)}" if told else ""
+    descriptions = [words.format(_plain(bound)) for bound, words in parts if bound is not None]
+    return f", {' and '.join(descriptions)}" if descriptions else ""
 
 
 def _plain(bound: int | float) -> str:
@@ -153,7 +153,7 @@ def _yaml(value: object) -> str:
 
 
 def with_article(words: str) -> str:
-    """As it stands in a sentence: `a whole number, 1 or more`."""
+    """As in a sentence: `a whole number, 1 or more`."""
     return f"a {words}" if words.startswith(COUNTABLE) else words
 
 
@@ -163,15 +163,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def way_out(value: object, place: Described) -> str:
-    """What was probably meant by a value that cannot stand at a place; empty where that is open."""
-    for schema in place.options():
-        for guess in _guesses(value, schema, place):
+def suggested_fix(value: object, setting: Described) -> str:
+    """What was probably meant by a value that is not allowed here; empty if that is unclear."""
+    for schema in setting.options():
+        for guess in _guesses(value, schema, setting):
             return guess
     return ""
 
 
-def _guesses(value: object, schema: Schema, place: Described) -> Iterator[str]:
+def _guesses(value: object, schema: Schema, setting: Described) -> Iterator[str]:
     kind = schema.get("type")
     if isinstance(value, str):
         yield from _guesses_of_text(str(value), schema)

@@ -1,1 +1,1 @@
-"""The stages of a cell: each made once, kept on the shelf, and known by what it is made from."""
+"""The stages of a cell: each made once, cached, and identified by what it is made from."""

@@ -16,7 +16,7 @@ from llmemb_bench.stages.together import MadeTogether
 from llmemb_bench.text.adapter import tune_and_save
 
 
-class TunedAdapter(MadeTogether[Path]):
+class TunedWeights(MadeTogether[Path]):
     """The folder of the weights that SCFT gave an encoder, with its log. One that `may_tune` not is read or missed."""
 
     name, version = "adapter", 2
@@ -25,7 +25,7 @@ class TunedAdapter(MadeTogether[Path]):
         self, catalogue: Catalogue, embeddings: Embeddings, scft: ScftConfig, files: list[str], *, may_tune: bool
     ) -> None:
         settings = {"encoder": embeddings.encoder, "scft": scft}
-        super().__init__(catalogue.shelf, settings, [catalogue], files)
+        super().__init__(catalogue.cache, settings, [catalogue], files)
         self.catalogue, self.encoder, self.scft, self.may_tune = catalogue, embeddings.encoder, scft, may_tune
 
     @property
@@ -36,7 +36,7 @@ class TunedAdapter(MadeTogether[Path]):
         """As of every stage; a MissingError where it may not be tuned and is not there."""
         if not self.may_tune and not self.is_made:
             raise MissingError(
-                f"the encoder that SCFT tuned for this run is not in {self.shelf.root} any more",
+                f"the encoder that SCFT tuned for this run is no longer in {self.cache.root}",
                 where="embeddings.scft",
                 fix="run the spec again, or name the results folder of the run with --results",
             )
@@ -44,9 +44,9 @@ class TunedAdapter(MadeTogether[Path]):
 
     def make(self, folder: Path) -> None:
         augmentations = [build(Augmentation, choice) for choice in self.scft.augmentations]
-        kept = self.shelf.kept(self.name, self.address)
+        unfinished = self.cache.unfinished(self.name, self.address)
         items, loss = self.catalogue.result(), build(Loss, self.scft.loss)
-        tune_and_save(self.encoder, items, augmentations, loss, self.scft, folder, kept)
+        tune_and_save(self.encoder, items, augmentations, loss, self.scft, folder, unfinished)
 
     def load(self) -> Path:
         return self.folder

@@ -12,7 +12,7 @@ from llmemb_bench.base.seeds import generator
 from llmemb_bench.evaluation.candidates import draw_candidates
 from llmemb_bench.evaluation.ranking import Ranks, rank
 from llmemb_bench.settings.evaluate import Evaluate
-from llmemb_bench.stages.dataset import Cut
+from llmemb_bench.stages.dataset import SplitData
 from llmemb_bench.stages.recommender import FittedRecommender
 from llmemb_bench.stages.stage import Stage
 from llmemb_bench.stages.together import MadeTogether
@@ -23,8 +23,8 @@ class Candidates(MadeTogether[NDArray[np.int32]]):
 
     name, version = "candidates", 1
 
-    def __init__(self, split: Cut, count: int, seed: int) -> None:
-        super().__init__(split.shelf, [count, seed], [split])
+    def __init__(self, split: SplitData, count: int, seed: int) -> None:
+        super().__init__(split.cache, [count, seed], [split])
         self.split, self.count, self.seed = split, count, seed
 
     def make(self, folder: Path) -> None:
@@ -43,7 +43,7 @@ class TestRanks(Stage[dict[str, Ranks]]):
 
     def __init__(self, recommender: FittedRecommender, candidates: Sequence[Candidates], evaluate: Evaluate) -> None:
         settings = [evaluate.protocols, evaluate.history]
-        super().__init__(recommender.shelf, settings, [recommender, *candidates])
+        super().__init__(recommender.cache, settings, [recommender, *candidates])
         self.recommender, self.candidates, self.evaluate = recommender, tuple(candidates), evaluate
 
     def load(self) -> dict[str, Ranks]:

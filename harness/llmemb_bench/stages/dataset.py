@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmemb_bench.base import progress
 from llmemb_bench.contracts import Dataset
@@ -13,21 +17,20 @@ from llmemb_bench.evaluation.candidates import scarcest
 from llmemb_bench.registry.build import build
 from llmemb_bench.registry.kinds import DatasetChoice
 from llmemb_bench.settings.split import SplitConfig
-from llmemb_bench.stages.shelf import Shelf
-from llmemb_bench.stages.stage import Resources, Shelved, Stage
+from llmemb_bench.stages.cache import Cache
+from llmemb_bench.stages.stage import Cached, Resources, Stage
 from llmemb_bench.values.recdata import Items, RecData
-from llmemb_bench.values.split import Split
-from llmemb_bench.values.split import Stage as Part
+from llmemb_bench.values.split import Fold, Split
 
 
-class PreparedData(Shelved[RecData]):
+class PreparedData(Cached[RecData]):
     """Histories and catalogue of a dataset."""
 
     name, version = "data", 5
 
-    def __init__(self, shelf: Shelf, choice: DatasetChoice) -> None:
+    def __init__(self, cache: Cache, choice: DatasetChoice) -> None:
         self.choice, self.dataset = choice, build(Dataset, choice)
-        super().__init__(shelf, choice, files=[shelf.fingerprint(path) for path in self.dataset.files()])
+        super().__init__(cache, choice, files=[cache.fingerprint(path) for path in self.dataset.files()])
 
     @property
     def resources(self) -> Resources:
@@ -42,15 +45,15 @@ class PreparedData(Shelved[RecData]):
         return load(self.folder)
 
 
-class Cut(Stage[Split]):
-    """Prepared data, cut into training, validation and test: cheap, and so on no shelf."""
+class SplitData(Stage[Split]):
+    """Prepared data, cut into training, validation and test: cheap, and so never cached."""
 
     name = "split"
 
     def __init__(self, data: PreparedData, config: SplitConfig) -> None:
-        super().__init__(data.shelf, config.protocol(), [data])
+        super().__init__(data.cache, config.protocol(), [data])
         self.data, self.config = data, config
-        self._scarcest: dict[Part, tuple[int, int]] = {}
+        self._scarcest: dict[Fold, tuple[int, int]] = {}
 
     @property
     def content(self) -> str | None:
@@ -60,11 +63,11 @@ class Cut(Stage[Split]):
     def learn_content(self) -> None:
         self.data.result()
 
-    def scarcest(self, part: Part) -> tuple[int, int]:
+    def scarcest(self, fold: Fold) -> tuple[int, int]:
         """`evaluation.candidates.scarcest`, found once for all cells."""
-        if part not in self._scarcest:
-            self._scarcest[part] = scarcest(self.result(), part)
-        return self._scarcest[part]
+        if fold not in self._scarcest:
+            self._scarcest[fold] = scarcest(self.result(), fold)
+        return self._scarcest[fold]
 
     def load(self) -> Split:
         return Split(self.data.result(), self.config)
@@ -76,7 +79,7 @@ class Catalogue(Stage[Items]):
     name = "catalogue"
 
     def __init__(self, data: PreparedData) -> None:
-        super().__init__(data.shelf, None, [data])
+        super().__init__(data.cache, None, [data])
         self.data = data
 
     @property
@@ -91,13 +94,31 @@ class Catalogue(Stage[Items]):
         return self.data.result().catalogue
 
 
-class DatasetFacts(Shelved[dict[str, Facts]]):
+class TrainingCounts(Stage[NDArray[np.int64]]):
+    """Training events of each item, item 1 first: which items training knows, and how well."""
+
+    name = "training_counts"
+
+    def __init__(self, split: SplitData) -> None:
+        super().__init__(split.cache, None, [split])
+        self.split = split
+
+    @property
+    def content(self) -> str | None:
+        """Hash of the counts: other events that leave them as they are fit no transform again."""
+        return hashlib.sha256(self.result().tobytes()).hexdigest() if self.split.data.is_made else None
+
+    def load(self) -> NDArray[np.int64]:
+        return self.split.result().popularity[1:]
+
+
+class DatasetFacts(Cached[dict[str, Facts]]):
     """Statistics and leak report of a split."""
 
     name, version = "facts", 2
 
-    def __init__(self, split: Cut) -> None:
-        super().__init__(split.shelf, split.settings, [split.data])
+    def __init__(self, split: SplitData) -> None:
+        super().__init__(split.cache, split.settings, [split.data])
         self.split = split
 
     def make(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ from llmemb_bench.registry.build import build, plugin_of
 from llmemb_bench.settings.evaluate import Evaluate
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.spec.frame import Recommender
-from llmemb_bench.stages.dataset import Cut
+from llmemb_bench.stages.dataset import SplitData
 from llmemb_bench.stages.stage import Resources
 from llmemb_bench.stages.together import MadeTogether
 from llmemb_bench.stages.vectors import TextVectors
@@ -37,30 +37,30 @@ WEIGHTS = "weights.safetensors"
 
 
 class FittedRecommender(MadeTogether[Method]):
-    """A method of one split and seed, and the recommenders that it builds on. What training gives it is on the shelf;
-    what counting gives it counts again."""
+    """A method of one split and seed, and the recommenders that it builds on. What it learns in training is cached;
+    what it counts is counted again."""
 
     name, version = "recommender", 6
 
     def __init__(
         self,
-        split: Cut,
+        split: SplitData,
         text: TextVectors | None,
         before: Mapping[str, FittedRecommender],
-        wanted: Recommender,
+        choices: Recommender,
         evaluate: Evaluate,
         seed: int,
     ) -> None:
-        settings = {"recommender": wanted, "history": evaluate.history, "seed": seed}
-        super().__init__(split.shelf, settings, [split, *filter(None, [text]), *before.values()])
+        settings = {"recommender": choices, "history": evaluate.history, "seed": seed}
+        super().__init__(split.cache, settings, [split, *filter(None, [text]), *before.values()])
         self.split, self.text, self.before = split, text, dict(before)
-        self.wanted, self.evaluate, self.seed = wanted, evaluate, seed
-        self.method_type, self.config = plugin_of(Method, wanted.method), wanted.method.config
+        self.choices, self.evaluate, self.seed = choices, evaluate, seed
+        self.method_type, self.config = plugin_of(Method, choices.method), choices.method.config
 
     @property
     def label(self) -> str:
         """`id_only with sasrec`"""
-        return f"{self.wanted.method.use} with {self.wanted.backbone.use if self.wanted.backbone else 'no backbone'}"
+        return f"{self.choices.method.use} with {self.choices.backbone.use if self.choices.backbone else 'no backbone'}"
 
     @property
     def is_trained(self) -> bool:
@@ -74,35 +74,37 @@ class FittedRecommender(MadeTogether[Method]):
     @property
     def resources(self) -> Resources:
         """The memory of an id table in training, the largest part of most methods."""
-        if not self.is_trained or self.wanted.backbone is None:
+        if not self.is_trained or self.choices.backbone is None:
             return Resources()
         known = self.split.content is not None
         numbers = n_rows(self.split.result().data.n_items) * self._dim() if known else 0
         return Resources(gpu=True, memory_mb=COPIES * 4 * numbers / 1e6 if known else None)
 
     def _dim(self) -> int:
-        return self.wanted.backbone.config.dim if self.wanted.backbone else 0
+        return self.choices.backbone.config.dim if self.choices.backbone else 0
 
     def filling(self) -> AbstractContextManager[Path | None]:
         return super().filling() if self.is_trained else nullcontext()
 
     def make(self, folder: Path) -> None:
         """Train, on the recommenders that the method builds on."""
-        if self.wanted.objective is None:
+        if self.choices.objective is None:
             raise TypeError("a trained method needs an objective")
-        split, config = self.split.result(), self.wanted.train or TrainConfig()
+        split, config = self.split.result(), self.choices.train or TrainConfig()
         method = self._start(config)
-        objective = build(Objective, self.wanted.objective).to(world().device)
+        objective = build(Objective, self.choices.objective).to(world().device)
         batches = batches_of(method, split, objective, config)
         monitor = Monitor(method, split, self.evaluate, config, self.seed)
-        kept = self.shelf.kept(self.name, self.address)
+        unfinished = self.cache.unfinished(self.name, self.address)
         with torch_seed(self.seed, "training"):
-            end = train(method, objective, batches, config, monitor.validate, self.seed, kept, monitor.by_popularity)
+            end = train(
+                method, objective, batches, config, monitor.validate, self.seed, unfinished, monitor.by_popularity
+            )
         if world().is_first:
             save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, folder / WEIGHTS)
             (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in end.events))
             before = [record for stage in self.before.values() if (record := stage.record()) is not None]
-            record = TrainingRecord.of(end, monitor.name, config.monitor_protocol, before, method.doubts(end.curves))
+            record = TrainingRecord.of(end, monitor.name, config.monitor_protocol, before, method.warnings(end.curves))
             record.save(folder)
 
     def record(self) -> TrainingRecord | None:
@@ -122,19 +124,19 @@ class FittedRecommender(MadeTogether[Method]):
     def _start(self, config: TrainConfig) -> Trained:
         """Where training starts."""
         table, upstream = self._table(), self._fitted()
-        of_backbone = {"recommender.backbone": self.wanted.backbone.config} if self.wanted.backbone else {}
+        of_backbone = {"recommender.backbone": self.choices.backbone.config} if self.choices.backbone else {}
         refuse_huge_weights(lambda: self.built(table, upstream), {"recommender.method": self.config, **of_backbone})
         with torch_seed(self.seed, "initial weights"):
             method = self.built(table, upstream)
             if not isinstance(method, Trained):
                 raise TypeError(f"{type(method).__name__} is not trained")
+            method.fit_counts(self.split.result())
             start_weights(method, config.start)
-        method.fit_counts(self.split.result())
         return method.to(world().device)
 
     def built(self, text: Tensor | None, upstream: Mapping[str, Fitted]) -> Method:
         """The method as its class builds it; `text` is float32 [items + 1, width], row 0 padding."""
-        backbone = build(Backbone, self.wanted.backbone) if self.wanted.backbone else None
+        backbone = build(Backbone, self.choices.backbone) if self.choices.backbone else None
         return self.method_type(self.config, Parts(self.split.result().data.n_items, backbone, text, upstream))
 
     def _table(self) -> Tensor | None:
@@ -144,7 +146,7 @@ class FittedRecommender(MadeTogether[Method]):
         """The recommenders that it builds on, in memory for as long as somebody holds them."""
         fitted = {name: Fitted(stage.result()) for name, stage in self.before.items()}
         for stage in self.before.values():
-            stage.let_go()
+            stage.release()
         return fitted
 
     def _unfitted(self) -> dict[str, Fitted]:
@@ -168,7 +170,7 @@ class ServedRecommender(FittedRecommender):
     """That of a finished run: its weights are those of the run folder, and nothing is trained."""
 
     def __init__(self, run: Path, fitted: FittedRecommender) -> None:
-        super().__init__(fitted.split, fitted.text, fitted.before, fitted.wanted, fitted.evaluate, fitted.seed)
+        super().__init__(fitted.split, fitted.text, fitted.before, fitted.choices, fitted.evaluate, fitted.seed)
         self.run = run
 
     @property
@@ -179,11 +181,11 @@ class ServedRecommender(FittedRecommender):
         return nullcontext()
 
 
-def upstream_recommenders(wanted: Recommender) -> dict[str, Recommender]:
+def upstream_recommenders(choices: Recommender) -> dict[str, Recommender]:
     """The recommenders that a method builds on, by the names that it gives them."""
-    method, config = plugin_of(Method, wanted.method), wanted.method.config
+    method, config = plugin_of(Method, choices.method), choices.method.config
     return {
-        name: wanted.model_copy(update={"method": needed.method, "backbone": needed.backbone or wanted.backbone})
+        name: choices.model_copy(update={"method": needed.method, "backbone": needed.backbone or choices.backbone})
         for name, needed in method.upstream(config).items()
     }
 

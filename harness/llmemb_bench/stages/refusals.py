@@ -1,6 +1,6 @@
-"""What spec and data forbid together: said before anything is tuned or trained.
+"""What spec and data together rule out, reported before anything is tuned or trained.
 
-A stage refuses the same in the middle of its work, for whoever uses it alone; here it costs hours less.
+A stage used alone refuses the same in the middle of its work; here it is found hours earlier.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from llmemb_bench.registry.resolve import choices_in
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.spec.frame import Embeddings, Spec
 from llmemb_bench.stages.cell import CellStages
+from llmemb_bench.stages.dataset import SplitData
 from llmemb_bench.stages.recommender import FittedRecommender
+from llmemb_bench.text.transforms import is_of_training, refuse_vectors, widths
 from llmemb_bench.training.negatives import NegativeSampler
 from llmemb_bench.training.optimizer import sparse_tables
 from llmemb_bench.training.size import refuse_huge_draws, refuse_huge_weights
-from llmemb_bench.values.item_vectors import refuse_wide
 from llmemb_bench.values.recdata import RecData
 
 
@@ -45,7 +46,7 @@ def refuse(spec: Spec, stages: CellStages) -> None:
         raise SpecError.of(problems)
     if spec.embeddings is not None:
         refuse_textless(spec.dataset, spec.embeddings, stages.data.result())
-        _refuse_reduction(spec.embeddings, facts)
+        refuse_transforms(spec.embeddings, stages.split)
     for candidates in stages.candidates:
         refuse_scarce(split, candidates.count, "test", stages.split.scarcest("test"))
     for recommender in _with_upstream(stages.recommender):
@@ -58,8 +59,7 @@ def facts_of(spec: Spec, stages: CellStages) -> CellFacts:
     data, embeddings = stages.data.result(), spec.embeddings
     width = None
     if embeddings is not None:
-        encoder = embeddings.encoder
-        width = embeddings.reduce.dim if embeddings.reduce else plugin_of(Encoder, encoder).text_dim_of(encoder.config)
+        width = widths(embeddings.transforms, _encoded_width(embeddings))[-1]
     return CellFacts(data.n_users, data.n_items, width)
 
 
@@ -81,10 +81,15 @@ def refuse_textless(dataset: DatasetChoice, embeddings: Embeddings, data: RecDat
         )
 
 
-def _refuse_reduction(embeddings: Embeddings, facts: CellFacts) -> None:
-    if embeddings.reduce is not None:
-        encoder = embeddings.encoder
-        refuse_wide(embeddings.reduce.dim, facts.n_items, plugin_of(Encoder, encoder).text_dim_of(encoder.config))
+def refuse_transforms(embeddings: Embeddings, split: SplitData) -> None:
+    """A SpecError where a transform cannot be fitted on such vectors of these items."""
+    chosen, found = embeddings.transforms, split.result()
+    counts = found.popularity[1:] if is_of_training(chosen) else None
+    refuse_vectors(chosen, _encoded_width(embeddings), found.data.n_items, counts)
+
+
+def _encoded_width(embeddings: Embeddings) -> int | None:
+    return plugin_of(Encoder, embeddings.encoder).text_dim_of(embeddings.encoder.config)
 
 
 def _with_upstream(recommender: FittedRecommender) -> Iterator[FittedRecommender]:
@@ -94,8 +99,8 @@ def _with_upstream(recommender: FittedRecommender) -> Iterator[FittedRecommender
 
 
 def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
-    wanted, split = recommender.wanted, recommender.split.result()
-    config = wanted.train or TrainConfig()
+    choices, split = recommender.choices, recommender.split.result()
+    config = choices.train or TrainConfig()
     for name, needed in recommender.method_type.upstream(recommender.config).items():
         if needed.same_dim:
             _refuse_other_width(recommender, name)
@@ -103,16 +108,16 @@ def _refuse_training(recommender: FittedRecommender, facts: CellFacts) -> None:
         count = int(config.monitor_protocol.removeprefix("sampled-"))
         refuse_scarce(split, count, "validation", recommender.split.scarcest("validation"))
     method = _trial(recommender, facts)
-    if method is None or wanted.objective is None:
+    if method is None or choices.objective is None:
         return
     sparse_tables(method, config)
-    objective = build(Objective, wanted.objective)
+    objective = build(Objective, choices.objective)
     refuse_huge_draws(split, method.backbone, objective, config)
     NegativeSampler(split, objective.sampling)
 
 
 def _refuse_other_width(recommender: FittedRecommender, name: str) -> None:
-    own, other = recommender.wanted.backbone, recommender.before[name].wanted.backbone
+    own, other = recommender.choices.backbone, recommender.before[name].choices.backbone
     if own is None or other is None:
         return
     widths = [choice.config.dim for choice in (own, other)]
@@ -127,10 +132,10 @@ def _refuse_other_width(recommender: FittedRecommender, name: str) -> None:
 def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | None:
     """The method over numbers that take no memory (torch's device `meta`), so that it refuses now what it would refuse
     when its vectors are there; None where it cannot be built so. A width that nobody knows yet refuses nothing."""
-    wanted, is_guess = recommender.wanted, recommender.text is not None and facts.text_dim is None
-    if wanted.backbone is None:
+    choices, is_guess = recommender.choices, recommender.text is not None and facts.text_dim is None
+    if choices.backbone is None:
         return None
-    settings = {"recommender.method": recommender.config, "recommender.backbone": wanted.backbone.config}
+    settings = {"recommender.method": recommender.config, "recommender.backbone": choices.backbone.config}
     refuse_huge_weights(lambda: _built(recommender, facts), settings)
     try:
         with torch.device("meta"):
@@ -147,7 +152,7 @@ def _trial(recommender: FittedRecommender, facts: CellFacts) -> VectorMethod | N
 def _built(recommender: FittedRecommender, facts: CellFacts) -> Method:
     """The method on recommenders that nobody has fitted, over text vectors of zeros."""
     upstream = {name: Fitted(_built(before, facts)) for name, before in recommender.before.items()}
-    choice = recommender.wanted.backbone
+    choice = recommender.choices.backbone
     width = facts.text_dim or (choice.config.dim if choice is not None else 1)
     text = torch.zeros(n_rows(facts.n_items), width) if recommender.text is not None else None
     return recommender.built(text, upstream)

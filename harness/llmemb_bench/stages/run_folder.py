@@ -15,12 +15,12 @@ from llmemb_bench.base.hashing import digest
 from llmemb_bench.base.seal import fault
 from llmemb_bench.contracts import Dataset
 from llmemb_bench.data.statistics import warnings
-from llmemb_bench.evaluation.buckets import bucket_facts
-from llmemb_bench.evaluation.measure import measure, protocol_of
+from llmemb_bench.evaluation.buckets import bucket_facts, buckets_of
+from llmemb_bench.evaluation.measure import evaluation_protocol, measure
 from llmemb_bench.registry.build import build
 from llmemb_bench.registry.resolve import folders_in, resolve
 from llmemb_bench.runs.files import write_json, write_per_user, write_yaml
-from llmemb_bench.runs.schema import MANIFEST, METRICS, RUN, SPEC, manifest_of, refuse_newer
+from llmemb_bench.runs.schema import MANIFEST, METRICS, PER_USER, RUN, SPEC, manifest_of, refuse_newer
 from llmemb_bench.spec.cells import Cell
 from llmemb_bench.stages.cell import CellStages
 from llmemb_bench.stages.keys import stage_key
@@ -28,6 +28,7 @@ from llmemb_bench.stages.recommender import WEIGHTS
 from llmemb_bench.stages.stage import Stage
 from llmemb_bench.text.adapter import LOG
 from llmemb_bench.text.manifest import MADE, versions
+from llmemb_bench.text.transforms import controls
 from llmemb_bench.training.loop import EVENTS
 from llmemb_bench.training.record import TrainingRecord
 
@@ -37,13 +38,13 @@ PACKAGES = ("llmemb-bench", "torch", "transformers", "peft", "numpy", "scikit-le
 
 
 class RunFolder(Stage[Path]):
-    """A cell's result, in `runs` and not on the shelf: it has a name that a person reads."""
+    """A cell's result, in `runs` and not in the cache: its name is meant for people to read."""
 
     name, version = "run", RUN
 
     def __init__(self, results: Path, cell: Cell, stages: CellStages) -> None:
         settings = [cell.spec.evaluate, cell.spec.name, asdict(cell.labels)]
-        super().__init__(stages.ranks.shelf, settings, [stages.ranks])
+        super().__init__(stages.ranks.cache, settings, [stages.ranks])
         self.results, self.cell, self.stages = results, cell, stages
         self.start = time.time()
 
@@ -58,40 +59,40 @@ class RunFolder(Stage[Path]):
         return stage_key("series", SERIES, fixed, [self.stages.split.identity, text.identity if text else ""])
 
     @cached_property
-    def place(self) -> Path:
+    def path(self) -> Path:
         """Where it lies. Two specs in different folders may give the same relative paths to different files under one
         name: the second does not take the first one's place."""
-        place, folders = self.results / "runs" / self.cell.spec.name / self.cell.folder, folders_in(self.cell.spec)
-        manifest = manifest_of(place)
+        path, folders = self.results / "runs" / self.cell.spec.name / self.cell.folder, folders_in(self.cell.spec)
+        manifest = manifest_of(path)
         if manifest.get("folders", folders) == folders or manifest.get("series") in (None, self.series):
-            return place
-        return place.with_name(f"{place.name}-{digest(folders)[:8]}")
+            return path
+        return path.with_name(f"{path.name}-{digest(folders)[:8]}")
 
     @property
     def is_made(self) -> bool:
         """Whether it is whole and of these settings; raises MissingError where a newer version wrote it."""
-        refuse_newer(self.place)
-        return not fault(self.place) and self._is_of_these_settings()
+        refuse_newer(self.path)
+        return not fault(self.path) and self._is_of_these_settings()
 
     def _is_of_these_settings(self) -> bool:
-        return bool(manifest_of(self.place).get("key") == self.identity)
+        return bool(manifest_of(self.path).get("key") == self.identity)
 
     def fill(self) -> None:
-        with sealed_folder(self.place, self._is_of_these_settings) as folder:
+        with sealed_folder(self.path, self._is_of_these_settings) as folder:
             if folder is not None:
                 self.make(folder)
 
     def load(self) -> Path:
-        return self.place
+        return self.path
 
     def make(self, folder: Path) -> None:
         """Write every file but the seal."""
         spec, split, record = self.cell.spec, self.stages.split.result(), self.stages.recommender.record()
         ranks = self.stages.ranks.result()
         write_yaml(folder / SPEC, resolve(spec) | {"seeds": [self.cell.seed], "matrix": {}})
-        write_per_user(folder / "per_user.parquet", split, ranks)
-        told = record and record.without_seconds()
-        write_json(folder / METRICS, measure(split, spec.evaluate, ranks) | {"training": told})
+        write_per_user(folder / PER_USER, split, ranks, buckets_of(split, spec.evaluate)["head"])
+        training = record and record.without_seconds()
+        write_json(folder / METRICS, measure(split, spec.evaluate, ranks) | {"training": training})
         self._copy(folder)
         write_json(folder / MANIFEST, self._manifest(record))
 
@@ -110,12 +111,13 @@ class RunFolder(Stage[Path]):
         cell, split = self.cell, self.stages.split.result()
         dataset = build(Dataset, cell.spec.dataset)
         of_texts = warnings(dataset, split.data) if cell.spec.embeddings else []
-        protocol = protocol_of(cell.spec.split, cell.spec.evaluate)
+        protocol = evaluation_protocol(cell.spec.split, cell.spec.evaluate)
         return {
             "schema": RUN,
             "key": self.identity,
             "experiment": cell.spec.name,
             **asdict(cell.labels),
+            "controls": controls(cell.spec.embeddings.transforms) if cell.spec.embeddings else [],
             "seed": cell.seed,
             "configuration": cell.configuration,
             "series": self.series,

@@ -2,7 +2,7 @@
 
 A stage has two hashes. Its **identity** says what it is: settings, versions, sources of plugins, raw files and the
 identities of its upstream. It is known before anything is done, so a finished run is recognised by it. Its **key** is
-the address of its result on the shelf. It takes of an upstream stage what came out of it (its `content`: of a split the
+the address of its result in the cache. It takes of an upstream stage what came out of it (its `content`: of a split the
 events, of a catalogue the texts), not how that came about: events that are added encode no item again, and another
 phrase in the texts trains no model of ids again. What came out is unknown until the data are prepared; until then the
 key is None.
@@ -18,34 +18,34 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from llmemb_bench.stages.cache import Cache
 from llmemb_bench.stages.keys import stage_key
-from llmemb_bench.stages.shelf import Shelf
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What making a stage takes, for whoever places the work."""
+    """What making a stage takes, for scheduling the work."""
 
     cores: int = 1
     gpu: bool = False
-    """Whether it gains by one."""
+    """Whether a GPU speeds it up."""
     memory_mb: float | None = None
     """An estimate; None: not known (yet)."""
 
 
 class Stage(ABC, Generic[T]):
-    """What has a result of type T, which is loaded at most once until it is let go of."""
+    """Something with a result of type T, which is loaded at most once until it is released."""
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     """Of the result's form: raised when the stage's code changes what it makes."""
 
     def __init__(
-        self, shelf: Shelf, settings: object, upstream: Sequence[Stage[Any]] = (), files: Sequence[str] = ()
+        self, cache: Cache, settings: object, upstream: Sequence[Stage[Any]] = (), files: Sequence[str] = ()
     ) -> None:
-        self.shelf, self.settings, self.upstream = shelf, settings, tuple(upstream)
+        self.cache, self.settings, self.upstream = cache, settings, tuple(upstream)
         self.files = tuple(files)
         """Fingerprints of the raw files that are read."""
         self._loaded: list[T] = []
@@ -61,7 +61,7 @@ class Stage(ABC, Generic[T]):
         return None
 
     def learn_content(self) -> None:
-        """Do what it takes for `content` to be known, and no more: prepare the data."""
+        """Do what is needed to know `content`, and no more: prepare the data."""
         for stage in self.upstream:
             stage.learn_content()
 
@@ -76,12 +76,12 @@ class Stage(ABC, Generic[T]):
         return False
 
     def fill(self) -> None:
-        """Make what is not there; all that is upstream is made on the way where it is needed."""
+        """Make the result if it is missing, and whatever it needs upstream."""
         return
 
     @abstractmethod
     def load(self) -> T:
-        """The result, of what `fill` left."""
+        """The result, from what `fill` wrote."""
 
     def result(self) -> T:
         """The result, made first where it is missing."""
@@ -90,8 +90,8 @@ class Stage(ABC, Generic[T]):
             self._loaded.append(self.load())
         return self._loaded[0]
 
-    def let_go(self) -> None:
-        """Take no memory any more; `result` loads again."""
+    def release(self) -> None:
+        """Free the memory; `result` loads again."""
         self._loaded.clear()
 
     def missing(self) -> Iterator[Stage[Any]]:
@@ -112,8 +112,8 @@ class Stage(ABC, Generic[T]):
         return stage_key(self.name, self.version, self.settings, [*self.files, *upstream])
 
 
-class Shelved(Stage[T]):
-    """A stage whose result lies on the shelf."""
+class Cached(Stage[T]):
+    """A stage whose result is cached on disk."""
 
     _key: str | None = None
 
@@ -141,17 +141,17 @@ class Shelved(Stage[T]):
 
     @property
     def folder(self) -> Path:
-        """Where the result lies, or will."""
-        return self.shelf.place(self.name, self.address)
+        """Where the result is, or will be."""
+        return self.cache.path(self.name, self.address)
 
     @property
     def is_made(self) -> bool:
         key = self.key
-        return key is not None and self.shelf.has(self.name, key)
+        return key is not None and self.cache.has(self.name, key)
 
     def filling(self) -> AbstractContextManager[Path | None]:
         """The folder to make the result in; None where it is there."""
-        return self.shelf.filling(self.name, self.address)
+        return self.cache.filling(self.name, self.address)
 
     def fill(self) -> None:
         with self.filling() as folder:

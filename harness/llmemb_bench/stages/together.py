@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from llmemb_bench.processes.world import world
-from llmemb_bench.stages.shelf import Shelf
-from llmemb_bench.stages.stage import Shelved, T
+from llmemb_bench.stages.cache import Cache
+from llmemb_bench.stages.stage import Cached, T
 
 
-class MadeTogether(Shelved[T]):
+class MadeTogether(Cached[T]):
     """A stage that every process comes to, in the same order; of `make`, only the first one's files stay."""
 
     @property
@@ -20,16 +20,16 @@ class MadeTogether(Shelved[T]):
         return world().agreed(super().is_made)
 
     def filling(self) -> AbstractContextManager[Path | None]:
-        return filling_together(self.shelf, self.name, self.address)
+        return filling_together(self.cache, self.name, self.address)
 
 
 @contextmanager
-def filling_together(shelf: Shelf, stage: str, key: str) -> Iterator[Path | None]:
-    """`Shelf.filling` in every process. The first holds the result's lock; the others make what it makes, into folders
+def filling_together(cache: Cache, stage: str, key: str) -> Iterator[Path | None]:
+    """`Cache.filling` in every process. The first holds the result's lock; the others make what it makes, into folders
     that are thrown away, and nobody goes on before the result is there."""
     here = world()
     if here.is_first:
-        with shelf.filling(stage, key) as folder:
+        with cache.filling(stage, key) as folder:
             here.agreed(folder is not None)
             yield folder
     elif here.agreed(False):

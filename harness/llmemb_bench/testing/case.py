@@ -28,10 +28,10 @@ class Broken(Exception):  # noqa: N818  # an outcome, not an error
     """A promise that a plugin does not keep: what was found, and what to look at."""
 
 
-def require(kept: object, finding: str, look: str = "") -> None:
+def require(holds: object, finding: str, hint: str = "") -> None:
     """Go on where a promise is kept; else say what was found. Unlike `assert` it also holds under `python -O`."""
-    if not kept:
-        raise Broken(f"{finding} -> {look}" if look else finding)
+    if not holds:
+        raise Broken(f"{finding} -> {hint}" if hint else finding)
 
 
 def close(one: Tensor, other: Tensor, atol: float = 1e-5) -> bool:
@@ -55,13 +55,13 @@ def small_items(count: int = 40) -> Items:
     words = ("red", "blue", "soap", "film", "one", "two")
     attributes = tuple(
         (
-            ("title", " ".join([words[place % 6], "thing", *(["two"] * (place % 5))])),
-            ("kind", words[place // 6 % 6]),
-            ("number", str(place)),
+            ("title", " ".join([words[index % 6], "thing", *(["two"] * (index % 5))])),
+            ("kind", words[index // 6 % 6]),
+            ("number", str(index)),
         )
-        for place in range(1, count + 1)
+        for index in range(1, count + 1)
     )
-    names = tuple(f"item{place}" for place in range(1, count + 1))
+    names = tuple(f"item{index}" for index in range(1, count + 1))
     return Items.of(names, attributes)
 
 

@@ -61,39 +61,39 @@ def ids_are_dense_and_histories_in_time_order(case: Case[Dataset]) -> None:
     for user in range(data.n_users):
         begin, end = data.offsets[user], data.offsets[user + 1]
         folds = np.zeros(end - begin) if data.folds is None else data.folds[begin:end]
-        places = np.lexsort((data.times[begin:end], folds))
-        require((places == np.arange(end - begin)).all(), f"the events of user {user} are not in time order")
+        order = np.lexsort((data.times[begin:end], folds))
+        require((order == np.arange(end - begin)).all(), f"the events of user {user} are not in time order")
 
 
 def reading_twice_gives_the_same(case: Case[Dataset]) -> None:
-    look = "random(), a set, the order of os.listdir, today's date; sort where the files leave an order open"
-    require(_events(case) == _events(case), "events() read twice gives other rows or another order", look)
+    hint = "random(), a set, the order of os.listdir, today's date; sort where the files leave an order open"
+    require(_events(case) == _events(case), "events() read twice gives different rows or a different order", hint)
     first, second = _read(case), _read(case)
-    require(first.catalogue == second.catalogue, "read twice, the items or their texts differ", look)
-    require(first.key == second.key, "read twice, the histories differ", look)
+    require(first.catalogue == second.catalogue, "read twice, the items or their texts differ", hint)
+    require(first.key == second.key, "read twice, the histories differ", hint)
 
 
 def events_are_of_items_that_are_described(case: Case[Dataset]) -> None:
     described, bought = {row[0] for row in _items(case)}, {row[1] for row in _events(case)}
     known = len(described & bought)
-    told = (
+    finding = (
         f"items() describes {known} of the {len(bought)} items that have events: "
         f"events have {_three(bought)}, items have {_three(described)}"
     )
-    require(2 * known >= len(bought), told, "the column `item` must hold the same ids in events() and items()")
+    require(2 * known >= len(bought), finding, "the column `item` must hold the same ids in events() and items()")
 
 
 def an_item_is_described_once(case: Case[Dataset]) -> None:
     double = [item for item, count in Counter(row[0] for row in _items(case)).items() if count > 1]
-    told = f"{len(double)} items stand in items() more than once, for example {_three(set(double))}"
-    require(not double, told, "a join that multiplies rows, a file that is read twice; the first row would count")
+    finding = f"{len(double)} items stand in items() more than once, for example {_three(set(double))}"
+    require(not double, finding, "a join that multiplies rows, a file that is read twice; the first row would count")
 
 
-def an_event_stands_once(case: Case[Dataset]) -> None:
+def an_event_occurs_once(case: Case[Dataset]) -> None:
     counts = Counter(_events(case))
     repeated = sum(count > 1 for count in counts.values())
-    told = f"{repeated} of {len(counts)} events stand in events() more than once"
-    require(2 * repeated <= len(counts), told, "a join that multiplies rows, a file that is read twice")
+    finding = f"{repeated} of {len(counts)} events stand in events() more than once"
+    require(2 * repeated <= len(counts), finding, "a join that multiplies rows, a file that is read twice")
 
 
 def attributes_are_clean_lines(case: Case[Dataset]) -> None:
@@ -108,8 +108,8 @@ def some_item_has_a_text(case: Case[Dataset]) -> None:
     table = _read(case).catalogue.attributes
     if not table.names:
         raise Skipped("it has no texts of items")
-    told = f"no item has a value of {', '.join(table.names)}"
-    require(table.filled().any(), told, "names of columns or keys in the files, capitals included")
+    finding = f"no item has a value of {', '.join(table.names)}"
+    require(table.filled().any(), finding, "names of columns or keys in the files, capitals included")
 
 
 DATASETS = (
@@ -117,7 +117,7 @@ DATASETS = (
     reading_twice_gives_the_same,
     events_are_of_items_that_are_described,
     an_item_is_described_once,
-    an_event_stands_once,
+    an_event_occurs_once,
     attributes_are_clean_lines,
     some_item_has_a_text,
 )

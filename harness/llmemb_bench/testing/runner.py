@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llmemb_bench.base.errors import BenchError, told
+from llmemb_bench.base.errors import BenchError, one_line
 from llmemb_bench.base.signals import Terminated
 from llmemb_bench.contracts import Plugin
 from llmemb_bench.registry.config import Config
@@ -56,33 +56,33 @@ def _run(check: Check, entry: Entry, plugin: type[Plugin], folder: Path) -> Resu
     except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # whatever a plugin raises is its result
-        return Result(name, "failed", _told(error, entry))
+        return Result(name, "failed", _raised(error, entry))
     return Result(name, "passed")
 
 
-def _told(error: BaseException, entry: Entry) -> str:
+def _raised(error: BaseException, entry: Entry) -> str:
     """What a plugin raised, and the line of its file that was on the way."""
-    words = told(error)
+    words = one_line(error)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(entry.path)]
     return f"it raises {words} -> look at {entry.path}:{lines[-1]}" if lines else f"it raises {words}"
 
 
 def its_first_line_says_what_it_is(case: Case[Plugin]) -> None:
     summary = case.entry.summary
-    require(summary != "(no docstring)", "the file has no docstring", "its first line stands in `llmemb-bench list`")
-    told = f"the first line of the docstring has {len(summary)} characters, should have 120 at most"
-    require(len(summary) <= 120, told)
+    require(summary != "(no docstring)", "the file has no docstring", "its first line is shown by `llmemb-bench list`")
+    finding = f"the first line of the docstring has {len(summary)} characters, should have 120 at most"
+    require(len(summary) <= 120, finding)
 
 
 def every_setting_is_documented(case: Case[Plugin]) -> None:
     bare = [name for name, field in type(case.config).model_fields.items() if not field.description]
-    require(not bare, f"settings without a word: {', '.join(bare)}", "a docstring under each of them")
+    require(not bare, f"settings without documentation: {', '.join(bare)}", "a docstring under each of them")
 
 
 def its_settings_survive_a_round_trip(case: Case[Plugin]) -> None:
     config: Config = case.config
     again = type(config).model_validate(dict(config))
-    require(again == config, "settings read back from their own values are others", "its validators")
+    require(again == config, "settings read back from their own values are different", "its validators")
 
 
 COMMON: tuple[Check, ...] = (

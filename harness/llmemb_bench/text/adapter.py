@@ -48,16 +48,16 @@ def tune_and_save(
     loss: Loss,
     config: ScftConfig,
     folder: Path,
-    kept: Path | None = None,
+    unfinished: Path | None = None,
 ) -> None:
     """Tune a fresh encoder, save its adapter and log; a new process must get the tuned vectors from what was saved."""
     with torch_seed(config.seed, "adapter"):
         encoder = build_encoder(TextEncoder, choice)
     probes = _first(items, PROBES)
     untuned = encode_items(encoder, probes)
-    log = tune(encoder, items, augmentations, loss, config, kept)
+    log = tune(encoder, items, augmentations, loss, config, unfinished)
     tuned = encode_items(encoder, probes)
-    encoder.save_adapter(folder)
+    encoder.save_tuned(folder)
     if not world().is_first:
         return
     (folder / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))
@@ -80,7 +80,7 @@ def _verify(read: Vectors, tuned: Vectors, untuned: Vectors, tolerance: float, f
     is_tuned = float(np.abs(read - tuned).max()) <= tolerance * float(np.abs(tuned).max())
     is_base = float(np.abs(read - untuned).max()) < moved / 2
     if is_base or not is_tuned:
-        raise DataError("the saved adapter does not give the tuned vectors", where=str(folder), fix="report this")
+        raise DataError("the saved adapter does not reproduce the tuned vectors", where=str(folder), fix="report this")
 
 
 def _alone() -> dict[str, str]:

@@ -14,7 +14,7 @@ NOTHING: Attributes = (("", "-"),)
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutTexts:
     """Texts as the model reads them."""
 
     texts: list[str]
@@ -23,9 +23,10 @@ class Cut:
     """Texts that were too long."""
 
 
-def cut(encoder: TextEncoder, items: Items, views: Sequence[Attributes]) -> Cut:
+def cut(encoder: TextEncoder, items: Items, views: Sequence[Attributes]) -> CutTexts:
     """The longest text of each view that fits into `max_tokens`, found by bisection for all long ones at once.
     A SpecError where not even the instruction fits."""
+    encoder.instruction = items.prompt.instruction  # here, where its texts are made: nobody can forget it
     texts = [items.text(view) for view in views]
     whole = encoder.tokenize(texts)
     ids = list(whole.ids)
@@ -46,7 +47,7 @@ def cut(encoder: TextEncoder, items: Items, views: Sequence[Attributes]) -> Cut:
             where="embeddings.encoder.max_tokens",
             fix="set more, or a shorter dataset.instruction",
         )
-    return Cut(texts, Tokens(tuple(ids), whole.pad), len(long))
+    return CutTexts(texts, Tokens(tuple(ids), whole.pad), len(long))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Texts to vectors in batches of equal length: no arithmetic is spent on padding.
 
-Long work is done in blocks, each kept on disk as soon as it is there: a killed run goes on with what is missing.
+Long work is done in blocks, each kept on disk as soon as it is there: a killed run resumes with what is missing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.values.recdata import Attributes, Items
 
-TOKENS_A_BATCH = {"cpu": 2048, "cuda": 32_768}
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32_768}
 """Padded tokens a batch holds at most, by device: on a CPU more of them leave its caches (measured)."""
-TEXTS_A_BLOCK = 2048
+TEXTS_PER_BLOCK = 2048
 """Texts that are kept on disk together."""
 
 Vectors = Float[np.ndarray, "texts text_dim"]
@@ -41,52 +41,56 @@ def build_encoder(contract: type[E], choice: EncoderChoice) -> E:
     return plugin(choice.config, device=world().device)
 
 
-def encode(encoder: Encoder, items: Items, kept: Path | None = None) -> Vectors:
-    """float32 vectors of any encoder, item 1 first; of one with tokens, finished blocks lie in the folder `kept`.
+def encode(encoder: Encoder, items: Items, unfinished: Path | None = None) -> Vectors:
+    """float32 vectors of any encoder, item 1 first; of one with tokens, finished blocks lie in the folder `unfinished`.
     Another number of vectors than of items is a DataError."""
-    made = vectors_of(encoder, items, kept)
+    made = vectors_of(encoder, items, unfinished)
     if made.ndim != 2 or len(made) != len(items) or made.shape[1] == 0:
         raise DataError(f"gave {list(made.shape)} numbers for {len(items)} items", where="embeddings.encoder")
     return made
 
 
-def vectors_of(encoder: Encoder, items: Items, kept: Path | None = None) -> Vectors:
+def vectors_of(encoder: Encoder, items: Items, unfinished: Path | None = None) -> Vectors:
     """What an encoder gives for some items, whatever its shape; one of neither kind is a TypeError."""
     if isinstance(encoder, TextEncoder):
-        return encode_items(encoder, items, kept)
+        return encode_items(encoder, items, unfinished)
     if isinstance(encoder, ItemEncoder):
         return encoder.encode(items)
     raise TypeError(f"{type(encoder).__name__} is neither an ItemEncoder nor a TextEncoder")
 
 
-def encode_items(encoder: TextEncoder, items: Items, kept: Path | None = None) -> Vectors:
-    """float32 vectors of the items' full texts, item 1 first; finished blocks lie in the folder `kept`."""
-    return encode_views(encoder, items, list(items.attributes), kept)
+def encode_items(encoder: TextEncoder, items: Items, unfinished: Path | None = None) -> Vectors:
+    """float32 vectors of the items' full texts, item 1 first; finished blocks lie in the folder `unfinished`."""
+    return encode_views(encoder, items, list(items.attributes), unfinished)
 
 
-def encode_views(encoder: TextEncoder, items: Items, views: Sequence[Attributes], kept: Path | None = None) -> Vectors:
+def encode_views(
+    encoder: TextEncoder, items: Items, views: Sequence[Attributes], unfinished: Path | None = None
+) -> Vectors:
     """float32 vectors of any views of items, cut to what the model takes, in their order; identical ones are encoded
     once. Refuses non-finite vectors."""
     distinct = list(dict.fromkeys(views))
     shortened = cut(encoder, items, distinct)
-    if shortened.n_cut and kept:
+    if shortened.n_cut and unfinished:
         say(f"{shortened.n_cut} of {len(distinct)} texts are longer than {encoder.max_tokens} tokens and were cut")
-    vectors = encode_tokens(encoder, shortened.tokens, shortened.texts, kept)
-    place = {view: row for row, view in enumerate(distinct)}
-    return vectors[[place[view] for view in views]]
+    vectors = encode_tokens(encoder, shortened.tokens, shortened.texts, unfinished)
+    row_of = {view: row for row, view in enumerate(distinct)}
+    return vectors[[row_of[view] for view in views]]
 
 
-def encode_tokens(encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], kept: Path | None = None) -> Vectors:
+def encode_tokens(
+    encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], unfinished: Path | None = None
+) -> Vectors:
     """float32 vectors in the order of `tokens`, the same in every process; an error quotes one of `texts`."""
     here, training = world(), encoder.training
     order = np.argsort(-tokens.lengths(), kind="stable").tolist()
-    blocks = [order[start : start + TEXTS_A_BLOCK] for start in range(0, len(order), TEXTS_A_BLOCK)]
+    blocks = [order[start : start + TEXTS_PER_BLOCK] for start in range(0, len(order), TEXTS_PER_BLOCK)]
     found = torch.zeros(len(order), encoder.text_dim)
-    size = ChunkSize(tokens_a_batch(encoder))
+    size = ChunkSize(tokens_per_batch(encoder))
     encoder.eval()
     with torch.no_grad(), track("encode", len(order), "texts") as work:
         for number, block in enumerate(blocks):
-            path = kept / f"{number:06}.safetensors" if kept else None
+            path = unfinished / f"{number:06}.safetensors" if unfinished else None
             done = _kept(path, len(block), encoder.text_dim)
             if done is not None:
                 found[block] = done
@@ -100,16 +104,16 @@ def encode_tokens(encoder: TextEncoder, tokens: Tokens, texts: Sequence[str], ke
     return found.numpy()
 
 
-def tokens_a_batch(encoder: TextEncoder) -> int:
+def tokens_per_batch(encoder: TextEncoder) -> int:
     """Padded tokens that go through this encoder at once, unless memory says otherwise."""
-    return TOKENS_A_BATCH[encoder.device.type]
+    return TOKENS_PER_BATCH[encoder.device.type]
 
 
 def _block(
     encoder: TextEncoder, tokens: Tokens, block: Sequence[int], size: ChunkSize, here: World, work: Work
 ) -> torch.Tensor:
     """[block, text_dim] vectors of this process's share of a block, zero elsewhere."""
-    place = {row: number for number, row in enumerate(block)}
+    row_of = {row: number for number, row in enumerate(block)}
     found = torch.zeros(len(block), encoder.text_dim)
 
     def encode(budget: int) -> None:
@@ -117,7 +121,7 @@ def _block(
             ids, real = tokens.batch(rows or block[-1:])
             vectors = encoder(ids, real).float().cpu()
             if rows:
-                found[[place[row] for row in rows]] = vectors
+                found[[row_of[row] for row in rows]] = vectors
 
     size.fitting(encode, int(tokens.lengths()[list(block)].max()))
     work.advance(len(block))

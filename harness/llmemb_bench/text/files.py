@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb_bench.base.errors import DataError, MissingError, SpecError
+from llmemb_bench.base.files import refuse_no_file
 from llmemb_bench.base.memory import require
 from llmemb_bench.base.parquet import parquet
 
 SUFFIX = ".parquet"
-ROWS_A_BLOCK = 20_000
+ROWS_PER_BLOCK = 20_000
 MEMORY = "50%"
 """What DuckDB may hold to write vectors of an encoder, thousands of numbers each."""
 
@@ -28,10 +29,7 @@ def refuse_unwritable(path: Path) -> None:
     """Before any work: a name that is no Parquet file is a SpecError, a folder that is not there a MissingError."""
     if path.suffix != SUFFIX:
         raise SpecError(f"'{path}' should end in {SUFFIX}", where="--output", fix=f"--output {path.stem}{SUFFIX}")
-    if path.is_dir():
-        raise SpecError(f"'{path}' is a folder", where="--output", fix="name a file")
-    if not path.parent.is_dir():
-        raise MissingError(f"no folder {path.parent}", where="--output", fix=f"mkdir -p {path.parent}")
+    refuse_no_file(path)
 
 
 def write_vectors(
@@ -53,8 +51,8 @@ def _write(
     part: Path, ids: Sequence[str], texts: Sequence[str], vectors: Mapping[str, Table], made: dict[str, Any]
 ) -> None:
     with parquet(part, {"made": json.dumps(made, ensure_ascii=False)}, MEMORY) as rows:
-        for start in range(0, len(ids), ROWS_A_BLOCK):
-            block = slice(start, start + ROWS_A_BLOCK)
+        for start in range(0, len(ids), ROWS_PER_BLOCK):
+            block = slice(start, start + ROWS_PER_BLOCK)
             columns = {"item": np.array(ids[block], dtype=object), "text": np.array(texts[block], dtype=object)}
             rows.append(columns, {name: table[block] for name, table in vectors.items()})
 

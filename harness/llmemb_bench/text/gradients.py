@@ -61,10 +61,10 @@ class _Batch:
         kept, others = self.chunks(budget)
         with torch.no_grad():
             for rows in others:
-                self.place(found, rows, self.encode(rows))
+                self.insert(found, rows, self.encode(rows))
         graphs = [(rows, self.encode(rows)) for rows in kept]
         for rows, vectors in graphs:
-            self.place(found, rows, vectors.detach())
+            self.insert(found, rows, vectors.detach())
         return found, graphs
 
     def second_pass(self, budget: int, gradient: Tensor | None, graphs: list[Graph]) -> None:
@@ -92,7 +92,7 @@ class _Batch:
         return vectors.float()
 
     @staticmethod
-    def place(found: Tensor, rows: list[int] | None, vectors: Tensor) -> None:
+    def insert(found: Tensor, rows: list[int] | None, vectors: Tensor) -> None:
         if rows:
             found[rows] = vectors
 

@@ -11,12 +11,10 @@ from llmemb_bench.base.seeds import generator
 from llmemb_bench.contracts import Augmentation, TextEncoder
 from llmemb_bench.settings.scft import ScftConfig
 from llmemb_bench.text.encoding import encode_views
-from llmemb_bench.text.geometry import unit
+from llmemb_bench.text.geometry import SAME, alignment, uniformity, unit
 from llmemb_bench.text.views import view_of
 from llmemb_bench.values.recdata import Attributes, Items
 
-SAME = 1e-6
-"""Cosines that differ by less are of the same text."""
 MOST = 10
 """At most one item in so many is held out."""
 
@@ -39,11 +37,10 @@ class HeldOut:
         queries, candidates = vectors[: len(self.queries)], vectors[len(self.queries) :]
         cosines = queries @ candidates.T
         found = np.diagonal(cosines) >= cosines.max(axis=1) - SAME  # another item of the same text is no miss
-        pairs = (candidates @ candidates.T)[np.triu_indices(len(candidates), k=1)]
         return {
             "recall_at_1": float(np.mean(found)),
-            "alignment": float((2 - 2 * (queries * candidates[: len(queries)]).sum(axis=1)).mean()),
-            "uniformity": float(np.log(np.exp(-2 * (2 - 2 * pairs)).mean())),
+            "alignment": alignment(queries, candidates[: len(queries)]),
+            "uniformity": uniformity(candidates),
         }
 
 

@@ -47,8 +47,8 @@ class Neighbourhood:
 def neighbourhoods(path: Path, wanted: Sequence[str], count: int) -> list[Neighbourhood]:
     """The nearest `count` items of each wanted one, in a file that `embed` wrote."""
     items, texts, has_untuned = read_texts(path)
-    place = {item: row for row, item in enumerate(items)}
-    rows = [_row(item, items, texts, place) for item in wanted]
+    row_of = {item: row for row, item in enumerate(items)}
+    rows = [_row(item, items, texts, row_of) for item in wanted]
     columns = COLUMNS if has_untuned else {"vector": "vector"}
     nearest = {label: _nearest(read_vectors(path, column)[1], rows, count) for column, label in columns.items()}
     found = []
@@ -65,9 +65,9 @@ def neighbourhoods(path: Path, wanted: Sequence[str], count: int) -> list[Neighb
     return found
 
 
-def _row(wanted: str, items: Sequence[str], texts: Sequence[str], place: dict[str, int]) -> int:
-    if wanted in place:
-        return place[wanted]
+def _row(wanted: str, items: Sequence[str], texts: Sequence[str], row_of: dict[str, int]) -> int:
+    if wanted in row_of:
+        return row_of[wanted]
     holding = [row for row, text in enumerate(texts) if wanted.lower() in text.lower()]
     if len(holding) == 1:
         return holding[0]

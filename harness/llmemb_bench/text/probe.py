@@ -26,7 +26,7 @@ def main() -> None:
     attributes = [tuple((name, value) for name, value in item) for item in task["attributes"]]
     items = Items.of(task["ids"], attributes, Prompt(**task["prompt"]))
     encoder = build_encoder(TextEncoder, EncoderChoice(task["encoder"].pop("use"), task["encoder"]))
-    encoder.load_adapter(Path(task["adapter"]))
+    encoder.load_tuned(Path(task["adapter"]))
     np.save(task["vectors"], encode_items(encoder, items), allow_pickle=False)
 
 

@@ -25,13 +25,15 @@ from llmemb_bench.text.chunks import ChunkSize
 from llmemb_bench.text.cutting import cut
 from llmemb_bench.text.gradients import backward_in_chunks
 from llmemb_bench.text.held_out import HeldOut, hold_out
-from llmemb_bench.text.views import alike, two_views
+from llmemb_bench.text.views import duplicates, two_views
 from llmemb_bench.values.recdata import Attributes, Items
 
-KEPT = "tuning.safetensors"
+STATE_FILE = "tuning.safetensors"
 MEASUREMENTS = 5
 """Measurements in a run whose settings do not say how many."""
-TOKENS_A_CHUNK = {"cpu": 2048, "cuda": 16_384}
+TOKENS_PER_CHUNK = {"cpu": 2048, "cuda": 16_384}
+SEEN = 100
+"""Items whose two views are compared before tuning starts."""
 SHOWN = 3
 """Texts that an error quotes."""
 LARGEST_SEED = 2**62
@@ -53,19 +55,20 @@ def tune(
     augmentations: Sequence[Augmentation],
     loss: Loss,
     config: ScftConfig,
-    kept: Path | None = None,
+    unfinished: Path | None = None,
 ) -> list[dict[str, float]]:
     """Tune the encoder's trainable weights in place; returns one log entry a step, and one for the start (step 0).
 
-    A NaN is a DataError. With a folder `kept`, a killed run goes on where it was and ends with the same bytes.
+    A NaN is a DataError. With a folder `unfinished`, a killed run resumes where it was and ends with the same bytes.
     """
     _refuse_small(items)
     _refuse_frozen(encoder)
     loss.to(encoder.device)
-    tuning = _Tuning(encoder, items, augmentations, loss, config, kept)
+    tuning = _Tuning(encoder, items, augmentations, loss, config, unfinished)
     tuning.resume()
     encoder.train()
     _refuse_unsteady(encoder, items)
+    _refuse_same_twice(encoder, items, augmentations, config)
     with track("scft", config.steps, "steps") as work:
         work.advance(tuning.state.step)
         tuning.run(work)
@@ -82,11 +85,11 @@ class _Tuning:
         augmentations: Sequence[Augmentation],
         loss: Loss,
         config: ScftConfig,
-        kept: Path | None,
+        unfinished: Path | None,
     ) -> None:
         self.encoder, self.items, self.augmentations = encoder, items, augmentations
-        self.loss, self.config, self.kept = loss, config, kept
-        self.resumable = checkpoint.Resumable(kept and kept / KEPT, config.checkpoint_seconds)
+        self.loss, self.config, self.unfinished = loss, config, unfinished
+        self.resumable = checkpoint.Resumable(unfinished and unfinished / STATE_FILE, config.checkpoint_seconds)
         self.held_out: HeldOut | None = hold_out(items, augmentations, config)
         held = {items.attributes[row] for row in self.held_out.rows} if self.held_out else set()
         self.rows = [row for row in range(len(items)) if items.attributes[row] not in held]
@@ -95,7 +98,7 @@ class _Tuning:
         self.optimizer = torch.optim.AdamW(
             self.weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        tokens = config.chunk_tokens or TOKENS_A_CHUNK[encoder.device.type]
+        tokens = config.chunk_tokens or TOKENS_PER_CHUNK[encoder.device.type]
         self.size = ChunkSize(tokens, config.graphs)
         self.masks = config.false_negatives == "mask"
         self.every = config.held_out.every or math.ceil(config.steps / MEASUREMENTS)
@@ -121,7 +124,7 @@ class _Tuning:
         views = two_views(self.items, rows, self.augmentations, generator(self.config.seed, "views", step))
         shortened = cut(self.encoder, self.items, views)
         seeds = generator(self.config.seed, "dropout", step).integers(LARGEST_SEED, size=len(views)).tolist()
-        same = alike(self.items, rows, shortened.tokens).to(self.encoder.device) if self.masks else None
+        same = duplicates(self.items, rows, shortened.tokens).to(self.encoder.device) if self.masks else None
         rate = self.config.learning_rate * _share(step, self.config)
         self.optimizer.zero_grad()
         value, vectors = backward_in_chunks(
@@ -170,28 +173,29 @@ class _Tuning:
         self.state, tensors = State(**found[0]), found[1]
         _put(tensors, self.weights)
         checkpoint.restore_optimizer(self.optimizer, tensors)
-        say(f"scft: going on after step {self.state.step}")
+        say(f"scft: resuming after step {self.state.step}")
 
     def _refuse_nan(self, value: Tensor, vectors: Tensor, step: int, texts: Sequence[str]) -> None:
         if torch.isfinite(value):
             return
         bad = (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
-        if self.kept:
-            (self.kept / "batch-of-nan.json").write_text(json.dumps(texts, ensure_ascii=False, indent=1))
+        if self.unfinished:
+            (self.unfinished / "batch-of-nan.json").write_text(json.dumps(texts, ensure_ascii=False, indent=1))
         quoted = "; ".join(repr(texts[row][:80]) for row in (bad or range(len(texts)))[:SHOWN])
         raise DataError(
             f"the loss or its gradient is {value.item()} at step {step}; {len(bad)} of {len(texts)} vectors of the "
             f"batch are not finite; its texts: {quoted}, ...",
             where="embeddings.scft",
             fix="set a smaller embeddings.scft.learning_rate, or dtype: float32 for the encoder"
-            + (f"; all texts are in {self.kept / 'batch-of-nan.json'}" if self.kept else ""),
+            + (f"; all texts are in {self.unfinished / 'batch-of-nan.json'}" if self.unfinished else ""),
         )
 
 
 def _refuse_small(items: Items) -> None:
     if len(set(items.attributes)) < 2:
         raise DataError(
-            f"contrastive tuning needs two items of different text; there are {len(items)} items, all alike",
+            "contrastive tuning needs two items with different texts; "
+            f"there are {len(items)} items, all with the same text",
             where="embeddings.scft",
             fix="remove 'scft:', or name more dataset.attributes",
         )
@@ -200,7 +204,7 @@ def _refuse_small(items: Items) -> None:
 def _refuse_few(texts: Collection[Attributes]) -> None:
     if len(texts) < 2:
         raise DataError(
-            "but for the held-out items and those of their texts there are not two items to tune on",
+            "apart from the held-out items and those with the same texts, there are not two items to tune on",
             where="embeddings.scft",
             fix="held_out: {items: 0}",
         )
@@ -219,6 +223,21 @@ def _refuse_unsteady(encoder: TextEncoder, items: Items) -> None:
         )
 
 
+def _refuse_same_twice(
+    encoder: TextEncoder, items: Items, augmentations: Sequence[Augmentation], config: ScftConfig
+) -> None:
+    """Views that are never drawn and are equal, of an encoder without dropout, are one vector: nothing to pull at."""
+    if encoder.drops or any(augmentation.draws for augmentation in augmentations):
+        return
+    views = two_views(items, range(min(len(items), SEEN)), augmentations, generator(config.seed, "views"))
+    if views[: len(views) // 2] == views[len(views) // 2 :]:
+        raise SpecError(
+            "both views of an item are one text, and the encoder has no dropout to tell them apart",
+            where="embeddings.scft.augmentations",
+            fix="encoder.lora: {dropout: 0.1}, or augmentations: [drop_attributes]",
+        )
+
+
 def _refuse_frozen(encoder: TextEncoder) -> None:
     if not any(weight.requires_grad for weight in encoder.parameters()):
         raise SpecError(
@@ -231,13 +250,13 @@ def _refuse_frozen(encoder: TextEncoder) -> None:
 def _batch(rows: Sequence[int], config: ScftConfig, step: int) -> list[int]:
     """Rows of a step (from 0): permutations cut into batches, so no item meets itself as a negative."""
     size = min(config.batch_size, len(rows))
-    epoch, place = divmod(step, len(rows) // size)
+    epoch, index = divmod(step, len(rows) // size)
     order = generator(config.seed, "order", epoch).permutation(len(rows))
-    return [rows[number] for number in order[place * size : (place + 1) * size]]
+    return [rows[number] for number in order[index * size : (index + 1) * size]]
 
 
 def _share(step: int, config: ScftConfig) -> float:
-    """Of the highest learning rate: up during warm-up, then down to zero behind the last step."""
+    """Of the highest learning rate: up during warm-up, then down to zero after the last step."""
     if step < config.warmup:
         return (step + 1) / (config.warmup + 1)
     return (config.steps - step) / (config.steps - config.warmup)

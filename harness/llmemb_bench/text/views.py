@@ -25,6 +25,16 @@ def view_of(items: Items, row: int, augmentations: Sequence[Augmentation], rng: 
     return attributes
 
 
+def second_view_of(
+    items: Items, row: int, augmentations: Sequence[Augmentation], rng: np.random.Generator
+) -> Attributes:
+    """The other one; of most augmentations it is made as the first is."""
+    attributes: Attributes = items.attributes[row]
+    for augmentation in augmentations:
+        attributes = augmentation.second(attributes, rng)
+    return attributes
+
+
 def two_views(
     items: Items,
     rows: Sequence[int],
@@ -35,21 +45,21 @@ def two_views(
     first = [view_of(items, row, augmentations, rng) for row in rows]
     second = []
     for row, other in zip(rows, first, strict=True):
-        drawn = view_of(items, row, augmentations, rng)
+        drawn = second_view_of(items, row, augmentations, rng)
         for _ in range(TRIES):
             if drawn != other:
                 break
-            drawn = view_of(items, row, augmentations, rng)
+            drawn = second_view_of(items, row, augmentations, rng)
         second.append(drawn)
     return first + second
 
 
-def alike(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor, "batch batch"]:
+def duplicates(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor, "batch batch"]:
     """Which items of a batch must not count as each other's negatives: those of the same full text, or with a view
     that reads the same once it is cut; `tokens` of the views, in the order of `two_views`."""
-    full = _numbered([items.attributes[row] for row in rows])
+    full = numbered([items.attributes[row] for row in rows])
     same = full[:, None] == full
-    views = _numbered(tokens.ids).reshape(2, len(rows))
+    views = numbered(tokens.ids).reshape(2, len(rows))
     for one in views:
         for other in views:
             same |= one[:, None] == other
@@ -57,7 +67,7 @@ def alike(items: Items, rows: Sequence[int], tokens: Tokens) -> Bool[Tensor, "ba
     return torch.from_numpy(same)
 
 
-def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
+def numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
     """Equal values have equal numbers."""
-    number = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    number = {value: index for index, value in enumerate(dict.fromkeys(values))}
     return np.array([number[value] for value in values])

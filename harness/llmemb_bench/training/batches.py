@@ -23,6 +23,7 @@ from llmemb_bench.base.seeds import generator
 from llmemb_bench.contracts import (
     Backbone,
     Batch,
+    Extras,
     Histories,
     Negatives,
     Objective,
@@ -31,7 +32,6 @@ from llmemb_bench.contracts import (
     Task,
     Trained,
     VectorMethod,
-    Wanted,
 )
 from llmemb_bench.settings.train import TrainConfig
 from llmemb_bench.training.negatives import Drawn, NegativeSampler
@@ -39,19 +39,19 @@ from llmemb_bench.training.size import refuse_huge_draws
 from llmemb_bench.values.padding import pad_right
 from llmemb_bench.values.split import Split
 
-BATCHES_A_POOL = 50
+BATCHES_PER_POOL = 50
 """Histories are sorted by length within a random pool for so many batches: what is in a batch together is random among
 histories of its length."""
 
 POSITIONS_ASKED = 1 << 20
 """Positions of further histories that a method may have in a batch: what bounds the memory and time of a step."""
 
-Ask = Callable[[NDArray[np.int64], int, np.random.Generator], Wanted]
-"""`VectorMethod.wanted`"""
+Ask = Callable[[NDArray[np.int64], int, np.random.Generator], Extras]
+"""`VectorMethod.extras`"""
 
 
-def _nothing(users: NDArray[np.int64], step: int, rng: np.random.Generator) -> Wanted:
-    return Wanted()
+def _nothing(users: NDArray[np.int64], step: int, rng: np.random.Generator) -> Extras:
+    return Extras()
 
 
 class TrainingBatches:
@@ -88,8 +88,8 @@ class TrainingBatches:
         self._steps = min(-(-copies * len(counted) // config.batch_size), copies * len(self.users))
         targets = self.task.expected_targets(self.lengths[self.users].astype(np.float64))
         self._targets = targets.reshape(copies * len(self.users))
-        self.targets_a_step = float(self._targets.sum()) / self._steps
-        self.histories_a_step = len(self._targets) / self._steps
+        self.targets_per_step = float(self._targets.sum()) / self._steps
+        self.histories_per_step = len(self._targets) / self._steps
         self._local = np.zeros(self.n_items + 2, dtype=np.int64)
 
     def of(self, phase: Phase, config: TrainConfig) -> TrainingBatches:
@@ -100,23 +100,23 @@ class TrainingBatches:
         return TrainingBatches(self.split, self.backbone, objective, config, task=task, ask=self.ask)
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         return self._steps
 
     def epoch(self, seed: int, number: int, skip: int = 0) -> Iterator[Batch]:
         """All histories, as often as the task has copies of them, in batches that are random in content and order;
         without the first `skip` of them."""
-        for place, entries in enumerate(self._cut(generator(seed, "order", number))[skip:], start=skip):
-            step = (number - 1) * self._steps + place
-            yield self._batch(entries, generator(seed, "batch", number, place), step)
+        for index, entries in enumerate(self._cut(generator(seed, "order", number))[skip:], start=skip):
+            step = (number - 1) * self._steps + index
+            yield self._batch(entries, generator(seed, "batch", number, index), step)
 
     def _cut(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Every entry (copy x user) once, in batches of about as many targets each."""
-        n_pools = -(-self._steps // BATCHES_A_POOL)
+        n_pools = -(-self._steps // BATCHES_PER_POOL)
         pools = np.array_split(rng.permutation(len(self._targets)), n_pools)
         sizes = [len(part) for part in np.array_split(np.arange(self._steps), n_pools)]
         cut = [batch for pool, size in zip(pools, sizes, strict=True) for batch in self._cut_pool(pool, size)]
-        return [cut[place] for place in rng.permutation(len(cut))]
+        return [cut[index] for index in rng.permutation(len(cut))]
 
     def _cut_pool(self, pool: NDArray[np.int64], n_batches: int) -> list[NDArray[np.int64]]:
         pool = pool[np.argsort(self.lengths[self.users[pool % len(self.users)]], kind="stable")]
@@ -128,27 +128,27 @@ class TrainingBatches:
         order = np.argsort(self.lengths[users], kind="stable")
         users, copies = users[order], copies[order]
         readings = []
-        for group in split_by_length(self.lengths[users], self.backbone.positions_a_group):
+        for group in split_by_length(self.lengths[users], self.backbone.positions_per_group):
             histories = pad_right(self.split.data.items, self.starts[users[group]], self.lengths[users[group]])
             readings.append(self.task.read(histories, copies[group], self.n_items, rng))
         owners = np.repeat(np.arange(len(users)), np.concatenate([found.predicted.sum(1) for found in readings]))
-        positives = np.concatenate([found.wanted[found.predicted] for found in readings])
-        places = np.flatnonzero(np.concatenate([found.predicted.ravel() for found in readings]))
+        positives = np.concatenate([found.targets[found.predicted] for found in readings])
+        positions = np.flatnonzero(np.concatenate([found.predicted.ravel() for found in readings]))
         drawn = self.sampler.draw(users, owners, rng)
-        wanted = self.ask(users, step, rng)
-        return self._local_batch(users, [found.inputs for found in readings], places, positives, drawn, wanted)
+        extras = self.ask(users, step, rng)
+        return self._local_batch(users, [found.inputs for found in readings], positions, positives, drawn, extras)
 
     def _local_batch(
         self,
         users: NDArray[np.int64],
         inputs: list[NDArray[np.int64]],
-        places: NDArray[np.int64],
+        positions: NDArray[np.int64],
         positives: NDArray[np.int64],
         drawn: Drawn,
-        wanted: Wanted,
+        extras: Extras,
     ) -> Batch:
         """Renumber ids to the distinct items of the batch, so that each vector is computed once."""
-        asked = {name: self._grouped(name, histories) for name, histories in wanted.histories.items()}
+        asked = {name: self._grouped(name, histories) for name, histories in extras.histories.items()}
         rows = self._rows(
             *inputs, positives, drawn.items, *(group for found in asked.values() for group in found.groups)
         )
@@ -165,13 +165,13 @@ class TrainingBatches:
             users=torch.from_numpy(users),
             rows=torch.from_numpy(rows),
             inputs=tuple(torch.from_numpy(local[group]) for group in inputs),
-            places=torch.from_numpy(places),
+            target_positions=torch.from_numpy(positions),
             positives=torch.from_numpy(local[positives] - 1),
             negatives=negatives,
-            targets_a_step=self.targets_a_step,
-            histories_a_step=self.histories_a_step,
+            targets_per_step=self.targets_per_step,
+            histories_per_step=self.histories_per_step,
             histories={name: found.local(local) for name, found in asked.items()},
-            of_users={name: torch.from_numpy(values) for name, values in wanted.of_users.items()},
+            of_users={name: torch.from_numpy(values) for name, values in extras.of_users.items()},
         )
 
     def _rows(self, *ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -194,7 +194,7 @@ class TrainingBatches:
                 f"{longest} events, {POSITIONS_ASKED:,} together"
             )
         order = np.argsort(lengths, kind="stable")
-        cut = split_by_length(lengths[order], self.backbone.positions_a_group)
+        cut = split_by_length(lengths[order], self.backbone.positions_per_group)
         return _Grouped([histories[order[group], : lengths[order[group]].max()] for group in cut], np.argsort(order))
 
 
@@ -216,7 +216,7 @@ def batches_of(method: Trained, split: Split, objective: Objective, config: Trai
     if not isinstance(method, VectorMethod):
         return None
     refuse_huge_draws(split, method.backbone, objective, config)
-    return TrainingBatches(split, method.backbone, objective, config, task=method.task, ask=method.wanted)
+    return TrainingBatches(split, method.backbone, objective, config, task=method.task, ask=method.extras)
 
 
 def even_edges(targets: NDArray[np.float64], n_batches: int) -> NDArray[np.int64]:
@@ -234,7 +234,7 @@ def split_by_length(lengths: NDArray[np.int64], cost: int) -> list[slice]:
 
 
 def _split(lengths: NDArray[np.int64], start: int, cost: int) -> Iterator[slice]:
-    saved = np.arange(1, len(lengths)) * (lengths[-1] - lengths[:-1])  # positions, if the cut is behind so many
+    saved = np.arange(1, len(lengths)) * (lengths[-1] - lengths[:-1])  # positions, if the cut is after so many
     if len(saved) == 0 or saved.max() < cost:
         yield slice(start, start + len(lengths))
         return

@@ -12,7 +12,7 @@ from llmemb_bench.contracts import Batch, Objective, VectorMethod
 from llmemb_bench.processes.world import world
 from llmemb_bench.settings.train import TrainConfig
 
-POSITIONS_A_PART = {"cpu": 6400, "cuda": 1 << 17}
+POSITIONS_PER_MICRO_BATCH = {"cpu": 6400, "cuda": 1 << 17}
 """Positions whose activations are in memory at once; a batch of longer histories is taken in parts."""
 BYTES = 2**20
 """In a megabyte."""
@@ -35,13 +35,13 @@ class Value:
 
 
 def backward(
-    method: VectorMethod, objective: Objective, batch: Batch, config: TrainConfig, *, told: bool = False
+    method: VectorMethod, objective: Objective, batch: Batch, config: TrainConfig, *, with_curves: bool = False
 ) -> Value:
-    """Add the gradient of objective + further losses to the weights; `told`: with the method's curves.
+    """Add the gradient of objective + further losses to the weights; `with_curves`: return the method's curves too.
 
-    A target counts 1 / `targets_a_step` and a history 1 / `histories_a_step`, whatever part, process or batch it is in.
-    The auxiliary loss may compare all items of the batch, so every process takes it as a whole and an equal share of
-    its gradient.
+    A target counts 1 / `targets_per_step` and a history 1 / `histories_per_step`, whichever micro-batch, process or
+    batch it is in. The auxiliary loss may compare all items of the batch, so every process computes all of it and
+    takes an equal share of its gradient.
     """
     here, device = world(), batch.rows.device
     coarse = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
@@ -53,22 +53,22 @@ def backward(
     aligned = None
     if auxiliary.requires_grad:
         torch.autograd.backward(auxiliary)
-        aligned = vectors.grad.clone() if told and vectors.grad is not None else None
+        aligned = vectors.grad.clone() if with_curves and vectors.grad is not None else None
     further = auxiliary.detach()
     total = torch.zeros_like(further)
     similar = method.similarity.of_vectors(vectors)
     candidates = vectors if similar is vectors else similar.detach().requires_grad_()
-    for part in _own_parts(batch, config):
+    for micro_batch in _own_micro_batches(batch, config):
         with coarse:
-            states = method.states_of(part, vectors)  # [targets, width]
+            states = method.states_of(micro_batch, vectors)  # [targets, width]
         states = states.float()
-        more = method.of_histories(part, states, vectors)
+        more = method.history_loss(micro_batch, states, vectors)
         if more is not None:
-            more = more * (len(part.users) / batch.histories_a_step)
+            more = more * (len(micro_batch.users) / batch.histories_per_step)
             further = further + more.detach()
-        share = len(part.places) / batch.targets_a_step
+        share = len(micro_batch.target_positions) / batch.targets_per_step
         scored = method.similarity.of_states(states)
-        total = total + share * _objective(objective, scored, candidates, part, share, config.scores_mb, more)
+        total = total + share * _objective(objective, scored, candidates, micro_batch, share, config.scores_mb, more)
     if candidates is not vectors and candidates.grad is not None:
         torch.autograd.backward(similar, candidates.grad)
     gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad
@@ -80,25 +80,25 @@ def backward(
     return Value(total, further, curves)
 
 
-def backward_of(loss: Callable[..., Tensor], batch: object, *, told: bool = False) -> Value:
-    """Add the gradient of a phase's own loss, of which there is nothing else to be told; every process takes it as a
-    whole and an equal share of its gradient."""
+def backward_of(loss: Callable[..., Tensor], batch: object, *, with_curves: bool = False) -> Value:
+    """Add the gradient of a phase's own loss, which has no curves; every process computes all of it and takes an equal
+    share of its gradient."""
     value = loss(batch) / world().size
     torch.autograd.backward(value)
     return Value(value.detach(), torch.zeros_like(value), {})
 
 
-def _own_parts(batch: Batch, config: TrainConfig) -> list[Batch]:
+def _own_micro_batches(batch: Batch, config: TrainConfig) -> list[Batch]:
     """This process's parts of the histories, small enough for their activations."""
     here, positions = world(), sum(group.numel() for group in batch.inputs)
     parts = here.size * max(
         min(config.accumulate, len(batch.users)),
-        -(-positions // (here.size * POSITIONS_A_PART[batch.rows.device.type])),
+        -(-positions // (here.size * POSITIONS_PER_MICRO_BATCH[batch.rows.device.type])),
     )
     if parts == 1:
         return [batch]
-    own = [batch.part(number, parts) for number in range(parts)][here.rank :: here.size]
-    return [part for part in own if part.inputs]
+    own = [batch.micro_batch(number, parts) for number in range(parts)][here.rank :: here.size]
+    return [micro_batch for micro_batch in own if micro_batch.inputs]
 
 
 def _share(part: Tensor, rest: Tensor) -> float:
@@ -145,7 +145,7 @@ def _blocks(objective: Objective, batch: Batch, vectors: Tensor, scores_mb: int)
     n_rows, dim = vectors.shape
     width = n_rows if objective.whole_catalogue else batch.negatives.width(n_rows, dim)
     size = max(1, int(scores_mb * BYTES / (4 * max(width, 1))))
-    targets = len(batch.places)
+    targets = len(batch.target_positions)
     for start in range(0, targets, size):
         yield slice(start, min(start + size, targets))
 

@@ -30,7 +30,7 @@ from llmemb_bench.training.monitor import ValidationScore
 from llmemb_bench.training.optimizer import Optimizer
 from llmemb_bench.training.phases import configured, moving, phases_of
 
-KEPT, EVENTS = "training.safetensors", "events.jsonl"
+STATE_FILE, EVENTS = "training.safetensors", "events.jsonl"
 MOVED = 3
 """Users that a repeated validation may rank otherwise where it need not be the same to the bit: on a GPU, whose sums
 are not always in one order, and in a run that went on on another machine."""
@@ -39,7 +39,7 @@ TOLD = ("objective", "auxiliary")
 ABOVE_POPULARITY = 0.05
 """A score that is not this share above that of counting popularity is a model's that has learnt little else yet."""
 FAST_DECAY = 0.98
-"""Adam's second beta in the original SASRec: what pushes every item down alike at the start is forgotten sooner."""
+"""Adam's second beta in the original SASRec: what pushes every item down equally at the start is forgotten sooner."""
 SLACK = 1e-3
 """What a phase's own measure may move by there, as a share of itself."""
 SHOWN = 5
@@ -83,19 +83,19 @@ def train(
     config: TrainConfig,
     validate: Callable[[], ValidationScore],
     seed: int,
-    kept: Path | None = None,
+    unfinished: Path | None = None,
     by_popularity: ValidationScore | None = None,
 ) -> State:
     """Train in place, phase by phase; each ends with the weights of its best validated epoch, ranked again to be sure.
     Returns how the last one ended, with the events and seconds of all.
 
     `batches` of the training histories are for phases that bring none. A loss that is not finite is a DataError. With a
-    folder `kept`, a killed run goes on where it was and ends with the same bytes. A validation that is no better than
-    one `by_popularity` is said.
+    folder `unfinished`, a killed run resumes where it was and ends with the same bytes. A validation score no better
+    than that of ranking `by_popularity` is reported.
     """
     phases = phases_of(method)
-    run = _Run(method, objective, validate, seed, kept, by_popularity, len(phases))
-    resumable = Resumable(kept and kept / KEPT, config.checkpoint_seconds)
+    run = _Run(method, objective, validate, seed, unfinished, by_popularity, len(phases))
+    resumable = Resumable(unfinished and unfinished / STATE_FILE, config.checkpoint_seconds)
     found = resumable.resume()
     state, tensors = (State(**found[0]), found[1]) if found else (State(), None)
     run.write_events(state)
@@ -111,7 +111,7 @@ def train(
 
 
 def _gradient_of(run: _Run, phase: Phase, config: TrainConfig) -> Callable[..., Value]:
-    """What adds the gradient of a batch to the weights; `told`: whether an event follows."""
+    """What adds the gradient of a batch to the weights; `with_curves`: whether an event follows."""
     if phase.loss is not None:
         return partial(backward_of, phase.loss)
     if not isinstance(run.method, VectorMethod):
@@ -135,20 +135,20 @@ class _Run:
     objective: Objective
     validate: Callable[[], ValidationScore]
     seed: int
-    kept: Path | None
+    unfinished: Path | None
     by_popularity: ValidationScore | None
     n_phases: int
 
     def write_events(self, state: State) -> None:
         """Without what was told after the last checkpoint."""
-        if self.kept is not None and world().is_first:
+        if self.unfinished is not None and world().is_first:
             lines = [json.dumps(event) + "\n" for event in state.events]
-            (self.kept / EVENTS).write_text("".join(lines), encoding="utf-8")
+            (self.unfinished / EVENTS).write_text("".join(lines), encoding="utf-8")
 
     def write_event(self, event: dict[str, Any]) -> None:
         """One more."""
-        if self.kept is not None and world().is_first:
-            with (self.kept / EVENTS).open("a", encoding="utf-8") as file:
+        if self.unfinished is not None and world().is_first:
+            with (self.unfinished / EVENTS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")
 
 
@@ -180,7 +180,7 @@ class _Training:
             return
         self.optimizer.restore(tensors)
         self.best_is_ours = False
-        say(f"training: going on after step {self.state.step}")
+        say(f"training: resuming after step {self.state.step}")
 
     def run(self) -> None:
         """Every step that is left, then the best weights."""
@@ -218,7 +218,9 @@ class _Training:
         state = self.state
         torch.manual_seed(seed_for(self.seed, "dropout", state.step, world().rank))
         try:
-            value = self.backward(batch.to(self.device) if isinstance(batch, Batch) else batch, told=self._is_told())
+            value = self.backward(
+                batch.to(self.device) if isinstance(batch, Batch) else batch, with_curves=self._is_logged()
+            )
         except (RuntimeError, MemoryError) as error:
             _explain(error)
             raise
@@ -229,7 +231,7 @@ class _Training:
             self._tell(self._since_last_event())
         self._keep()
 
-    def _is_told(self) -> bool:
+    def _is_logged(self) -> bool:
         """Whether an event follows the step: every few steps, and at the end of an epoch."""
         step = self.state.step + 1
         is_last = self.state.batch + 1 == len(self.batches) or step == self.config.steps
@@ -295,10 +297,10 @@ class _Training:
         counted = self.whole.by_popularity
         if counted is None or self.phase.monitor is not None or score > (1 + ABOVE_POPULARITY) * counted.value:
             return {}
-        way_out = "; train: {betas: [0.9, 0.98]} may help" if self.config.betas[1] > FAST_DECAY else ""
+        fix = "; train: {betas: [0.9, 0.98]} may help" if self.config.betas[1] > FAST_DECAY else ""
         above = "hardly" if score > counted.value else "not"
-        told = f"validation {score:.4f}, {above} above counting popularity ({counted.value:.4f})"
-        say(f"epoch {self.state.epoch}: {told}{way_out}")
+        finding = f"validation {score:.4f}, {above} above counting popularity ({counted.value:.4f})"
+        say(f"epoch {self.state.epoch}: {finding}{fix}")
         return {"popularity": counted.value}
 
     def _is_over(self) -> bool:

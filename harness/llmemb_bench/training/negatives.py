@@ -19,7 +19,7 @@ ROUNDS = 20
 
 @dataclass(frozen=True)
 class Drawn:
-    """Item ids: a row a target, or one row for all targets."""
+    """Item ids: one row per target, or one row for all targets."""
 
     items: NDArray[np.int64]
     log_expected: NDArray[np.float32]
@@ -102,8 +102,8 @@ class NegativeSampler:
                 break
             flat[bad] = self._proposals(len(bad), rng)
             bad = bad[seen.holds(flat_owners[bad], flat[bad])]
-        for place in bad:  # of users that have nearly everything
-            flat[place] = self._exactly(int(users[flat_owners[place]]), rng)
+        for index in bad:  # of users that have nearly everything
+            flat[index] = self._exactly(int(users[flat_owners[index]]), rng)
         left = 1 - self._own_share(len(users), pairs, items)  # [users] chance that a proposal is a negative
         log_expected = np.log(self.sampling.count * self._probability[drawn] / left[owners][:, None])
         return Drawn(drawn, log_expected.astype(np.float32), None)

@@ -21,7 +21,7 @@ def phases_of(method: Trained) -> Sequence[Phase]:
         raise SpecError(
             f"{type(method).__name__} declares the phases {names}; at least one is needed, each with another name",
             where="recommender.method",
-            fix="mend phases() of the method",
+            fix="fix the method's phases()",
         )
     return phases
 

@@ -32,7 +32,7 @@ class TrainingRecord:
     """Of training and validation, without what a kill undid: of a machine, and so in no file that must be the same
     when a run is repeated."""
     doubts: list[str]
-    """What a reader of its results must be told."""
+    """What a reader of its results must know."""
     teacher: TrainingRecord | None = None
     """The training that this one could not do without."""
     others: list[TrainingRecord] = field(default_factory=list)

@@ -16,7 +16,7 @@ from llmemb_bench.values.split import Split
 
 COPIES = 4
 """Of a weight in training: itself, its gradient and Adam's two means."""
-BYTES_A_NEGATIVE = 40
+BYTES_PER_NEGATIVE = 40
 """An id twice, a logarithm, a score and its gradient."""
 
 
@@ -39,7 +39,7 @@ def refuse_huge_draws(split: Split, backbone: Backbone, objective: Objective, co
     longest = min(int(split.n_train.max()), backbone.config.max_len)
     targets = min(int(np.minimum(split.n_train, longest).sum()), config.batch_size * longest)
     count, shared = objective.sampling.count, objective.sampling.shared
-    drawn = BYTES_A_NEGATIVE * count * (1 if shared else targets) + (count * targets if shared else 0)
+    drawn = BYTES_PER_NEGATIVE * count * (1 if shared else targets) + (count * targets if shared else 0)
     require(drawn, f"{count:,} negatives of a step", largest({"recommender.objective": objective.config}))
 
 

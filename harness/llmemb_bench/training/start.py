@@ -18,12 +18,12 @@ def start_weights(method: Trained, start: Start) -> None:
 
     `ours` leaves every part its own start; `published` draws each matrix that is trained, tables and positions among
     them, from Xavier's normal distribution, as LLMEmb's code does (models/BaseModel.py). The mask then gets the length
-    of an item's vector in both, so that a hidden place neither drowns its neighbours nor vanishes among them.
+    of an item's vector in both, so that a hidden position neither drowns its neighbours nor vanishes among them.
     """
     if start == "published":
         kept = method.loaded | (method.backbone.structured if isinstance(method, VectorMethod) else frozenset())
         for name, weight in method.named_parameters():
-            if weight.requires_grad and weight.dim() > 1 and name.rpartition(".")[2] not in kept:
+            if weight.requires_grad and weight.dim() > 1 and kept.isdisjoint((name, name.rpartition(".")[2])):
                 nn.init.xavier_normal_(weight)
     if isinstance(method, VectorMethod):
         method.mask.mul_(_mean_length(method) / method.mask.norm())

@@ -1,4 +1,4 @@
-"""Ragged histories to rectangles and back: real items first, PAD behind them."""
+"""Ragged histories to rectangles and back: real items first, PAD after them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class SeenItems:
     def holds(self, users: Ids, items: Ids) -> NDArray[np.bool_]:
         """For each pair, whether it is among the events; the two arrays broadcast."""
         keys = users * self._width + items
-        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        found: NDArray[np.bool_] = self._keys[places] == keys
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        found: NDArray[np.bool_] = self._keys[at] == keys
         return found
 
     def per_user(self, n_users: int) -> NDArray[np.int64]:

@@ -59,13 +59,13 @@ class AttributeTable(Sequence[Attributes]):
         return self._rows
 
     @overload
-    def __getitem__(self, place: SupportsIndex) -> Attributes: ...
+    def __getitem__(self, index: SupportsIndex) -> Attributes: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Attributes]: ...
-    def __getitem__(self, place: SupportsIndex | slice) -> Attributes | list[Attributes]:
-        if isinstance(place, slice):
-            return [self[row] for row in range(*place.indices(len(self)))]
-        row, width = range(len(self))[place], len(self.names)
+    def __getitem__(self, index: slice) -> list[Attributes]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Attributes | list[Attributes]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        row, width = range(len(self))[index], len(self.names)
         return self._pairs(self.values[row * width : (row + 1) * width])
 
     def __iter__(self) -> Iterator[Attributes]:
@@ -134,11 +134,11 @@ class RecData:
     folds: NDArray[np.int8] | None = None
     """Given split, if there is one: 0 training, 1 validation, 2 test, in this order within a history."""
     tally: Mapping[str, int] = field(default_factory=dict)
-    """What preparation read, dropped and mended, in rows."""
+    """What preparation read, dropped and repaired, in rows."""
     clock: str = ""
     """How the times were read, in words."""
     warnings: tuple[str, ...] = ()
-    """What a reader must be told of the preparation."""
+    """What a reader must know of the preparation."""
 
     @cached_property
     def key(self) -> str:
@@ -159,7 +159,7 @@ class RecData:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Events a user."""
+        """Events per user."""
         return np.diff(self.offsets)
 
     def history(self, user: int) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""Histories cut into training, validation and test; every way to cut is two numbers a user."""
+"""Histories cut into training, validation and test; every way to cut is two numbers per user."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from llmemb_bench.settings.split import SplitConfig
 from llmemb_bench.values.padding import pad_right
 from llmemb_bench.values.recdata import RecData
 
-Stage = Literal["validation", "test"]
+Fold = Literal["validation", "test"]
 LAST_TWO = SplitConfig()
 SHORTEST = 3
-"""Events a user needs to be evaluated: one to learn from, one to validate, one to test."""
+"""Events that a user needs to be evaluated: one to learn from, one to validate, one to test."""
 TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training, validation and test part of each history, in this order.
+    """Training, validation and test events of each history, in this order.
 
-    A stage's target is the first event of its part and everything before it is the input. A user with fewer
-    than three events is training data only and is never evaluated (docs/departures.md 4).
+    The target of validation or test is the first event of that fold, and everything before it is the input. A user
+    with fewer than three events is training data only and is never evaluated (docs/departures.md 4).
     """
 
     data: RecData
@@ -43,17 +43,17 @@ class Split:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Events a user."""
+        """Events per user."""
         return self.data.lengths
 
     @cached_property
     def positions(self) -> NDArray[np.int64]:
-        """Place of each event in its user's history, from 0."""
+        """Position of each event in its user's history, from 0."""
         return np.arange(len(self.data.items)) - np.repeat(self.data.offsets[:-1], self.lengths)
 
     @cached_property
-    def parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """[users] events before the validation part, and before the test part; a SpecError where `by: file` finds
+    def fold_starts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """[users] events before validation, and events before test; a SpecError where `by: file` finds
         no split in the files."""
         match self.config.by:
             case "last_two":
@@ -82,9 +82,9 @@ class Split:
             first, second = (int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * ticks for day in days)
             return first, second
         test, n_events = self.config.test_share, len(self.data.times)
-        places = [int(n_events * (1 - test - self.config.validation_share)), int(n_events * (1 - test))]
-        ordered = np.partition(self.data.times, places)
-        return int(ordered[places[0]]), int(ordered[places[1]])
+        bounds = [int(n_events * (1 - test - self.config.validation_share)), int(n_events * (1 - test))]
+        ordered = np.partition(self.data.times, bounds)
+        return int(ordered[bounds[0]]), int(ordered[bounds[1]])
 
     def _before(self, values: NDArray[np.integer[Any]], bound: int) -> NDArray[np.int64]:
         """[users] events whose value is below a bound."""
@@ -94,15 +94,15 @@ class Split:
     @property
     def n_train(self) -> NDArray[np.int64]:
         """Leading events of each user that are training data."""
-        return self.parts[0]
+        return self.fold_starts[0]
 
-    def users(self, stage: Stage) -> NDArray[np.int64]:
+    def users(self, fold: Fold) -> NDArray[np.int64]:
         """Rows of the users that are evaluated."""
-        return self._users[stage]
+        return self._users[fold]
 
     @cached_property
-    def _users(self) -> dict[Stage, NDArray[np.int64]]:
-        before, after = self.parts
+    def _users(self) -> dict[Fold, NDArray[np.int64]]:
+        before, after = self.fold_starts
         able = self.lengths >= SHORTEST
         return {
             "validation": np.flatnonzero(able & (before >= 1) & (before < after)),
@@ -111,25 +111,25 @@ class Split:
 
     @cached_property
     def popularity(self) -> NDArray[np.int64]:
-        """Training events an item, indexed by id; padding has none."""
+        """Training events per item, indexed by id; padding has none."""
         _, items = self.training_events()
         return np.bincount(items, minlength=n_rows(self.data.n_items))
 
-    def input_lengths(self, stage: Stage) -> NDArray[np.int64]:
-        """Events before the target of each evaluated user; for test, the validation part is among them."""
-        return self.parts[0 if stage == "validation" else 1][self.users(stage)]
+    def input_lengths(self, fold: Fold) -> NDArray[np.int64]:
+        """Events before the target of each evaluated user; for test, this includes the validation events."""
+        return self.fold_starts[0 if fold == "validation" else 1][self.users(fold)]
 
-    def targets(self, stage: Stage) -> NDArray[np.int32]:
+    def targets(self, fold: Fold) -> NDArray[np.int32]:
         """The item to find for each evaluated user."""
-        found: NDArray[np.int32] = self.data.items[self.target_places(stage)]
+        found: NDArray[np.int32] = self.data.items[self.target_indices(fold)]
         return found
 
-    def target_places(self, stage: Stage) -> NDArray[np.int64]:
-        """Where the targets stand among all events."""
-        return self.data.offsets[self.users(stage)] + self.input_lengths(stage)
+    def target_indices(self, fold: Fold) -> NDArray[np.int64]:
+        """Index of each target among all events."""
+        return self.data.offsets[self.users(fold)] + self.input_lengths(fold)
 
     def training_histories(self, users: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
-        """[users, len] the latest training events of some users, at most so many of each, PAD behind them."""
+        """[users, len] the latest training events of some users, at most so many of each, PAD after them."""
         lengths = np.minimum(self.n_train[users], longest)
         return pad_right(self.data.items, self.data.offsets[users] + self.n_train[users] - lengths, lengths)
 

@@ -1,4 +1,4 @@
-"""Many strings on disk: their UTF-8 bytes behind one another, and where each one ends.
+"""Many strings on disk: their UTF-8 bytes one after another, and where each one ends.
 
 Ten million user ids are two flat files that open in a millisecond, not ten million Python objects.
 """
@@ -13,7 +13,7 @@ from typing import SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
-STRINGS_A_BLOCK = 1 << 16
+STRINGS_PER_BLOCK = 1 << 16
 
 
 class Strings(Sequence[str]):
@@ -39,19 +39,19 @@ class Strings(Sequence[str]):
         return len(self._ends)
 
     @overload
-    def __getitem__(self, place: SupportsIndex) -> str: ...
+    def __getitem__(self, index: SupportsIndex) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: SupportsIndex | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return self._block(*place.indices(len(self))[:2])[:: place.step or 1]
-        at = range(len(self))[place]
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return self._block(*index.indices(len(self))[:2])[:: index.step or 1]
+        at = range(len(self))[index]
         start = int(self._ends[at - 1]) if at else 0
         return self._utf8[start : int(self._ends[at])].tobytes().decode()
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), STRINGS_A_BLOCK):
-            yield from self._block(start, min(start + STRINGS_A_BLOCK, len(self)))
+        for start in range(0, len(self), STRINGS_PER_BLOCK):
+            yield from self._block(start, min(start + STRINGS_PER_BLOCK, len(self)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Strings):

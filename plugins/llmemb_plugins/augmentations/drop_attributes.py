@@ -30,4 +30,4 @@ class DropAttributes(Augmentation):
 
     def view(self, attributes: Attributes, rng: np.random.Generator) -> Attributes:
         n_kept = len(attributes) - math.floor(self.config.ratio * len(attributes))
-        return tuple(attributes[place] for place in rng.permutation(len(attributes))[:n_kept])
+        return tuple(attributes[index] for index in rng.permutation(len(attributes))[:n_kept])

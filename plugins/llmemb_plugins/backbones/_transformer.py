@@ -40,8 +40,8 @@ class BlocksConfig(AttentionConfig):
     blocks: Depth = 2
     """Attention blocks (paper: 2)."""
     block: Literal["pre_norm", "published"] = "pre_norm"
-    """`published` is the block of LLMEmb's code and of the PyTorch port of SASRec behind it: of the attention only
-    queries are normed, and both sums add to the normed stream (docs/departures.md 30)."""
+    """`published` is the block of LLMEmb's code and of the PyTorch port of SASRec that it builds on: of the
+    attention only queries are normed, and both sums add to the normed stream (docs/departures.md 30)."""
     padding: Literal["hide", "attend"] = "hide"
     """`attend` counts the zero vectors that fill a history up to `max_len` as keys, as LLMEmb's published code does
     (docs/departures.md 2): they take most of the attention, and `max_len` says how much. Only where attention is
@@ -69,12 +69,12 @@ class Block(nn.Module):
             nn.Linear(dim, inner), activation, Dropout(dropout), nn.Linear(inner, dim), Dropout(dropout)
         )
 
-    def forward(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+    def forward(self, x: Float[Tensor, "*positions dim"], sight: Sight) -> Float[Tensor, "*positions dim"]:
         x = x + self._attention(x, sight)
         net: Tensor = self.net(self.norm_net(x))
         return x + net
 
-    def _attention(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+    def _attention(self, x: Float[Tensor, "*positions dim"], sight: Sight) -> Float[Tensor, "*positions dim"]:
         queries, keys, values = self.project(self.norm_attention(sight.keys_of(x))).chunk(3, -1)
         return dropout(self._attend(queries, keys, values, sight), self.dropout, self.training)
 
@@ -84,7 +84,7 @@ class Block(nn.Module):
         keys: Float[Tensor, "*keys dim"],
         values: Float[Tensor, "*keys dim"],
         sight: Sight,
-    ) -> Float[Tensor, "*places dim"]:
+    ) -> Float[Tensor, "*positions dim"]:
         drop = self.dropout if self.training else 0.0
         out: Tensor = self.out(sight.attend((queries, keys, values), self.heads, drop))
         return out
@@ -92,9 +92,9 @@ class Block(nn.Module):
 
 class PublishedBlock(Block):
     """q = norm(x);  y = norm(q + A(q, x));  z = y + F(y), for A = attention of q to x as it stands, without dropout
-    behind it, and F = a two-layer net as wide as the model, with ReLU (LLMEmb's code).
+    after it, and F = a two-layer net as wide as the model, with ReLU (LLMEmb's code).
 
-    That code sets padding to zero behind each block. Real positions read it as a key alone, so that here only the keys
+    That code sets padding to zero after each block. Real positions read it as a key alone, so that here only the keys
     are zero. Attention starts as `torch.nn.MultiheadAttention` does: `project` is one matrix, and with biases of zero
     padding that is attended to has score 0 and value 0.
     """
@@ -105,7 +105,7 @@ class PublishedBlock(Block):
         nn.init.zeros_(self.project.bias)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+    def forward(self, x: Float[Tensor, "*positions dim"], sight: Sight) -> Float[Tensor, "*positions dim"]:
         normed, weight, bias, dim = self.norm_attention(x), self.project.weight, self.project.bias, x.shape[-1]
         queries = functional.linear(normed, weight[:dim], bias[:dim])
         keys, values = functional.linear(sight.keys_of(x), weight[dim:], bias[dim:]).chunk(2, -1)
@@ -128,19 +128,19 @@ class Sight(ABC):
     """Which positions attend to which, and how the positions lie in memory."""
 
     @abstractmethod
-    def keys_of(self, x: Float[Tensor, "*places dim"]) -> Float[Tensor, "*keys dim"]:
+    def keys_of(self, x: Float[Tensor, "*positions dim"]) -> Float[Tensor, "*keys dim"]:
         """What is attended to: the positions, and padding where that is asked for."""
 
     @abstractmethod
     def attend(
         self, parts: tuple[Float[Tensor, "*_ dim"], ...], heads: int, drop: float
-    ) -> Float[Tensor, "*places dim"]:
+    ) -> Float[Tensor, "*positions dim"]:
         """Mixed values at every position; `parts` are queries, keys and values."""
 
 
 @dataclass(frozen=True)
 class Padded(Sight):
-    """Histories [batch, len, dim] filled up with padding behind their events."""
+    """Histories [batch, len, dim] filled up with padding after their events."""
 
     counts: Float[Tensor, "batch 1 1 keys"] | None
     """The log of how often each key is attended to; None means causal attention."""
@@ -151,8 +151,8 @@ class Padded(Sight):
     def both_ways(
         cls, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"], max_len: int, *, fills: bool
     ) -> Padded:
-        """Every real key is attended to once. Padding that is attended to is the same key at every place, so that one
-        zero vector stands for all of it, as often as `max_len` leaves places."""
+        """Every real key is attended to once. Padding that is attended to is the same key at every position, so one
+        zero vector stands for all of it, as often as `max_len` leaves positions."""
         counts = real.to(x.dtype)
         if fills:
             counts = torch.cat([counts, max_len - counts.sum(1, keepdim=True)], dim=1)
@@ -173,15 +173,15 @@ class Padded(Sight):
 
 @dataclass(frozen=True)
 class Ragged(Sight):
-    """Real positions alone [positions, dim], one history behind another; only the attention is padded, group by group.
+    """Real positions alone [positions, dim], one history after another; only the attention is padded, group by group.
 
     All but the attention looks at one position at a time, so that padding would be computed for nothing.
     """
 
     rows: Int[Tensor, "padded"]
-    """The position at each place of the groups, flattened; at padding some other, which no real position attends to."""
-    places: Int[Tensor, "positions"]
-    """Which of the places are real."""
+    """Which real position is at each position of the flattened groups; at padding any, since none attends to it."""
+    real_indices: Int[Tensor, "positions"]
+    """Which positions of the flattened groups are real."""
     shapes: tuple[tuple[int, int], ...]
     """Histories and their padded length, of each group."""
     counts: tuple[Float[Tensor, "_ 1 1 _"] | None, ...]
@@ -207,7 +207,7 @@ class Ragged(Sight):
         for group, shape, counts in zip(torch.split(padded, sizes), self.shapes, self.counts, strict=True):
             queries, keys, values = group.view(*shape, *group.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
             mixed.append(_mixed(queries, keys, values, counts, drop).transpose(1, 2).flatten(2).flatten(0, 1))
-        return functional.embedding(self.places, torch.cat(mixed))
+        return functional.embedding(self.real_indices, torch.cat(mixed))
 
 
 def _mixed(
@@ -244,10 +244,10 @@ def _attend_and_drop(
 
 class Stack(Backbone):
     """The frame that backbones of attention blocks share: item vectors scaled by sqrt(dim), learnt positions added,
-    blocks, LayerNorm at the end. Padding stands behind the real events, so that causal attention never sees it."""
+    blocks, LayerNorm at the end. Padding follows the real events, so that causal attention never sees it."""
 
     config: AttentionConfig
-    positions_a_group = 256  # measured: in training only attention is padded
+    positions_per_group = 256  # measured: in training only attention is padded
 
     def __init__(self, config: AttentionConfig, blocks: Iterable[Block], epsilon: float = EPSILON["pre_norm"]) -> None:
         super().__init__(config)
@@ -269,7 +269,7 @@ class Stack(Backbone):
         """Whether padding is attended to."""
         return False
 
-    def places(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "batch len"]:
+    def position_ids(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "batch len"]:
         """Rows of the table of positions; those of padding do not matter."""
         return torch.arange(real.shape[1], device=real.device).expand(real.shape)
 
@@ -277,22 +277,22 @@ class Stack(Backbone):
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]:
         if self.is_causal():
-            return self._states(x, self.places(real), Padded(None))
+            return self._states(x, self.position_ids(real), Padded(None))
         sight = Padded.both_ways(x, real, self.config.max_len, fills=self.sees_padding())
-        return self._states(x, self.places(real), sight)
+        return self._states(x, self.position_ids(real), sight)
 
     def forward_groups(
         self, x: Float[Tensor, "positions dim"], groups: Sequence[Bool[Tensor, "_ _"]]
     ) -> Float[Tensor, "positions dim"]:
         if self.sees_padding() or self.is_compiled:
             return super().forward_groups(x, groups)
-        places = torch.cat([self.places(real)[real] for real in groups])
-        return self._states(x, places, Ragged.of(groups, causal=self.is_causal()))
+        position_ids = torch.cat([self.position_ids(real)[real] for real in groups])
+        return self._states(x, position_ids, Ragged.of(groups, causal=self.is_causal()))
 
     def _states(
-        self, x: Float[Tensor, "*places dim"], places: Int[Tensor, "*places"], sight: Sight
-    ) -> Float[Tensor, "*places dim"]:
-        x = self.dropout(x * self.scale() + self.positions(places))
+        self, x: Float[Tensor, "*positions dim"], position_ids: Int[Tensor, "*positions"], sight: Sight
+    ) -> Float[Tensor, "*positions dim"]:
+        x = self.dropout(x * self.scale() + self.positions(position_ids))
         for block in self.blocks:
             x = block(x, sight)
         states: Tensor = self.norm(x)

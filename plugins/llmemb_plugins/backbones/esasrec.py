@@ -32,7 +32,7 @@ class _SwiGlu(nn.Module):
         super().__init__()
         self.gate, self.value = nn.Linear(dim, inner, bias=False), nn.Linear(dim, inner, bias=False)
 
-    def forward(self, x: Float[Tensor, "*places dim"]) -> Float[Tensor, "*places inner"]:
+    def forward(self, x: Float[Tensor, "*positions dim"]) -> Float[Tensor, "*positions inner"]:
         gated: Tensor = functional.silu(self.gate(x)) * self.value(x)
         return gated
 
@@ -48,7 +48,7 @@ class _LigrBlock(Block):
         )
         self.gate_attention, self.gate_net = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def forward(self, x: Float[Tensor, "*places dim"], sight: Sight) -> Float[Tensor, "*places dim"]:
+    def forward(self, x: Float[Tensor, "*positions dim"], sight: Sight) -> Float[Tensor, "*positions dim"]:
         x = x + self.gate_attention(x).sigmoid() * self._attention(x, sight)
         out: Tensor = x + self.gate_net(x).sigmoid() * self.net(self.norm_net(x))
         return out

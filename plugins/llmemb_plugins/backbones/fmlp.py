@@ -53,7 +53,7 @@ class Fmlp(Backbone):
     """LayerNorm of vectors plus learnt positions, then the blocks.
 
     The published filter is a complex number for each of the max_len / 2 + 1 frequencies of the whole padded window.
-    That is a circular convolution: the state at t reads the events after t, and the number of padded places changes
+    That is a circular convolution: the state at t reads the events after t, and the number of padded positions changes
     it. The authors' code trains every prefix of a history by its last position, where nothing lies ahead; trained on
     every position of one window, as all backbones here, each would see its own target. So the filter is learnt as
     its kernel, real and max_len long (as many numbers), and applied to the past only (docs/departures.md 29).
@@ -73,8 +73,8 @@ class Fmlp(Backbone):
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]:
-        places = torch.arange(x.shape[1], device=x.device)
-        x = self.dropout(self.norm(x * self.config.dim**0.5 + self.positions(places)))
+        position_ids = torch.arange(x.shape[1], device=x.device)
+        x = self.dropout(self.norm(x * self.config.dim**0.5 + self.positions(position_ids)))
         for block in self.blocks:
             x = block(x)
         return x

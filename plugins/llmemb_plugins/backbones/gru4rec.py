@@ -22,7 +22,7 @@ class Gru4RecConfig(BackboneConfig):
 
 
 class Gru4Rec(Backbone):
-    """Gated recurrent layers and a linear one behind them. Padding comes last, so it never enters a real state."""
+    """Gated recurrent layers and a linear one after them. Padding comes last, so it never enters a real state."""
 
     config: Gru4RecConfig
 

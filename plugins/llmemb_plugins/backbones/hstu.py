@@ -57,8 +57,8 @@ class _HstuBlock(nn.Module):
     ) -> Float[Tensor, "batch len dim"]:
         split = (part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (queries, keys, values))
         q, k, v = split  # each [batch, heads, len, dim / heads]
-        places = torch.arange(q.shape[2], device=q.device)
-        ago = places[:, None] - places  # [len, len]
+        position_ids = torch.arange(q.shape[2], device=q.device)
+        ago = position_ids[:, None] - position_ids  # [len, len]
         weights = functional.silu(q @ k.transpose(-1, -2) + self.distances[ago.clamp(min=0)])
         past = (ago >= 0).to(weights.dtype) / self.max_len
         attended: Tensor = self.norm(((weights * past) @ v).transpose(1, 2).flatten(2))
@@ -87,8 +87,8 @@ class Hstu(Backbone):
     def forward(
         self, x: Float[Tensor, "batch len dim"], real: Bool[Tensor, "batch len"]
     ) -> Float[Tensor, "batch len dim"]:
-        places = torch.arange(x.shape[1], device=x.device)
-        x = self.dropout(x * self.config.dim**0.5 + self.positions(places))
+        position_ids = torch.arange(x.shape[1], device=x.device)
+        x = self.dropout(x * self.config.dim**0.5 + self.positions(position_ids))
         for block in self.blocks:
             x = block(x)
         states: Tensor = self.norm(x)

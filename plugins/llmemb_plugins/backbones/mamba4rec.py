@@ -80,13 +80,13 @@ class _SelectiveScan(torch.autograd.Function):
         outer = outer.contiguous()
         scaled, following = step * x, functional.pad(step[:, 1:], (0, 0, 0, 1))
         to_scaled, to_step, to_rate = torch.empty_like(x), torch.empty_like(x), torch.zeros_like(rate)
-        to_write, to_read, behind = torch.empty_like(write), torch.empty_like(read), torch.zeros_like(starts[0])
+        to_write, to_read, later = torch.empty_like(write), torch.empty_like(read), torch.zeros_like(starts[0])
         decays, states, gradients = _buffer(x, rate), _buffer(x, rate), _buffer(x, rate)
         for chunk, start in reversed(list(zip(_chunks(x, rate), starts, strict=True))):
             h = _recur(decays, states, step[:, chunk], rate, scaled[:, chunk], write[:, chunk], start)
             to_read[:, chunk] = (outer[:, chunk, None] @ h)[:, :, 0]
-            g = _recur(decays, gradients, following[:, chunk], rate, outer[:, chunk], read[:, chunk], behind, True)
-            behind = g[:, 0].clone()
+            g = _recur(decays, gradients, following[:, chunk], rate, outer[:, chunk], read[:, chunk], later, True)
+            later = g[:, 0].clone()
             to_scaled[:, chunk] = (g @ write[:, chunk, :, None])[..., 0]
             to_write[:, chunk] = (scaled[:, chunk, None] @ g)[:, :, 0]
             # dL/d(step_t rate) = g_t exp(step_t rate) h_{t-1}, and the latter is h_t without its input.

@@ -31,7 +31,7 @@ class SasRecConfig(BlocksConfig):
     @model_validator(mode="after")
     def _padding_is_seen(self) -> SasRecConfig:
         if self.padding == "attend" and self.attention == "causal":
-            raise ValueError("padding: attend needs attention: bidirectional, for padding stands behind the events")
+            raise ValueError("padding: attend needs attention: bidirectional, for padding follows the events")
         return self
 
 
@@ -52,9 +52,9 @@ class SasRec(Stack):
     def sees_padding(self) -> bool:
         return self.config.padding == "attend"
 
-    def places(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "batch len"]:
-        places = super().places(real)
+    def position_ids(self, real: Bool[Tensor, "batch len"]) -> Int[Tensor, "batch len"]:
+        position_ids = super().position_ids(real)
         if self.config.positions == "first":
-            return places
+            return position_ids
         free = self.config.max_len - real.sum(1, keepdim=True)
-        return (places + free).clamp(max=self.config.max_len - 1)
+        return (position_ids + free).clamp(max=self.config.max_len - 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from llmemb_bench.base.errors import DataError
-from llmemb_bench.data.faults import MEND
+from llmemb_bench.data.faults import FIX_LINE
 from llmemb_bench.data.raw import UTF8, RowError, lines, packing, rows
 from llmemb_plugins.datasets._files import Source, in_utf8, named, refuse_other_content
 
@@ -94,10 +94,10 @@ def _chosen(file: Path | str, first: Sequence[tuple[int, list[str]]], form: Form
 
 
 def _refuse_names(names: Sequence[str], where: str) -> None:
-    for place, name in enumerate(names, start=1):
+    for column, name in enumerate(names, start=1):
         if not name.strip():
             raise DataError(
-                f"column {place} has no name{' (pandas index?)' if place == 1 else ''}",
+                f"column {column} has no name{' (pandas index?)' if column == 1 else ''}",
                 where=where,
                 fix="name it; pandas leaves its index out with to_csv(..., index=False)",
             )
@@ -119,14 +119,14 @@ def _rows(path: Path, form: Form, delimiter: str) -> Iterator[tuple[int, list[st
     try:
         yield from rows((text for _, text in lines(path, form.encoding)), delimiter, form.quote)
     except RowError as broken:
-        raise DataError(f"cannot be read as a table: {broken}", where=f"{path}:{broken.line}", fix=MEND) from broken
+        raise DataError(f"cannot be read as a table: {broken}", where=f"{path}:{broken.line}", fix=FIX_LINE) from broken
 
 
 def read_delimited(db: DuckDBPyConnection, files: Sequence[Path | str], form: Form) -> Source:
     """Every value as the text it is; a row of another width is an error with its line."""
     found = header(db, files, form)
     plain = [in_utf8(db, file, form.encoding, keep_mark=True) if isinstance(file, Path) else file for file in files]
-    columns = {f"c{place}": "VARCHAR" for place in range(len(found.names))}
+    columns = {f"c{column}": "VARCHAR" for column in range(len(found.names))}
     read = db.sql(
         "select * from read_csv(?, columns = ?, delim = ?, skip = ?, header = true, quote = ?, escape = ?, "
         "auto_detect = false, strict_mode = true, null_padding = false)",
@@ -143,7 +143,7 @@ def read_delimited(db: DuckDBPyConnection, files: Sequence[Path | str], form: Fo
 
 
 def records(path: Path, form: Form) -> Iterator[tuple[str, dict[str, object]]]:
-    """`file:line` and values by column of every row behind the header."""
+    """`file:line` and values by column of every row after the header."""
     found = _local_header(path, form)
     for line, row in islice(_rows(path, form, found.delimiter), 1, None):
         yield f"{path}:{line}", dict(zip(found.names, row, strict=False))

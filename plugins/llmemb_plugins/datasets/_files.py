@@ -24,7 +24,7 @@ MAGIC = {
 }
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CHARACTERS_A_BLOCK = 1 << 20
+CHARACTERS_PER_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def in_utf8(db: DuckDBPyConnection, path: Path, encoding: str = UTF8, *, keep_ma
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:
         with opened(path, encoding, newline="") as file, copy.open("w", encoding=UTF8, newline="") as into:
-            shutil.copyfileobj(file, into, CHARACTERS_A_BLOCK)
+            shutil.copyfileobj(file, into, CHARACTERS_PER_BLOCK)
     except UnicodeError as error:
         raise undecodable(path, encoding) from error
     except UNREADABLE as error:

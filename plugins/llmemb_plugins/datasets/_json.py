@@ -19,7 +19,7 @@ from llmemb_bench.data.raw import lines, packing
 from llmemb_plugins.datasets._files import Source, in_utf8, named
 
 LARGEST_LINE = 1 << 24  # bytes; DuckDB takes two buffers of it a thread
-LINES_A_BLOCK = 20_000
+LINES_PER_BLOCK = 20_000
 
 
 def json_lines(db: DuckDBPyConnection, paths: Sequence[Path], columns: dict[str, str]) -> DuckDBPyRelation:
@@ -81,7 +81,7 @@ def objects(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
             yield f"{path}:{number}", found if isinstance(found, dict) else {}
 
 
-def json_place(path: Path, event: int, key: str) -> tuple[str, str]:
+def locate_json(path: Path, event: int, key: str) -> tuple[str, str]:
     """Where the event of this number (from 0) stands, and what it holds for a key, in words."""
     if packing(path) == "zstd":
         return str(path), f"key '{key}'"
@@ -108,7 +108,7 @@ def loose_json_lines(db: DuckDBPyConnection, path: Path, columns: dict[str, str]
     db.execute(f"create table {table} ({typed})")
     structure = json.dumps({name: _in_json(kind) for name, kind in columns.items()})
     numbered = ((number, line) for number, line in lines(path) if line.strip())
-    while block := list(islice(numbered, LINES_A_BLOCK)):
+    while block := list(islice(numbered, LINES_PER_BLOCK)):
         as_lines = np.array([as_json(line, f"{path}:{number}") for number, line in block], dtype=object)
         rows = {"line": as_lines}  # noqa: F841  # DuckDB reads the name out of the query
         db.execute(
@@ -131,7 +131,7 @@ def as_json(literal: str, where: str) -> str:
     except (ValueError, OverflowError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise DataError("is neither JSON nor a Python literal", where=where, fix="download it again, or mend the line")
+        raise DataError("is neither JSON nor a Python literal", where=where, fix="download it again, or fix the line")
     return text
 
 

@@ -11,7 +11,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import Field
 
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
-from llmemb_plugins.datasets._json import example_lines, json_place, loose_json_lines
+from llmemb_plugins.datasets._json import example_lines, locate_json, loose_json_lines
 
 REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "VARCHAR", "overall": "VARCHAR"}
 ROLES = {"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}
@@ -92,8 +92,8 @@ class Amazon2014(Dataset):
             "asin as item, title, brand, categories[1] as categories, description, price, salesRank"
         )
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
-        return json_place(self.files()[0], event, ROLES[role])
+    def locate(self, event: int, role: str) -> tuple[str, str]:
+        return locate_json(self.files()[0], event, ROLES[role])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -103,22 +103,22 @@ class Amazon2014(Dataset):
             [
                 {
                     "reviewerID": f"U{user}",
-                    "asin": f"B{(user + place) % 9}",
-                    "unixReviewTime": 1000 + place,
+                    "asin": f"B{(user + index) % 9}",
+                    "unixReviewTime": 1000 + index,
                     "overall": 5.0,
                 }
                 for user in range(8)
-                for place in range(4)
+                for index in range(4)
             ],
         )
         items = [
             {
-                "asin": f"B{place}",
-                "title": f"Soap &amp; Brush; size {place}",
-                "salesRank": {"Beauty": place},
+                "asin": f"B{index}",
+                "title": f"Soap &amp; Brush; size {index}",
+                "salesRank": {"Beauty": index},
                 "categories": [["Beauty", "Soap's"]],
             }
-            for place in range(9)
+            for index in range(9)
         ]
         with gzip.open(folder / "meta_Beauty.json.gz", "wt", encoding="utf-8") as file:
             file.writelines(f"{item}\n" for item in items)  # Python literals, as the official file

@@ -10,7 +10,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation
 from pydantic import Field
 
 from llmemb_bench.contracts import Dataset, Download, Figures, FilesConfig
-from llmemb_plugins.datasets._json import example_lines, json_lines, json_place
+from llmemb_plugins.datasets._json import example_lines, json_lines, locate_json
 
 REVIEW = {"reviewerID": "VARCHAR", "asin": "VARCHAR", "unixReviewTime": "VARCHAR", "overall": "VARCHAR"}
 ROLES = {"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}
@@ -87,8 +87,8 @@ class Amazon2018(Dataset):
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return json_lines(db, self.files()[1:], ITEM).select("asin as item, * exclude asin")
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
-        return json_place(self.files()[0], event, ROLES[role])
+    def locate(self, event: int, role: str) -> tuple[str, str]:
+        return locate_json(self.files()[0], event, ROLES[role])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -96,17 +96,17 @@ class Amazon2018(Dataset):
             folder,
             "Hats.json.gz",
             [
-                {"reviewerID": f"U{user}", "asin": f"B{(user + place) % 9}", "unixReviewTime": 1000 + place}
+                {"reviewerID": f"U{user}", "asin": f"B{(user + index) % 9}", "unixReviewTime": 1000 + index}
                 for user in range(8)
-                for place in range(4)
+                for index in range(4)
             ],
         )
         example_lines(
             folder,
             "meta_Hats.json.gz",
             [
-                {"asin": f"B{place}", "title": f"Hat; size {place}", "category": ["Hats", ""], "rank": ["1 in Hats"]}
-                for place in range(9)
+                {"asin": f"B{index}", "title": f"Hat; size {index}", "category": ["Hats", ""], "rank": ["1 in Hats"]}
+                for index in range(9)
             ],
         )
         return {"path": str(folder), "category": "Hats"}

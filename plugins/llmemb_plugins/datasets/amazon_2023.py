@@ -11,7 +11,7 @@ from pydantic import Field
 
 from llmemb_bench.contracts import Dataset, Download, FilesConfig
 from llmemb_bench.values.recdata import TimeUnit
-from llmemb_plugins.datasets._json import example_lines, json_lines, json_place
+from llmemb_plugins.datasets._json import example_lines, json_lines, locate_json
 
 REVIEW = {"user_id": "VARCHAR", "parent_asin": "VARCHAR", "timestamp": "VARCHAR", "rating": "VARCHAR"}
 ROLES = {"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}
@@ -79,8 +79,8 @@ class Amazon2023(Dataset):
     def items(self, db: DuckDBPyConnection) -> DuckDBPyRelation:
         return json_lines(db, self.files()[1:], ITEM).select("parent_asin as item, * exclude parent_asin")
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
-        return json_place(self.files()[0], event, ROLES[role])
+    def locate(self, event: int, role: str) -> tuple[str, str]:
+        return locate_json(self.files()[0], event, ROLES[role])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -90,20 +90,20 @@ class Amazon2023(Dataset):
             [
                 {
                     "user_id": f"U{user}",
-                    "parent_asin": f"B{(user + place) % 9}",
-                    "timestamp": 10**12 + place,
+                    "parent_asin": f"B{(user + index) % 9}",
+                    "timestamp": 10**12 + index,
                     "rating": 4,
                 }
                 for user in range(8)
-                for place in range(4)
+                for index in range(4)
             ],
         )
         example_lines(
             folder,
             "meta_Hats.jsonl.gz",
             [
-                {"parent_asin": f"B{place}", "title": f"Hat; size {place}", "features": ["Warm"], "average_rating": 4.5}
-                for place in range(9)
+                {"parent_asin": f"B{index}", "title": f"Hat; size {index}", "features": ["Warm"], "average_rating": 4.5}
+                for index in range(9)
             ],
         )
         return {"path": str(folder), "category": "Hats"}

@@ -71,7 +71,7 @@ class InteractionsConfig(DatasetConfig):
     """Settings of `interactions`."""
 
     file: SpecPath
-    """The file, plain or gzip; two ids a line with spaces or a tab between."""
+    """The file, plain or gzip; two ids per line with spaces or a tab between."""
 
     def variant(self) -> str:
         path = Path(self.file.text)
@@ -82,7 +82,7 @@ class Interactions(Dataset):
     """Which event came first is the order of the lines; there are no times."""
 
     config: InteractionsConfig
-    obtain: ClassVar[str] = "write one `user item` pair a line, each user's events in time order"
+    obtain: ClassVar[str] = "write one `user item` pair per line, each user's events in time order"
 
     def files(self) -> Sequence[Path]:
         path = self.config.file.resolve()
@@ -102,7 +102,7 @@ class Interactions(Dataset):
     def items(self, db: DuckDBPyConnection) -> None:
         return None
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
+    def locate(self, event: int, role: str) -> tuple[str, str]:
         [path] = self.files()
         filled = ((number, line) for number, line in lines(path) if line.strip())
         number, line = next(islice(filled, event, None), (1, ""))
@@ -121,6 +121,6 @@ class Interactions(Dataset):
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
-        pairs = [f"{user} {(user + place) % 9 + 1}\n" for user in range(1, 9) for place in range(4)]
+        pairs = [f"{user} {(user + index) % 9 + 1}\n" for user in range(1, 9) for index in range(4)]
         (folder / "inter.txt").write_text("".join(pairs))
         return {"file": str(folder / "inter.txt")}

@@ -99,7 +99,7 @@ class MovieLens(Dataset):
         if self.config.release != "100k":
             movies = self._table(db, path, ["item", "title", "genres"])
             return movies.select("item, title, replace(nullif(genres, '(no genres listed)'), '|', ', ') as genres")
-        flags = [f"flag{place}" for place in range(len(GENRES))]
+        flags = [f"flag{index}" for index in range(len(GENRES))]
         movies = self._table(db, path, ["item", "title", "released", "video", "url", *flags])
         genres = ", ".join(
             f"case {flag} when '1' then '{genre.replace(chr(39), chr(39) * 2)}' end"
@@ -107,7 +107,7 @@ class MovieLens(Dataset):
         )
         return movies.select(f"item, title, list_filter([{genres}], lambda genre: genre is not null) as genres")
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
+    def locate(self, event: int, role: str) -> tuple[str, str]:
         return f"{self.files()[0]}:{event + 1 + (self._release.separator == ',')}", ""
 
     def _table(self, db: DuckDBPyConnection, path: Path, columns: list[str]) -> DuckDBPyRelation:

@@ -69,13 +69,13 @@ class Steam(Dataset):
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         reviews = [
-            f"{{u'username': u'U{user}', u'early_access': False, u'product_id': u'{(user + place) % 9}', "
-            f"u'date': u'2017-12-{place + 10}', u'text': u\"It's 'username': 'x'\"}}"
+            f"{{u'username': u'U{user}', u'early_access': False, u'product_id': u'{(user + index) % 9}', "
+            f"u'date': u'2017-12-{index + 10}', u'text': u\"It's 'username': 'x'\"}}"
             for user in range(8)
-            for place in range(4)
+            for index in range(4)
         ]
         games = [
-            f"{{u'app_name': u'Caf\\xe9; {place}', u'genres': [u'Action'], u'id': u'{place}'}}" for place in range(9)
+            f"{{u'app_name': u'Caf\\xe9; {index}', u'genres': [u'Action'], u'id': u'{index}'}}" for index in range(9)
         ]
         for name, rows in zip(FILES, (reviews, games), strict=True):
             with gzip.open(folder / name, "wt", encoding="utf-8") as file:

@@ -75,7 +75,7 @@ class SyntheticConfig(DatasetConfig):
     catalogue: Annotated[int, Field(ge=80, le=1_000_000)] = 2400
     """Items; some may never occur."""
     mean_length: Annotated[float, Field(ge=5, le=10_000)] = 9.0
-    """Mean events a user."""
+    """Mean number of events per user."""
     signal: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Probability that an event follows the user's taste, which the texts carry; the others follow popularity."""
     zipf: Annotated[float, Field(ge=0, le=50)] = 1.0

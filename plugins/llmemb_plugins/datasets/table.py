@@ -180,7 +180,7 @@ class Table(Dataset):
         item = self._column("item", source.columns, source.typed) or "item"
         self._refuse_missing(item, source, self.config.items)
         others = {name: value for name, value in source.columns.items() if name != item and self._is_text(name)}
-        columns = {name: f"c{place}" for place, name in enumerate(others)}
+        columns = {name: f"c{index}" for index, name in enumerate(others)}
         texts = [f"{value} as {columns[name]}" for name, value in others.items()]
         return Described(source.relation.select(", ".join([f"{source.columns[item]} as item", *texts])), columns)
 
@@ -188,7 +188,7 @@ class Table(Dataset):
         """The row numbers that pandas writes are none, unless a spec names them."""
         return PANDAS_INDEX.fullmatch(column) is None or column in (self.config.attributes or ())
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
+    def locate(self, event: int, role: str) -> tuple[str, str]:
         files = [file for path in self._given().values() if not _is_url(path) for file in self._parts(path)]
         rows = (row for file in files for row in self._rows(file))
         where, row = next(islice(rows, event, None), (str(files[0]) if files else self.config.events.text, {}))
@@ -212,7 +212,9 @@ class Table(Dataset):
     def _read(self, db: DuckDBPyConnection, path: SpecPath, files: list[Path | str], sample: int) -> Source:
         suffix = _suffix(path)
         if suffix not in FORMATS:
-            raise SpecError(f"'{suffix}' is no known format", where=path.text, fix=f"use one of {', '.join(FORMATS)}")
+            raise SpecError(
+                f"'{suffix}' is not a known format", where=path.text, fix=f"use one of {', '.join(FORMATS)}"
+            )
         if _is_url(path):
             self._allow_remote(db, path)
         if suffix in DELIMITERS:
@@ -236,14 +238,14 @@ class Table(Dataset):
                 db.execute("create or replace secret (type s3, provider credential_chain)")
         except duckdb.Error as error:
             raise MissingError(
-                f"DuckDB's part for remote files cannot be had: {str(error).splitlines()[0]}",
+                f"DuckDB's extension for remote files cannot be loaded: {str(error).splitlines()[0]}",
                 where="dataset",
                 fix="is the network reachable? or download the file and name it here",
             ) from error
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
-        lines = [f"u{user},i{(user + place) % 9},{1000 + place}\n" for user in range(8) for place in range(4)]
+        lines = [f"u{user},i{(user + index) % 9},{1000 + index}\n" for user in range(8) for index in range(4)]
         (folder / "events.csv").write_text("user,item,time\n" + "".join(lines))
         (folder / "items.csv").write_text("item,title\n" + "".join(f"i{i},Thing {i}\n" for i in range(9)))
         return {"events": str(folder / "events.csv"), "items": str(folder / "items.csv")}

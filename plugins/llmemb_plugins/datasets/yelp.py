@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 
 from llmemb_bench.contracts import Dataset, Figures, FilesConfig
 from llmemb_bench.data.times import moment
-from llmemb_plugins.datasets._json import json_lines, json_place
+from llmemb_plugins.datasets._json import json_lines, locate_json
 
 REVIEW = {"user_id": "VARCHAR", "business_id": "VARCHAR", "date": "VARCHAR", "stars": "VARCHAR"}
 ROLES = {"user": "user_id", "item": "business_id", "time": "date", "rating": "stars"}
@@ -95,22 +95,22 @@ class Yelp(Dataset):
         columns = BUSINESS[self.config.release] | EVERY_BUSINESS
         return json_lines(db, self.files()[1:], columns).select("business_id as item, * exclude business_id")
 
-    def place(self, event: int, role: str) -> tuple[str, str]:
-        return json_place(self.files()[0], event, ROLES[role])
+    def locate(self, event: int, role: str) -> tuple[str, str]:
+        return locate_json(self.files()[0], event, ROLES[role])
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         reviews = [
             {
                 "user_id": f"u{user}",
-                "business_id": f"b{(user + place) % 9}",
-                "date": f"2019-01-0{place + 1} 00:00:09",
+                "business_id": f"b{(user + index) % 9}",
+                "date": f"2019-01-0{index + 1} 00:00:09",
             }
             for user in range(8)
-            for place in range(4)
+            for index in range(4)
         ]
         places = [
-            {"business_id": f"b{place}", "name": f"Bar; {place}", "categories": "Bars, Food"} for place in range(9)
+            {"business_id": f"b{index}", "name": f"Bar; {index}", "categories": "Bars, Food"} for index in range(9)
         ]
         for name, rows in (("review", reviews), ("business", places)):
             lines = "".join(json.dumps(row) + "\n" for row in rows)

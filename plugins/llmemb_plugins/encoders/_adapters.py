@@ -90,18 +90,21 @@ def _not_found(folder: Path, wanted: str, other: str) -> BenchError:
     if not folder.exists():
         return MissingError(f"no adapter at {where}", where=use, fix=f"name a folder that holds {wanted}")
     if not folder.is_dir():
-        return DataError("is a file", where=where, fix=f"name the folder that it lies in: {use}: {folder.parent}")
+        return DataError("is a file", where=where, fix=f"name the folder that contains it: {use}: {folder.parent}")
     if (folder / other).is_file():
         theirs, ours = ("lora:", "full: true") if other == ADAPTER else ("full: true", "lora:")
-        finding, fix = f"was tuned with '{theirs}', the spec has '{ours}'", f"set {theirs} for the encoder"
+        finding, fix = f"was tuned with '{theirs}'; the spec has '{ours}'", f"set {theirs} for the encoder"
     elif (folder / PICKLED).is_file():
         finding, fix = f"holds {PICKLED}, a pickle, which could run code when it is read", _conversion(folder)
     elif (folder / "config.json").is_file():
-        finding, fix = "is no adapter of this encoder but a whole model", "name it as checkpoint"
+        finding, fix = "is not an adapter for this encoder but a whole model", "name it as checkpoint"
     elif inner := sorted(path.parent for path in folder.glob(f"*/{wanted}")):
-        finding, fix = f"is no adapter of this encoder, but holds {len(inner)}", f"name one of them: {use}: {inner[-1]}"
+        finding, fix = (
+            f"is not an adapter for this encoder, but holds {len(inner)}",
+            f"name one of them: {use}: {inner[-1]}",
+        )
     else:
-        finding = f"is no adapter of this encoder: it holds {held_in(folder)}"
+        finding = f"is not an adapter for this encoder: it holds {held_in(folder)}"
         fix = f"name a folder that holds {wanted}"
     return DataError(finding, where=where, fix=fix)
 

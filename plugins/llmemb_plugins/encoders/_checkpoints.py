@@ -118,7 +118,7 @@ def _adapter_as_model(path: Path, name: str, is_model: bool) -> SpecError:
         base = json.loads((path / SETTINGS).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
         base = None
-    finding, fix = f"'{name}' is an adapter, no model", f"checkpoint: {base or 'ITS_BASE'}, adapter: {name}"
+    finding, fix = f"'{name}' is an adapter, not a model", f"checkpoint: {base or 'ITS_BASE'}, adapter: {name}"
     if is_model:
         finding, fix = f"'{name}' holds an adapter beside a model", "move adapter_* to a folder of their own"
     return SpecError(finding, where=f"{WHERE}.checkpoint", fix=f"{fix}, and lora: as it was tuned with")
@@ -129,7 +129,7 @@ def package_folder(name: str) -> Path:
     where = f"{WHERE}.checkpoint"
     if not name.isidentifier():  # of a.b, Python would import a to look
         fix = f"package:{name.replace('-', '_')}" if name.replace("-", "_").isidentifier() else "package:NAME"
-        raise SpecError(f"'{name}' is no name of a package that holds a model", where=where, fix=fix)
+        raise SpecError(f"'{name}' is not the name of a package that holds a model", where=where, fix=fix)
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -140,7 +140,9 @@ def package_folder(name: str) -> Path:
         raise MissingError(f"the weights package '{name}' is not installed", where=WHERE, fix=install)
     root = Path(next(iter(spec.submodule_search_locations or [""])))
     if name not in KNOWN_WEIGHTS and not (root / "config.json").is_file():
-        raise MissingError(f"'{name}' is no package that holds a model (config.json)", where=where, fix="name another")
+        raise MissingError(
+            f"'{name}' is not a package that holds a model (config.json)", where=where, fix="name another"
+        )
     if name not in KNOWN_WEIGHTS:
         return root
     weights, expected = KNOWN_WEIGHTS[name]
@@ -293,12 +295,12 @@ def _unloadable(config: TransformerConfig, error: Exception, away: str | None) -
 
 def _sentence(text: str) -> str:
     """The first line, and those that it announces."""
-    told = ""
+    message = ""
     for line in text.split("\n"):
-        told = f"{told} {line.strip()}".strip()
-        if told and not told.endswith(":"):
+        message = f"{message} {line.strip()}".strip()
+        if message and not message.endswith(":"):
             break
-    return told
+    return message
 
 
 def facts_of(config: TransformerConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Dropout whose draw belongs to a text, not to its place in a batch.
+"""Dropout whose draw belongs to a text, not to its position in a batch.
 
 So a text has one vector a seed, in chunks of any size, on any number of processes and when a graph is computed again.
 """

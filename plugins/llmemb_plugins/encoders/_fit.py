@@ -28,7 +28,7 @@ class Fit:
     rows: int | None
     """Vectors of tokens that the model has; None: it makes them in another way than by a table."""
     pad: int
-    """What stands behind a short text. It is masked, so any token that the model has will do."""
+    """What follows a short text. It is masked, so any token that the model has will do."""
     filler: int
     """What an empty text is to a tokenizer that puts nothing around texts: no model takes no token at all."""
 
@@ -55,7 +55,7 @@ def _refuse_odd_limit(config: TransformerConfig, tokenizer: Any) -> None:
     limit = tokenizer.model_max_length
     if type(limit) not in (int, float):
         raise DataError(
-            f"the tokenizer of '{config.checkpoint.text}' has model_max_length {limit!r}, which is no number",
+            f"the tokenizer of '{config.checkpoint.text}' has model_max_length {limit!r}, which is not a number",
             where=WHERE,
             fix="write a number, without quotes, in its tokenizer_config.json",
         )
@@ -123,10 +123,10 @@ def _limits(model: Any, tokenizer: Any) -> Iterator[int]:
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if name.rpartition(".")[2] in POSITIONS and isinstance(weight, Tensor) and weight.ndim == 2:
-            yield len(weight) - _first_place(module)
+            yield len(weight) - _first_position(module)
 
 
-def _first_place(module: nn.Module) -> int:
-    """The row of a text's first token: RoBERTa's family counts from behind the padding's row, OPT's from 2."""
+def _first_position(module: nn.Module) -> int:
+    """The row of a text's first token: RoBERTa's family counts from the row after the padding's, OPT's from 2."""
     padding = getattr(module, "padding_idx", None)
     return getattr(module, "offset", 0) if padding is None else int(padding) + 1

@@ -20,14 +20,14 @@ def _write_tokenizer(folder: Path, *, begins: bool = False) -> int:
 
     logging.disable_progress_bar()
 
-    vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[EOS]", *WORDS])}
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[EOS]", *WORDS])}
     words = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  # a token of text, no secret
     words.pre_tokenizer = Whitespace()
     special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "[EOS]"}
     if begins:
-        place = vocabulary["[CLS]"] = len(vocabulary)
+        index = vocabulary["[CLS]"] = len(vocabulary)
         words.add_special_tokens(["[CLS]"])
-        words.post_processor = TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", place)])
+        words.post_processor = TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", index)])
         special |= {"cls_token": "[CLS]"}
     PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(str(folder))
     return len(vocabulary)

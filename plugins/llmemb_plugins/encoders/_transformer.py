@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,13 +19,14 @@ from llmemb_bench.processes.world import world
 from llmemb_bench.registry.config import MACHINE, Checkpoint, Config, SpecPath
 from llmemb_plugins.encoders import _adapters, _tuning
 from llmemb_plugins.encoders._checkpoints import facts_of, load
-from llmemb_plugins.encoders._dropout import replace_dropout
+from llmemb_plugins.encoders._dropout import TextDropout, replace_dropout
 from llmemb_plugins.encoders._fit import fit, refuse_unknown
 from llmemb_plugins.encoders._tuning import LoraSettings
 
 Ids = Int[Tensor, "batch len"]
 Real = Bool[Tensor, "batch len"]
 States = Float[Tensor, "batch len text_dim"]
+Pooled = Float[Tensor, "batch text_dim"]
 
 
 class TransformerConfig(Config):
@@ -56,6 +57,9 @@ class TransformerConfig(Config):
     """Folder of weights that were tuned before (`llmemb-bench embed --adapter`); SCFT goes on from there."""
     pooling: str = "mean"
     """How the states of a text become one vector."""
+    instruction: Literal["pool", "leave_out"] = "pool"
+    """Whether the tokens that all texts begin with (`prefix` and dataset.instruction) are pooled like the others
+    (code), or only read: what is the same in every item is then not averaged in (INSTRUCTOR, Su et al. 2023)."""
     trust_remote_code: bool = False
     """Run the checkpoint's own code; takes --trust-remote-code on the command line too."""
 
@@ -66,7 +70,7 @@ class TransformerConfig(Config):
                 raise ValueError(f"'{self.checkpoint.text}' means one of the hub; for the folder, checkpoint: {meant}")
             raise ValueError("should have a revision beside a hub id: a commit, because branches move (main does)")
         if self.revision is not None and not self.checkpoint.is_hub_id:
-            raise ValueError("should have no revision: the checkpoint is no hub id")
+            raise ValueError("should have no revision: the checkpoint is not a hub id")
         if self.full and (self.lora or self.four_bit):
             raise ValueError("should have one of full, or lora (with or without four_bit)")
         if self.adapter and not (self.full or self.lora):
@@ -84,6 +88,7 @@ class TransformerEncoder(TextEncoder):
         stored = torch.float32 if config.full else getattr(torch, config.dtype)  # small steps are lost in bfloat16
         self.tokenizer, model = load(config, stored, self.device)
         self._base_facts = facts_of(config)
+        self._begins: dict[str, tuple[int, ...]] = {}
         self.max_tokens = config.max_tokens
         self.fit = fit(config, self.tokenizer, model)
         model.config.use_cache = False  # keys and values of the past serve generation only
@@ -95,6 +100,7 @@ class TransformerEncoder(TextEncoder):
                 model.gradient_checkpointing_enable({"use_reentrant": False})
         self.model = _tuning.with_lora(model, config.lora) if config.lora else model
         self._draws = replace_dropout(self.model, _tuning.NAME)
+        self.drops = any(isinstance(module, TextDropout) for module in self.model.modules())
         if world().sharded:
             shard(self.model, _layers(self.model), device)
             # Not by a trial, which would leave the outermost weights whole.
@@ -104,7 +110,7 @@ class TransformerEncoder(TextEncoder):
                 self.to(self.device)
             self.text_dim = self._tried().shape[-1]
         if config.adapter:
-            self.load_adapter(config.adapter.resolve())
+            self.load_tuned(config.adapter.resolve())
 
     def _tried(self) -> States:
         """States of two texts that differ in their last token; a model that cannot read texts is a SpecError."""
@@ -131,8 +137,31 @@ class TransformerEncoder(TextEncoder):
         return Tokens(tuple(one[: self.max_tokens + 1] for one in read), self.fit.pad)
 
     def framed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """What the model reads of a tokenizer's ids: without one special token at most, with others behind."""
+        """What the model reads of a tokenizer's ids: without one special token at most, with others after it."""
         return ids
+
+    def forward(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> Pooled:
+        ids, real = padded_on_the_right(ids, real)
+        states = self.hidden(ids, real, seeds)
+        pool: Pool = POOLINGS[self.config.pooling]
+        return pool(states, self.pooled(ids, real).to(states.device))
+
+    def pooled(self, ids: Ids, real: Real) -> Real:
+        """Which tokens count: all real ones, or those behind the instruction where a text has any there."""
+        if self.config.instruction == "pool":
+            return real
+        begin = torch.tensor(self._begin(self.instruction), device=ids.device)[: ids.shape[1]]
+        is_begin = torch.zeros_like(real)
+        is_begin[:, : len(begin)] = (ids[:, : len(begin)] == begin).cumprod(1).bool()
+        behind = real & ~is_begin
+        return torch.where(behind.any(1, keepdim=True), behind, real)
+
+    def _begin(self, instruction: str) -> tuple[int, ...]:
+        """Ids that every text begins with, and perhaps some that stand behind a text."""
+        if instruction not in self._begins:
+            ids = self.tokenizer(self.config.prefix + instruction + "\n")["input_ids"]
+            self._begins[instruction] = self.framed(tuple(ids))
+        return self._begins[instruction]
 
     def hidden(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> States:
         """float32 last hidden states of texts that are padded on the right."""
@@ -161,15 +190,16 @@ class TransformerEncoder(TextEncoder):
             "padding": "right",
             "attention": self.model.config._attn_implementation,
             "pooling": config.pooling,
+            "instruction": config.instruction,
             "lora": config.lora and config.lora.model_dump(),
             "full": config.full,
             "adapter_sha256": config.adapter and _tuning.hash_of(config.adapter.resolve()),
         }
 
-    def save_adapter(self, folder: Path) -> None:
+    def save_tuned(self, folder: Path) -> None:
         _tuning.save(self.model, self.config.lora is not None, self._base_facts, folder)
 
-    def load_adapter(self, folder: Path) -> None:
+    def load_tuned(self, folder: Path) -> None:
         _adapters.load(self.model, self.config.lora is not None, self._base_facts, folder)
 
 
@@ -185,13 +215,43 @@ def padded_on_the_right(ids: Ids, real: Real) -> tuple[Ids, Real]:
     return ids.gather(1, order), real.gather(1, order)
 
 
-def mean_of_real(states: States, real: Real) -> Float[Tensor, "batch text_dim"]:
-    """Mean over the real tokens."""
-    weights = real.to(states)[..., None]  # [batch, len, 1]
+def mean(states: States, pooled: Real) -> Pooled:
+    """Mean over the tokens that count."""
+    return _weighted(states, pooled.to(states))
+
+
+def weighted_mean(states: States, pooled: Real) -> Pooled:
+    """The k-th of the tokens that count has k times the first one's weight (the position-weighted mean of SGPT,
+    Muennighoff 2022): of a causal model, later tokens have read more."""
+    return _weighted(states, (pooled.cumsum(1) * pooled).to(states))
+
+
+def _weighted(states: States, weights: Float[Tensor, "batch len"]) -> Pooled:
+    weights = weights[..., None]  # [batch, len, 1]
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-def at_last_real(states: States, real: Real) -> Float[Tensor, "batch text_dim"]:
-    """State of the last real token."""
-    last = real.to(states.device).sum(1) - 1
-    return states[torch.arange(len(states), device=states.device), last]
+def first(states: States, pooled: Real) -> Pooled:
+    """State of the first token that counts."""
+    return _at(states, pooled.int().argmax(1))
+
+
+def last(states: States, pooled: Real) -> Pooled:
+    """State of the last token that counts."""
+    return _at(states, (pooled.cumsum(1) * pooled).argmax(1))
+
+
+def _at(states: States, places: Int[Tensor, "batch"]) -> Pooled:
+    return states[torch.arange(len(states), device=states.device), places]
+
+
+Pool = Callable[[States, Real], Pooled]
+POOLINGS: Mapping[str, Pool] = {
+    "mean": mean,
+    "weighted_mean": weighted_mean,
+    "first": first,
+    "cls": first,
+    "last": last,
+    "eos": last,
+}
+"""From states and the tokens that count to vectors, by what settings call it."""

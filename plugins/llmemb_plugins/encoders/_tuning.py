@@ -107,7 +107,7 @@ def _refuse_targets(model: Any, targets: Sequence[str] | None) -> None:
     for target in targets or ():
         if not any(is_target(layer, target) for layer in layers):
             is_there = any(is_target(name, target) for name in others)
-            finding = "is no linear layer that a vector depends on" if is_there else "is no layer of this model"
+            finding = "is not a linear layer that a vector depends on" if is_there else "is not a layer of this model"
             problems.append(Problem(TARGETS, f"'{target}' {finding}", _way_out(target, short_names(layers))))
     if problems:
         raise SpecError.of(problems)

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-from jaxtyping import Float
-from torch import Tensor
 
 from llmemb_bench.base.errors import SpecError
 from llmemb_bench.processes.world import world
 from llmemb_plugins.encoders._fit import has_row
 from llmemb_plugins.encoders._tiny import write_llama
 from llmemb_plugins.encoders._transformer import (
-    Ids,
     Real,
     TransformerConfig,
     TransformerEncoder,
-    at_last_real,
-    mean_of_real,
-    padded_on_the_right,
 )
 
 
 class CausalLmConfig(TransformerConfig):
     """Settings of `causal_lm`."""
 
-    pooling: Literal["mean", "last", "eos"] = "mean"
-    """Mean of all tokens that the model reads (code: `avg`), the last one's state (code: `last`), or that of the
-    end-of-text token, which `eos` then puts behind every text."""
+    pooling: Literal["mean", "weighted_mean", "last", "eos"] = "mean"
+    """Mean of all tokens that the model reads (code: `avg`), or with weights that rise with a token's position (SGPT);
+    the last one's state (code: `last`), or that of the end-of-text token, which `eos` then puts after every text. The
+    first one has read nothing yet."""
     bos: Literal["keep", "leave_out"] = "keep"
     """The beginning token that many tokenizers put before a text: read and pooled, or left out (code). An empty text
     is one token in any case."""
     eos: Literal["keep", "append"] = "keep"
-    """The end-of-text token: as the tokenizer has it, which seldom puts one, or behind every text once (code); it is
+    """The end-of-text token: as the tokenizer has it, which seldom puts one, or after every text once (code); it is
     pooled like any other and counts among `max_tokens`."""
 
     @property
@@ -68,19 +61,13 @@ class CausalLm(TransformerEncoder):
         rounding = 1e-3 if self.config.dtype == "float32" and not self.config.four_bit else 5e-2
         if (states[0] - states[1]).abs().max() > rounding * states.abs().max():
             raise SpecError(
-                f"'{self.config.checkpoint.text}' is no decoder: its tokens see those behind them",
+                f"'{self.config.checkpoint.text}' is not a decoder: its tokens see those after them",
                 where="embeddings.encoder.use",
                 fix="use: sentence_encoder",
             )
 
     def attention_mask(self, real: Real) -> None:
-        return  # padding stands behind every real token, where no causal model looks
-
-    def forward(self, ids: Ids, real: Real, seeds: Sequence[int] | None = None) -> Float[Tensor, "batch text_dim"]:
-        ids, real = padded_on_the_right(ids, real)
-        states = self.hidden(ids, real, seeds)
-        pool = mean_of_real if self.config.pooling == "mean" else at_last_real
-        return pool(states, real)
+        return  # padding follows every real token, where no causal model looks
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | {"bos": self.config.bos, "eos": "append" if self.config.ends else "keep"}

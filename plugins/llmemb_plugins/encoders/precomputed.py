@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 
-from llmemb_bench.base.errors import BenchError, DataError, MissingError, SpecError, told
+from llmemb_bench.base.errors import BenchError, DataError, MissingError, SpecError, one_line
 from llmemb_bench.contracts import ItemEncoder
 from llmemb_bench.data.raw import lines
 from llmemb_bench.registry.config import Config, SpecPath
@@ -24,7 +24,7 @@ class PrecomputedConfig(Config):
     vectors: SpecPath
     """`.parquet` with columns `item` and `vector`; or `.npy` [items, dim]; or `.safetensors` with one such tensor."""
     ids: SpecPath | None = None
-    """For .npy and .safetensors: a text file with one item id a line, in the order of the rows."""
+    """For .npy and .safetensors: a text file with one item id per line, in the order of the rows."""
     extra: Literal["refuse", "ignore"] = "refuse"
     """Vectors of items outside the catalogue: an error, or not used."""
 
@@ -41,20 +41,20 @@ class Precomputed(ItemEncoder):
     def encode(self, items: Items) -> Float[np.ndarray, "items text_dim"]:
         path = self.config.vectors.resolve()
         ids, vectors = _read(path, self.config.ids.resolve() if self.config.ids else None)
-        place = {item: row for row, item in enumerate(ids)}
-        _refuse(path, ids, vectors, place, items)
-        extra = sorted(place.keys() - set(items.ids))
+        row_of = {item: row for row, item in enumerate(ids)}
+        _refuse(path, ids, vectors, row_of, items)
+        extra = sorted(row_of.keys() - set(items.ids))
         if extra and self.config.extra == "refuse":
             raise DataError(
                 f"{len(extra)} of {len(ids)} vectors are of items outside the catalogue, the first is '{extra[0]}'",
                 where=str(path),
                 fix="are they of these data? if so, set embeddings.encoder.extra: ignore",
             )
-        return vectors[[place[item] for item in items.ids]].astype(np.float32)
+        return vectors[[row_of[item] for item in items.ids]].astype(np.float32)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
-        names = [f"item{place}" for place in range(1, 41)]
+        names = [f"item{number}" for number in range(1, 41)]
         np.save(folder / "vectors.npy", np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32))
         (folder / "ids.txt").write_text("\n".join(names) + "\n")
         return {"vectors": str(folder / "vectors.npy"), "ids": str(folder / "ids.txt")}
@@ -72,7 +72,7 @@ def _read(path: Path, ids: Path | None) -> tuple[list[str], Float[np.ndarray, "r
     except BenchError:
         raise
     except Exception as error:  # a header that lies is found out in many ways
-        raise DataError(f"cannot be read: {told(error)}", where=str(path), fix="is the file whole?") from error
+        raise DataError(f"cannot be read: {one_line(error)}", where=str(path), fix="is the file whole?") from error
     if ids is None:
         raise SpecError(f"{path.name} carries no item ids", where="embeddings.encoder", fix="ids: IDS.txt")
     if vectors.dtype.kind not in "fiu":
@@ -112,14 +112,14 @@ def _read_array(path: Path) -> np.ndarray:
             raise DataError(f"holds {tensor.dtype}, should hold numbers", where=str(path))
         floats: np.ndarray = tensor.float().numpy()
         return floats
-    raise SpecError(f"'{path.suffix}' is no known format", where=str(path), fix="use .npy, .parquet or .safetensors")
+    raise SpecError(f"'{path.suffix}' is not a known format", where=str(path), fix="use .npy, .parquet or .safetensors")
 
 
-def _refuse(path: Path, ids: list[str], vectors: np.ndarray, place: dict[str, int], items: Items) -> None:
-    if len(place) < len(ids):
-        double = next(item for row, item in enumerate(ids) if place[item] != row)
-        raise DataError(f"{len(ids) - len(place)} ids stand twice, the first is '{double}'", where=str(path))
-    missing = [item for item in items.ids if item not in place]
+def _refuse(path: Path, ids: list[str], vectors: np.ndarray, row_of: dict[str, int], items: Items) -> None:
+    if len(row_of) < len(ids):
+        double = next(item for row, item in enumerate(ids) if row_of[item] != row)
+        raise DataError(f"{len(ids) - len(row_of)} ids appear twice, the first is '{double}'", where=str(path))
+    missing = [item for item in items.ids if item not in row_of]
     if missing:
         theirs, ours = (", ".join(f"'{name}'" for name in names[:3]) for names in (ids, missing))
         strangers = f"; no id is one of theirs: here {theirs}, in the data {ours}"

@@ -9,8 +9,8 @@ NEVER = -1e30
 """A logit without a share in a softmax; finite, so that a target of zero times its logarithm is zero."""
 
 
-def without_alike(
-    logits: Float[Tensor, "rows columns"], alike: Bool[Tensor, "rows columns"] | None
+def without_duplicates(
+    logits: Float[Tensor, "rows columns"], duplicates: Bool[Tensor, "rows columns"] | None
 ) -> Float[Tensor, "rows columns"]:
     """Logits in which rows of one meaning are no negatives of each other."""
-    return logits if alike is None else logits.masked_fill(alike, NEVER)
+    return logits if duplicates is None else logits.masked_fill(duplicates, NEVER)

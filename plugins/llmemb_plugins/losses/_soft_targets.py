@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from llmemb_plugins.losses._negatives import NEVER, without_alike
+from llmemb_plugins.losses._negatives import NEVER, without_duplicates
 
-ENTRIES_A_TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
+ENTRIES_PER_TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
 LARGEST_LOGIT, WIDEST_SPREAD = 40.0, 80.0
 """Sums of exp in float32 need no shift below the one, and one shift does for all within the other."""
-_ROOMS = threading.local()
+_WORKSPACES = threading.local()
 
 
 def soft_cross_entropy(
@@ -28,39 +28,39 @@ def soft_cross_entropy(
     right: Float[Tensor, "batch dim"],
     scale: Tensor,
     sharpness: Tensor,
-    alike: Bool[Tensor, "batch batch"] | None,
+    duplicates: Bool[Tensor, "batch batch"] | None,
     targets_move: bool,
 ) -> Float[Tensor, ""]:
     """mean of CE(S, T) and CE(S', T') over the batch; S = scale XY', T = softmax(sharpness (XX' + YY') / 2)."""
-    shift = _shift(left, right, scale, alike)
-    arguments = (left, right, scale, sharpness, alike, targets_move)
-    value: Tensor = plainly(*arguments) if shift is None else InTiles.apply(*arguments, shift)  # type: ignore[no-untyped-call]  # torch
+    shift = _shift(left, right, scale, duplicates)
+    arguments = (left, right, scale, sharpness, duplicates, targets_move)
+    value: Tensor = directly(*arguments) if shift is None else InTiles.apply(*arguments, shift)  # type: ignore[no-untyped-call]  # torch
     return value
 
 
 @torch.no_grad()
-def _shift(left: Tensor, right: Tensor, scale: Tensor, alike: Tensor | None) -> Tensor | None:
+def _shift(left: Tensor, right: Tensor, scale: Tensor, duplicates: Tensor | None) -> Tensor | None:
     """What to subtract from all logits so that no row or column of exp S is out of float32's range; None: no number."""
     bound = scale.abs() * left.norm(dim=1).max() * right.norm(dim=1).max()  # Cauchy and Schwarz
     if bound < LARGEST_LOGIT:
         return torch.zeros_like(bound)
-    logits = without_alike(scale * (left @ right.T), alike)
+    logits = without_duplicates(scale * (left @ right.T), duplicates)
     highest, lowest = logits.max(), torch.minimum(logits.amax(0).min(), logits.amax(1).min())
     return highest if highest - lowest < WIDEST_SPREAD else None
 
 
-def plainly(
+def directly(
     left: Float[Tensor, "batch dim"],
     right: Float[Tensor, "batch dim"],
     scale: Tensor,
     sharpness: Tensor,
-    alike: Bool[Tensor, "batch batch"] | None,
+    duplicates: Bool[Tensor, "batch batch"] | None,
     targets_move: bool,
 ) -> Float[Tensor, ""]:
     """The formula, for logits of any size."""
-    logits = without_alike(scale * (left @ right.T), alike)  # [batch, batch]
+    logits = without_duplicates(scale * (left @ right.T), duplicates)  # [batch, batch]
     likeness = (left @ left.T + right @ right.T) / 2  # [batch, batch]
-    targets = without_alike(sharpness * likeness, alike).softmax(1)
+    targets = without_duplicates(sharpness * likeness, duplicates).softmax(1)
     targets = targets if targets_move else targets.detach()
     return -(targets * (logits.log_softmax(1) + logits.log_softmax(0))).sum() / (2 * len(left))
 
@@ -73,18 +73,18 @@ class Pairs:
     right: Float[Tensor, "batch dim"]
     scale: Tensor
     sharpness: Tensor
-    alike: Bool[Tensor, "batch batch"] | None
+    duplicates: Bool[Tensor, "batch batch"] | None
     shift: Tensor
 
     def tiles(self) -> Iterator[slice]:
         """Rows at a time."""
         size = len(self.left)
-        rows = max(1, ENTRIES_A_TILE[self.left.device.type] // max(size, 1))
+        rows = max(1, ENTRIES_PER_TILE[self.left.device.type] // max(size, 1))
         return (slice(start, min(start + rows, size)) for start in range(0, size, rows))
 
-    def hide_alike(self, tile: Float[Tensor, "rows batch"], rows: slice) -> Float[Tensor, "rows batch"]:
+    def hide_duplicates(self, tile: Float[Tensor, "rows batch"], rows: slice) -> Float[Tensor, "rows batch"]:
         """In place: rows of one meaning are no negatives of each other."""
-        return tile if self.alike is None else tile.masked_fill_(self.alike[rows], NEVER)
+        return tile if self.duplicates is None else tile.masked_fill_(self.duplicates[rows], NEVER)
 
 
 @dataclass
@@ -113,14 +113,14 @@ class InTiles(torch.autograd.Function):
         right: Tensor,
         scale: Tensor,
         sharpness: Tensor,
-        alike: Tensor | None,
+        duplicates: Tensor | None,
         targets_move: bool,
         shift: Tensor,
     ) -> Tensor:
         tensors = (left, right, scale, sharpness)
         asked = zip(tensors, ctx.needs_input_grad, strict=False)
         gradients = Gradients(*(torch.zeros_like(tensor) if needed else None for tensor, needed in asked))
-        value = _evaluate(Pairs(*tensors, alike, shift), gradients, targets_move)
+        value = _evaluate(Pairs(*tensors, duplicates, shift), gradients, targets_move)
         ctx.save_for_backward(*gradients.all())
         ctx.size = len(left)
         return value / (-2 * len(left))
@@ -134,13 +134,13 @@ class InTiles(torch.autograd.Function):
 
 def _evaluate(pairs: Pairs, gradients: Gradients, targets_move: bool) -> Tensor:
     """The sum of T G over all pairs; its gradients are added to `gradients`."""
-    room = Room.of(pairs)
-    logits, targets = room.logits, room.targets
-    rows_sum, columns_sum, mass = _sums(pairs, room)
+    workspace = Workspace.of(pairs)
+    logits, targets = workspace.logits, workspace.targets
+    rows_sum, columns_sum, mass = _sums(pairs, workspace)
     rows_log, columns_log = rows_sum.log(), columns_sum.log()
     value = pairs.left.new_zeros(())
     for rows in pairs.tiles():
-        first, second = room.first[: len(logits[rows])], room.second[: len(logits[rows])]
+        first, second = workspace.first[: len(logits[rows])], workspace.second[: len(logits[rows])]
         excess = torch.add(-columns_log, logits[rows], alpha=2, out=first)  # G + r
         mean = torch.mul(targets[rows], excess, out=second).sum(1)  # [rows], the rows of T sum to one
         value += mean.sum() - rows_log[rows].sum()
@@ -154,7 +154,7 @@ def _evaluate(pairs: Pairs, gradients: Gradients, targets_move: bool) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Room:
+class Workspace:
     """Memory that is kept between calls: the system takes longer to hand out new pages than we to fill them."""
 
     logits: Float[Tensor, "batch batch"]
@@ -163,30 +163,30 @@ class Room:
     second: Float[Tensor, "tile batch"]
 
     @classmethod
-    def of(cls, pairs: Pairs) -> Room:
+    def of(cls, pairs: Pairs) -> Workspace:
         """For pairs of this size."""
         size, tile = len(pairs.left), next(pairs.tiles()).stop
         name, entries = f"{pairs.left.device} {pairs.left.dtype}", 2 * (size + tile) * size
-        kept: Tensor | None = getattr(_ROOMS, name, None)
+        kept: Tensor | None = getattr(_WORKSPACES, name, None)
         if kept is None or len(kept) < entries:
             kept = pairs.left.new_empty(entries)
-            setattr(_ROOMS, name, kept)
+            setattr(_WORKSPACES, name, kept)
         return cls(*torch.split(kept[:entries].view(-1, size), [size, size, tile, tile]))
 
 
-def _sums(pairs: Pairs, room: Room) -> tuple[Tensor, Tensor, Tensor]:
+def _sums(pairs: Pairs, workspace: Workspace) -> tuple[Tensor, Tensor, Tensor]:
     """Fill S and T; row and column sums of exp S, column sums of T."""
     both = torch.cat([pairs.left, pairs.right], dim=1)
     scaled, sharpened = pairs.left * pairs.scale, both * (pairs.sharpness / 2)
     rows_sum, columns_sum, mass = pairs.left.new_zeros(3, len(both))
     for rows in pairs.tiles():
-        logits, targets = room.logits[rows], room.targets[rows]
+        logits, targets = workspace.logits[rows], workspace.targets[rows]
         torch.addmm(-pairs.shift, scaled[rows], pairs.right.T, out=logits)
-        grown = torch.exp(pairs.hide_alike(logits, rows), out=room.first[: len(logits)])
+        grown = torch.exp(pairs.hide_duplicates(logits, rows), out=workspace.first[: len(logits)])
         rows_sum[rows] = grown.sum(1)
         columns_sum += grown.sum(0)
-        likeness = torch.mm(sharpened[rows], both.T, out=room.first[: len(logits)])
-        torch.softmax(pairs.hide_alike(likeness, rows), 1, out=targets)
+        likeness = torch.mm(sharpened[rows], both.T, out=workspace.first[: len(logits)])
+        torch.softmax(pairs.hide_duplicates(likeness, rows), 1, out=targets)
         mass += targets.sum(0)
     return rows_sum, columns_sum, mass
 

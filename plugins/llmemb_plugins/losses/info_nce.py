@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from llmemb_bench.contracts import Loss
 from llmemb_bench.registry.config import Config
-from llmemb_plugins.losses._negatives import without_alike
+from llmemb_plugins._contrast import cosine_logits, costs_of_rows
 
 
 class InfoNceConfig(Config):
@@ -31,8 +29,6 @@ class InfoNce(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        cosines = functional.normalize(left.float()) @ functional.normalize(right.float()).T  # [batch, batch]
-        own = torch.arange(len(left), device=left.device)
-        return functional.cross_entropy(without_alike(cosines / self.config.temperature, alike), own)
+        return costs_of_rows(cosine_logits(left, right, self.config.temperature, duplicates)).mean()

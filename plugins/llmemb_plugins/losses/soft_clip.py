@@ -49,11 +49,11 @@ class SoftClip(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
         left, right = self._prepared(left), self._prepared(right)
         targets_move = not self.config.detach_targets
-        return soft_cross_entropy(left, right, 1 / self.temperature, self._sharpness(), alike, targets_move)
+        return soft_cross_entropy(left, right, 1 / self.temperature, self._sharpness(), duplicates, targets_move)
 
     def _prepared(self, vectors: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         return functional.normalize(vectors.float()) if self.config.normalize else vectors.float()

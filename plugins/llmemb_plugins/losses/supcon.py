@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from llmemb_bench.contracts import Loss
 from llmemb_bench.registry.config import Config
-from llmemb_plugins.losses._negatives import without_alike
+from llmemb_plugins.losses._negatives import without_duplicates
 
 
 class SupConConfig(Config):
@@ -34,10 +34,12 @@ class SupCon(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
         views = functional.normalize(torch.cat([left, right]).float())  # [2 batch, dim]
         logits = views @ views.T / self.config.temperature  # [2 batch, 2 batch]
-        logits = without_alike(logits, None if alike is None else alike.repeat(2, 2)).fill_diagonal_(-torch.inf)
+        logits = without_duplicates(logits, None if duplicates is None else duplicates.repeat(2, 2)).fill_diagonal_(
+            -torch.inf
+        )
         other = torch.arange(len(views), device=left.device).roll(len(left))
         return functional.cross_entropy(logits, other)

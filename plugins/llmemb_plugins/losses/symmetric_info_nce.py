@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from llmemb_bench.contracts import Loss
 from llmemb_bench.registry.config import Config
-from llmemb_plugins.losses._negatives import without_alike
+from llmemb_plugins._contrast import cosine_logits, costs_of_rows
 
 
 class SymmetricInfoNceConfig(Config):
@@ -31,9 +29,7 @@ class SymmetricInfoNce(Loss):
         self,
         left: Float[Tensor, "batch dim"],
         right: Float[Tensor, "batch dim"],
-        alike: Bool[Tensor, "batch batch"] | None = None,
+        duplicates: Bool[Tensor, "batch batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        cosines = functional.normalize(left.float()) @ functional.normalize(right.float()).T  # [batch, batch]
-        logits = without_alike(cosines / self.config.temperature, alike)
-        own = torch.arange(len(left), device=left.device)
-        return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+        logits = cosine_logits(left, right, self.config.temperature, duplicates)
+        return (costs_of_rows(logits).mean() + costs_of_rows(logits.T).mean()) / 2

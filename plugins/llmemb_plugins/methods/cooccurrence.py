@@ -6,15 +6,14 @@ from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float32, Float64, Int, Int64
+from jaxtyping import Float32, Float64, Int64
 from pydantic import Field
 from scipy import sparse
-from torch import Tensor
 
-from llmemb_bench.contracts import Method, Parts
+from llmemb_bench.contracts import Parts
 from llmemb_bench.registry.config import Config
 from llmemb_bench.values.split import Split
+from llmemb_plugins.methods._histories import ByHistory, exponential, weighted
 from llmemb_plugins.methods._order import rising
 
 LEAST = 2.0**-968
@@ -32,11 +31,11 @@ class CooccurrenceConfig(Config):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Weight of a history event relative to the one after it (ours: 0.8)."""
     window: Annotated[int, Field(ge=1)] = 20
-    """Two training events of a user count as a pair when they are at most this many places apart; bounds the
+    """Two training events of a user count as a pair when they are at most this many positions apart; bounds the
     weight and the cost of very long histories (ours)."""
 
 
-class Cooccurrence(Method):
+class Cooccurrence(ByHistory):
     """Score of item j: sum over history events i of decay^age(i) * pairs(i, j), pairs counted in training.
 
     Ties, among them all items that were never paired with the history, go by popularity. Sums are taken and compared in
@@ -48,7 +47,6 @@ class Cooccurrence(Method):
 
     def __init__(self, config: CooccurrenceConfig, parts: Parts) -> None:
         super().__init__(config, parts)
-        self.n_items = parts.n_items
         width = parts.n_items + 1
         self.pairs = sparse.csr_array((width, width), dtype=np.float64)
         self.least = np.float32(SMALLEST)
@@ -71,13 +69,8 @@ class Cooccurrence(Method):
         *ladder, self.least = rising(lowest, np.arange(len(lowest)))
         self.of_none = np.array(ladder, dtype=np.float32)[self.popularity]
 
-    def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
-        ids = histories.numpy()
-        real = ids > 0
-        age = real.sum(1, keepdims=True) - 1 - np.arange(ids.shape[1])
-        weights = self.config.decay ** age[real]
-        ends = np.concatenate([[0], np.cumsum(real.sum(1))])
-        history = sparse.csr_array((weights, ids[real], ends), shape=(len(ids), self.n_items + 1))
+    def catalogue_scores(self, ids: Int64[np.ndarray, "batch len"]) -> Float32[np.ndarray, "batch ids"]:
+        history = weighted(ids, self.n_items, exponential(self.config.decay))
         sums = sparse.csr_array(history @ self.pairs)
         scores = np.tile(self.of_none, (len(ids), 1))
         for row, (start, end) in enumerate(pairwise(sums.indptr)):
@@ -85,10 +78,7 @@ class Cooccurrence(Method):
             is_sum = values >= LEAST
             items, values = items[is_sum], values[is_sum]
             scores[row, items] = _in_two_keys(values, self.popularity[items], self.least)
-        return torch.from_numpy(scores)
-
-    def scores(self, states: Float[Tensor, "batch width"], items: slice) -> Float[Tensor, "batch block"]:
-        return states[:, items]
+        return scores
 
 
 def _in_two_keys(

@@ -89,8 +89,8 @@ class LlmEmb(VectorMethod):
             self.register_buffer("text", text, persistent=False)
         else:
             self.text = nn.Parameter(text)
-        self.goal: Tensor | None
-        self.register_buffer("goal", parts.teacher, persistent=False)
+        self.teacher: Tensor | None
+        self.register_buffer("teacher", parts.teacher, persistent=False)
         adapted_dim = self._adapted_dim()
         if config.adapter == "none":
             _refuse_other_width(text.shape[1], adapted_dim)
@@ -137,31 +137,31 @@ class LlmEmb(VectorMethod):
 
     def auxiliary(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
         alignment = self.config.alignment
-        if self.goal is None or alignment.weight == 0:
+        if self.teacher is None or alignment.weight == 0:
             return vectors.new_zeros(())
         rows = batch.positives if alignment.repeats else torch.unique(batch.positives)
-        goal = functional.embedding(batch.rows[rows], self.goal)
-        loss: Tensor = self.align(goal, functional.embedding(rows, vectors))
+        teacher = functional.embedding(batch.rows[rows], self.teacher)
+        loss: Tensor = self.align(teacher, functional.embedding(rows, vectors))
         return alignment.weight * loss
 
     def curves(self, batch: Batch, vectors: Float[Tensor, "rows dim"]) -> dict[str, float]:
         """Over the distinct positives: how far from uniform the alignment's targets are, and the lengths that decide
         it."""
-        if self.goal is None or self.config.alignment.weight == 0:
+        if self.teacher is None or self.config.alignment.weight == 0:
             return {}
         rows = torch.unique(batch.positives)
-        goal, adapted = functional.embedding(batch.rows[rows], self.goal), functional.embedding(rows, vectors)
-        targets = self.align.targets(goal, adapted)
+        teacher, adapted = functional.embedding(batch.rows[rows], self.teacher), functional.embedding(rows, vectors)
+        targets = self.align.targets(teacher, adapted)
         entropy = torch.special.entr(targets).sum(1).mean() / math.log(max(len(rows), 2))
         return {
             "target_entropy": entropy.item(),
             "target_own": targets.diagonal().mean().item(),
             "target_chance": 1 / len(rows),
             "adapted_length": adapted.norm(dim=1).mean().item(),
-            "teacher_length": goal.norm(dim=1).mean().item(),
+            "teacher_length": teacher.norm(dim=1).mean().item(),
         }
 
-    def doubts(self, curves: Mapping[str, float]) -> list[str]:
+    def warnings(self, curves: Mapping[str, float]) -> list[str]:
         if not curves:
             return []
         entropy, own = curves["target_entropy"], curves["target_own"]
@@ -189,7 +189,7 @@ def _refuse_other_width(text_dim: int, dim: int) -> None:
     if text_dim != dim:
         raise SpecError(
             f"without an adapter the text vectors must be as wide as the recommender's: they have {text_dim} "
-            f"dimensions, {dim} are wanted",
+            f"dimensions, should have {dim}",
             where="recommender.method.adapter",
-            fix=f"embeddings.reduce: {{dim: {dim}}}",
+            fix=f"embeddings.transforms: [{{use: pca, dim: {dim}}}]",
         )

@@ -28,8 +28,8 @@ class Popularity(Method):
         self.counts = torch.zeros(parts.n_items + 1)
 
     def fit_counts(self, split: Split) -> None:
-        counts, places = np.unique(split.popularity, return_inverse=True)
-        self.counts = torch.from_numpy(rising(counts.astype(np.float32), np.arange(len(counts)))[places])
+        counts, ranks = np.unique(split.popularity, return_inverse=True)
+        self.counts = torch.from_numpy(rising(counts.astype(np.float32), np.arange(len(counts)))[ranks])
 
     def states(self, histories: Int[Tensor, "batch len"]) -> Float[Tensor, "batch width"]:
         return torch.ones(len(histories), 1)

@@ -14,7 +14,7 @@ class HitRateConfig(Config):
 
 
 class HitRate(Metric):
-    """HR@k of one target a user (equal to recall@k then)."""
+    """HR@k of one target per user (equal to recall@k then)."""
 
     config: HitRateConfig
 

@@ -14,7 +14,7 @@ class MrrConfig(Config):
 
 
 class Mrr(Metric):
-    """MRR@k of one target a user."""
+    """MRR@k of one target per user."""
 
     config: MrrConfig
 

@@ -14,7 +14,7 @@ class NdcgConfig(Config):
 
 
 class Ndcg(Metric):
-    """NDCG@k of one target a user (Järvelin & Kekäläinen 2002; the ideal gain is 1)."""
+    """NDCG@k of one target per user (Järvelin & Kekäläinen 2002; the ideal gain is 1)."""
 
     config: NdcgConfig
 

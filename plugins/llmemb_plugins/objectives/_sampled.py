@@ -14,7 +14,7 @@ class SampledConfig(Config):
     """How many negatives, and from where."""
 
     negatives: Annotated[int, Field(ge=1)]
-    """Negatives a target."""
+    """Negatives per target."""
     shared: bool = False
     """One draw for all targets of a batch: hundreds of negatives for the price of one product, less variety."""
     popularity: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -17,7 +17,7 @@ class BceConfig(SampledConfig):
     """Settings of `bce`."""
 
     negatives: Annotated[int, Field(ge=1)] = 1
-    """Negatives a target (SASRec and LLMEmb: 1)."""
+    """Negatives per target (SASRec and LLMEmb: 1)."""
 
 
 class BinaryCrossEntropy(SampledObjective):

@@ -11,9 +11,9 @@ from torch import Tensor
 from llmemb_bench.contracts import Negatives, Objective
 from llmemb_bench.registry.config import Config
 
-ENTRIES_A_TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
+ENTRIES_PER_TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Scores at a time: a tile is finished, gradient and all, while it is in the cache (measured on a CPU)."""
-ROWS_A_TILE = 64
+ROWS_PER_TILE = 64
 """At least: of fewer rows a product with a large catalogue reads the whole table for next to nothing."""
 
 
@@ -48,7 +48,7 @@ class InTiles(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, vectors: Tensor, positives: Tensor, weights: Tensor | None) -> Tensor:
         by_states, by_vectors = torch.empty_like(states), torch.zeros_like(vectors)
-        rows = max(ROWS_A_TILE, ENTRIES_A_TILE[states.device.type] // len(vectors))
+        rows = max(ROWS_PER_TILE, ENTRIES_PER_TILE[states.device.type] // len(vectors))
         room, total = states.new_empty(min(rows, len(states)), len(vectors)), states.new_zeros(())
         for start in range(0, len(states), rows):
             tile = slice(start, start + rows)

@@ -17,7 +17,7 @@ class GbceConfig(SampledConfig):
     """Settings of `gbce`."""
 
     negatives: Annotated[int, Field(ge=1)] = 256
-    """Negatives a target (paper: 256)."""
+    """Negatives per target (paper: 256)."""
     calibration: Annotated[float, Field(ge=0, le=1)] = 0.75
     """t: 0 is plain binary cross-entropy, 1 gives scores that are probabilities (paper: 0.75)."""
 

@@ -18,7 +18,7 @@ class SampledSoftmaxConfig(SampledConfig):
     """Settings of `sampled_softmax`."""
 
     negatives: Annotated[int, Field(ge=1)] = 256
-    """Negatives a target (eSASRec: 256)."""
+    """Negatives per target (eSASRec: 256)."""
     popularity: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the negatives drawn by training popularity; the rest is uniform (eSASRec mixes both; half is ours)."""
     log_q: bool = True

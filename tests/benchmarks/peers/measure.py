@@ -63,18 +63,18 @@ def peak_megabytes() -> int:
     return int(found[1]) // 1024
 
 
-def training(users: int, steps_an_epoch: int, steps_a_round: int, taken: list[float]) -> dict[str, object]:
+def training(users: int, steps_per_epoch: int, steps_per_round: int, taken: list[float]) -> dict[str, object]:
     """Rates of training out of the seconds of each round of `measured_steps`, scaled to an epoch; the median."""
-    rates = [steps_a_round / seconds for seconds in taken]
-    epoch = steps_an_epoch / median(rates)
+    rates = [steps_per_round / seconds for seconds in taken]
+    epoch = steps_per_epoch / median(rates)
     return {
         "train_users": users,
         "train_users_per_second": round(users / epoch, 1),
         "epoch_seconds": round(epoch, 2),
-        "steps_per_epoch": steps_an_epoch,
+        "steps_per_epoch": steps_per_epoch,
         "steps_per_second": round(median(rates), 2),
         "steps_per_second_range": [round(min(rates), 2), round(max(rates), 2)],
-        "measured_steps": steps_a_round,
+        "measured_steps": steps_per_round,
         "rounds": len(rates),
         "train_peak_mb": peak_megabytes(),
     }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmemb_bench.base.ids import PAD
-from llmemb_bench.contracts import Batch, Parts, Phase, Upstream, VectorMethod, Wanted
+from llmemb_bench.contracts import Batch, Extras, Parts, Phase, Upstream, VectorMethod
 from llmemb_bench.registry.config import Config
 from llmemb_bench.registry.kinds import MethodChoice
 from llmemb_bench.values.split import Split
@@ -85,8 +85,8 @@ class LongTail(VectorMethod):
         )
         return [branches, Phase(name="together", begin_epoch=self.begin_epoch)]
 
-    def wanted(self, users: np.ndarray, step: int, rng: np.random.Generator) -> Wanted:
-        return Wanted(histories={"short": self.split.training_histories(users, self.config.short)})
+    def extras(self, users: np.ndarray, step: int, rng: np.random.Generator) -> Extras:
+        return Extras(histories={"short": self.split.training_histories(users, self.config.short)})
 
     def branch_loss(self, batch: Batch) -> Tensor:
         """|U f(short) - f(all)|² + |V f(all but the last) - e_last|², each a mean; f and e are the base's."""
@@ -116,6 +116,6 @@ class LongTail(VectorMethod):
         distilled = self.items_branch(vectors).square().mean()  # keeps that branch small, so that it has a gradient
         return self.config.weight * share * functional.mse_loss(short, whole) + 1e-4 * distilled
 
-    def ranked(self, states: Tensor, lengths: Tensor) -> Tensor:
+    def ranking_states(self, states: Tensor, lengths: Tensor) -> Tensor:
         few = (lengths < self.config.short)[:, None]
         return torch.where(few, states + self.users_branch(states), states)

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmemb_bench.contracts import Batch, Cosine, Dot, Parts, VectorMethod, Wanted, by_group
+from llmemb_bench.contracts import Batch, Cosine, Dot, Extras, Parts, VectorMethod, by_group
 from llmemb_bench.registry.config import Config
 from llmemb_bench.values.split import Split
 
@@ -72,10 +72,10 @@ class TwoViews(VectorMethod):
         later = torch.ones_like(scores[0], dtype=torch.bool).triu(1)
         return scores.masked_fill(later, -torch.inf).softmax(-1) @ other
 
-    def wanted(self, users: np.ndarray, step: int, rng: np.random.Generator) -> Wanted:
+    def extras(self, users: np.ndarray, step: int, rng: np.random.Generator) -> Extras:
         similar = self.similar[users]  # [batch, similar]
         histories = self.split.training_histories(similar.ravel(), self.max_len)
-        return Wanted(histories={"similar": histories}, of_users={"similar": similar})
+        return Extras(histories={"similar": histories}, of_users={"similar": similar})
 
     @torch.no_grad()
     def prepared(self, batch: Batch, vectors: Tensor) -> Batch:
@@ -83,6 +83,6 @@ class TwoViews(VectorMethod):
         goal = states.view(*batch.of_users["similar"].shape, -1).mean(1)
         return replace(batch, of_users={**batch.of_users, "goal": goal})
 
-    def of_histories(self, batch: Batch, states: Tensor, vectors: Tensor) -> Tensor:
+    def history_loss(self, batch: Batch, states: Tensor, vectors: Tensor) -> Tensor:
         own = states[batch.last_targets]
         return self.config.weight * functional.mse_loss(own, batch.of_users["goal"])

@@ -1,4 +1,4 @@
-"""The folder that stage results lie in, each under its key: whole or absent; one damaged since is made again."""
+"""The cache: a folder of stage results, each under its key; complete or absent, and made again if damaged."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmemb_bench.base.folders import fingerprint, make_way, sealed_folder
+from llmemb_bench.base.folders import clear_path, fingerprint, sealed_folder
 from llmemb_bench.base.hashing import digest
 from llmemb_bench.base.seal import fault
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Results by stage and key. Looking something up makes nothing."""
+class Cache:
+    """Results by stage and key. A look-up creates nothing."""
 
     root: Path
 
     def has(self, stage: str, key: str) -> bool:
-        """Whether a result is there, and whole."""
-        return not fault(self.place(stage, key))
+        """Whether a result is there, and undamaged."""
+        return not fault(self.path(stage, key))
 
-    def place(self, stage: str, key: str) -> Path:
-        """Where a result lies, or will."""
+    def path(self, stage: str, key: str) -> Path:
+        """Where a result is, or will be."""
         return self.root / stage / key[:24]
 
     @contextmanager
     def filling(self, stage: str, key: str) -> Iterator[Path | None]:
-        """An empty folder for a result that is to be made, None for one that is there."""
+        """An empty folder for a result that has to be made; None for one that exists."""
         if self.has(stage, key):
             yield None
             return
-        place = self.place(stage, key)
-        make_way(self.root)
-        make_way(place.parent)
-        with sealed_folder(place, lambda: True) as folder:
+        path = self.path(stage, key)
+        clear_path(self.root)
+        clear_path(path.parent)
+        with sealed_folder(path, lambda: True) as folder:
             yield folder
-        shutil.rmtree(self._kept(stage, key), ignore_errors=True)
+        shutil.rmtree(self._unfinished(stage, key), ignore_errors=True)
 
-    def kept(self, stage: str, key: str) -> Path:
-        """A folder for what long work wants to find again after a kill; it goes when the result is there."""
-        folder = self._kept(stage, key)
-        make_way(folder)
+    def unfinished(self, stage: str, key: str) -> Path:
+        """A folder for unfinished work, for a killed run to resume from; it is removed when the result is complete."""
+        folder = self._unfinished(stage, key)
+        clear_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _kept(self, stage: str, key: str) -> Path:
+    def _unfinished(self, stage: str, key: str) -> Path:
         return self.root / stage / f".{key[:24]}.kept"
 
     def fingerprint(self, path: Path) -> str:
@@ -60,4 +60,4 @@ class Shelf:
         with self.filling("fingerprint", key) as folder:
             if folder is not None:
                 (folder / "sha256").write_text(fingerprint(path))
-        return (self.place("fingerprint", key) / "sha256").read_text()
+        return (self.path("fingerprint", key) / "sha256").read_text()

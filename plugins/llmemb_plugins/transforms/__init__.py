@@ -1,0 +1,1 @@
+"""Built-in transforms; a file's stem is its name in a spec."""
