@@ -153,6 +153,15 @@ def test_a_file_is_written_in_the_form_that_its_name_ends_in_and_never_over_anot
     assert not list(tmp_path.glob("*.part-*"))
 
 
+def test_a_file_whose_ending_names_no_form_is_refused_unless_the_form_is_given(results, cli, tmp_path):
+    path = tmp_path / "t.pdf"
+    ran = cli("report", "--results", results, "-o", path)
+    assert (ran.code, path.exists()) == (2, False)
+    assert "ends in no form of a report -> end it in .txt, .md, .tex, .csv, .json, or add --format" in ran.err
+    assert cli("report", "--results", results, "-o", path, "--format", "md").code == 0
+    assert path.read_text().startswith("**toy")
+
+
 def test_where_seeds_differ_they_stand_in_a_column(results):
     enter(results, write_run(results, method="new", configuration="new", users=USERS, metrics=["hr@10"], seed=7))
     made = markdown(list(sheets(chosen(results))))

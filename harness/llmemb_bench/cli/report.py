@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from llmemb_bench.base import progress
+from llmemb_bench.base.errors import SpecError
 from llmemb_bench.base.files import refuse_occupied, write_text
 from llmemb_bench.base.terminal import say, tables
 from llmemb_bench.cli.compare import Found, compared_fields, compared_in_words, found_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from llmemb_bench.report.row import Row
 
 Format = Literal["rich", "md", "latex", "csv", "json"]
-SUFFIXES: dict[str, Format] = {".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json"}
+SUFFIXES: dict[str, Format] = {".txt": "rich", ".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json"}
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def report(
 ) -> None:
     """Print the comparison: every metric overall, on head and on tail, mean and spread over seeds."""
     progress.show(progress_)
+    form = format_ or _form_of(output)
     if output is not None:
         refuse_occupied(output)
     from llmemb_bench.report.layout import SHOWN_BUCKETS
@@ -129,7 +131,6 @@ def report(
     rows = read_rows(results, experiments or [], seed or [], buckets or REPORTED_BUCKETS)
     rows = selected(rows, Selection(where, tuple(metric or ()), buckets, tuple(protocol or ()), sort))
     made = _Report(rows, buckets or SHOWN_BUCKETS, baseline, found_of(rows, results, baseline))
-    form = format_ or (SUFFIXES.get(output.suffix, "rich") if output else "rich")
     if output is not None:
         write_text(output, _printed(made, wide) if form == "rich" else made.text(form))
         say(f"wrote {output}")
@@ -137,6 +138,16 @@ def report(
         made.printed(_console(wide))
     else:
         typer.echo(made.text(form), nl=False)
+
+
+def _form_of(output: Path | None) -> Format:
+    """What a file is by its ending; a SpecError where that is no form of a report, as `.pdf`."""
+    if output is None:
+        return "rich"
+    if output.suffix.lower() not in SUFFIXES:
+        fix = f"end it in {', '.join(SUFFIXES)}, or add --format"
+        raise SpecError(f"'{output}' ends in no form of a report", where="--output", fix=fix)
+    return SUFFIXES[output.suffix.lower()]
 
 
 def print_report(results: Path, experiment: str) -> None:

@@ -2,7 +2,7 @@
 
 A target counts 1 / (mean targets a step), so that the gradient of an epoch is the mean over all targets, whatever the
 length of their history; the mean over a batch's own targets would weigh a target by its company. Batches of equally
-many targets are as good as batches of random users and faster (docs/adr/0005-every-target-alike.md).
+many targets are as good as batches of random users, and ids train faster (docs/adr/0005-every-target-alike.md).
 
 A batch is cut into groups of similar length, because in short histories padded to a fixed length nearly all arithmetic
 is spent on padding. A batch depends on seed, epoch and its number alone, so that training can go on from any step.
